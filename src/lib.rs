@@ -1,0 +1,1 @@
+//! A synchronous WebSocket broadcast server.
