@@ -1,1 +1,45 @@
-//! A synchronous WebSocket broadcast server.
+//! A synchronous WebSocket broadcast server: what one client of a room
+//! sends, every client of that room receives.
+
+#![forbid(unsafe_code)]
+
+mod accept;
+mod admission;
+mod client;
+mod close;
+mod config;
+mod connection;
+mod error;
+mod frame;
+mod handle;
+mod handler;
+mod http;
+mod hub;
+mod inbox;
+mod limits;
+mod message;
+mod origin;
+mod outbox;
+mod progress;
+mod rate;
+mod reader;
+mod rooms;
+mod server;
+mod slab;
+mod socket;
+mod stats;
+mod stop;
+mod threads;
+mod upgrade;
+mod writer;
+
+pub use client::{Client, ClientId, ClientInfo, RoomInfo};
+pub use close::{Cause, CloseCode, CloseFrame, Departure, MAX_REASON};
+pub use config::{Config, SlowConsumer};
+pub use error::{Error, ErrorKind, SendError, Stopped};
+pub use handle::Handle;
+pub use handler::Handler;
+pub use message::Message;
+pub use server::{Running, Server, ServerBuilder, Summary};
+pub use stats::Stats;
+pub use upgrade::{Refusal, Upgrade};

@@ -1,0 +1,203 @@
+//! The accept thread: it lets connections in and gives each its thread.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+
+use crate::client::ClientId;
+use crate::connection::Connection;
+use crate::http::{Answer, DRAIN};
+use crate::server::Shared;
+use crate::socket::Socket;
+use crate::stop::poll_until;
+
+/// The first wait after the system had no descriptor or memory for a
+/// connection; it doubles up to [`MAX_BACKOFF`].
+const MIN_BACKOFF: Duration = Duration::from_millis(10);
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
+/// How often at the most the same trouble is logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// The most refused connections whose answer is waited for; more are closed
+/// at once.
+const MAX_REFUSALS: usize = 32;
+/// In how many seconds a refused client may try again.
+const RETRY_AFTER: u32 = 5;
+
+/// The accept thread's own.
+pub(crate) struct Acceptor<'a> {
+    listener: &'a TcpListener,
+    shared: &'a Arc<Shared>,
+    next_id: u64,
+    /// Connections that were refused without a thread, and when to forget
+    /// them: closing one before the peer has read the answer may destroy it.
+    refusals: VecDeque<(Instant, TcpStream)>,
+    backoff: Duration,
+    logged: Option<Instant>,
+}
+
+impl<'a> Acceptor<'a> {
+    pub(crate) fn new(listener: &'a TcpListener, shared: &'a Arc<Shared>) -> Acceptor<'a> {
+        Acceptor {
+            listener,
+            shared,
+            next_id: 1,
+            refusals: VecDeque::new(),
+            backoff: MIN_BACKOFF,
+            logged: None,
+        }
+    }
+
+    /// Runs on the accept thread until the server stops.
+    pub(crate) fn run(&mut self) -> io::Result<()> {
+        while !self.shared.stop.is_triggered() {
+            match self.listener.accept() {
+                Ok((socket, peer)) => {
+                    self.backoff = MIN_BACKOFF;
+                    self.shared.counters.accepted.add(1);
+                    self.admit(socket, peer);
+                }
+                Err(error) => match self.trouble(error) {
+                    Trouble::Empty => self.wait()?,
+                    Trouble::Passing => {}
+                    Trouble::Exhausted(error) => self.back_off(&error)?,
+                },
+            }
+            self.forget_refusals();
+        }
+        Ok(())
+    }
+
+    /// Waits for a connection, the end of a refused one, or the stop.
+    fn wait(&mut self) -> io::Result<()> {
+        let deadline = self.refusals.front().map(|(at, _)| *at);
+        let mut fds = vec![
+            PollFd::new(self.listener, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.shared.stop.event(), PollFlags::IN),
+        ];
+        let sockets = self.refusals.iter().map(|(_, socket)| socket);
+        fds.extend(sockets.map(|s| PollFd::from_borrowed_fd(s.as_fd(), PollFlags::IN)));
+        poll_until(&mut fds, deadline)?;
+        let ended: Vec<bool> = fds[2..].iter().map(|fd| !fd.revents().is_empty()).collect();
+        let mut ended = ended.into_iter();
+        // What a refused peer still sends is read and forgotten; its end of
+        // stream ends the wait for it.
+        self.refusals
+            .retain(|(_, socket)| !(ended.next().unwrap_or(false) && is_over(socket)));
+        Ok(())
+    }
+
+    fn forget_refusals(&mut self) {
+        while let Some((at, _)) = self.refusals.front() {
+            if self.refusals.len() <= MAX_REFUSALS && *at > Instant::now() {
+                return;
+            }
+            self.refusals.pop_front();
+        }
+    }
+
+    /// Gives a connection its thread, or a 503 without one.
+    fn admit(&mut self, socket: TcpStream, peer: SocketAddr) {
+        // Linux does not hand the listener's mode down; other systems do.
+        #[cfg(not(target_os = "linux"))]
+        let _ = socket.set_nonblocking(false);
+        let admitted = match self.shared.admission.admit(peer.ip()) {
+            Ok(admitted) => admitted,
+            Err(why) => return self.refuse(socket, peer, why),
+        };
+        let socket = Arc::new(socket);
+        let id = ClientId(self.next_id);
+        self.next_id += 1;
+        let connection = Connection {
+            id,
+            peer,
+            socket: socket.clone(),
+            shared: self.shared.clone(),
+            admitted,
+            _presence: self.shared.threads.enter(),
+        };
+        let spawned = thread::Builder::new()
+            .name(format!("reader-{id}"))
+            .stack_size(self.shared.config.stack_size)
+            .spawn(move || connection.run());
+        if let Err(error) = spawned {
+            // The closure, and the connection in it, is gone.
+            if let Some(socket) = Arc::into_inner(socket) {
+                self.refuse(
+                    socket,
+                    peer,
+                    "the server has no thread for more; try again later",
+                );
+            }
+            self.log(&format!("no thread for a connection: {error}"));
+        }
+    }
+
+    fn refuse(&mut self, socket: TcpStream, peer: SocketAddr, why: &'static str) {
+        self.shared.counters.refused.add(1);
+        log::debug!("peer={peer} refused: {why}");
+        // A fresh socket takes so short an answer at once.
+        let _ = socket.try_send(&Answer::unavailable(why, RETRY_AFTER).to_bytes());
+        socket.finish();
+        if socket.set_nonblocking(true).is_ok() {
+            self.refusals.push_back((Instant::now() + DRAIN, socket));
+        }
+        self.log(why);
+    }
+
+    fn trouble(&self, error: io::Error) -> Trouble {
+        match Errno::from_io_error(&error) {
+            Some(Errno::AGAIN) => Trouble::Empty,
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                Trouble::Exhausted(error)
+            }
+            // The connection was aborted, or the network failed it: the next
+            // one is not concerned (accept(2), "Error handling").
+            _ => Trouble::Passing,
+        }
+    }
+
+    /// Waits before the next try, unless the server stops.
+    fn back_off(&mut self, error: &io::Error) -> io::Result<()> {
+        self.shared.counters.accept_errors.add(1);
+        self.log(&format!("cannot accept connections: {error}"));
+        self.shared.stop.wait(Instant::now() + self.backoff)?;
+        self.backoff = (self.backoff * 2).min(MAX_BACKOFF);
+        Ok(())
+    }
+
+    /// Logs a trouble, but not again and again.
+    fn log(&mut self, trouble: &str) {
+        if self.logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+            self.logged = Some(Instant::now());
+            let clients = self.shared.counters.clients.get();
+            log::warn!("{trouble} (clients={clients})");
+        }
+    }
+}
+
+/// What a failed accept means.
+enum Trouble {
+    /// Nobody is waiting.
+    Empty,
+    /// This one connection is lost.
+    Passing,
+    /// The system has no room for another.
+    Exhausted(io::Error),
+}
+
+/// Reads what a refused peer has sent; true at its end of stream.
+fn is_over(mut socket: &TcpStream) -> bool {
+    let mut scratch = [0; 1024];
+    match io::Read::read(&mut socket, &mut scratch) {
+        Ok(0) => true,
+        Ok(_) => false,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    }
+}

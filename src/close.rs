@@ -1,0 +1,336 @@
+//! All of closing: close codes, Close frames, and departures (how and why a
+//! connection ended).
+
+use std::{fmt, io};
+
+/// The longest close reason in bytes: a control frame holds 125 bytes, two
+/// of them are the code (RFC 6455 §5.5, §5.5.1).
+pub const MAX_REASON: usize = 123;
+
+/// A close code (RFC 6455 §7.4) that may stand in a Close frame.
+///
+/// ```
+/// use hubcast::CloseCode;
+///
+/// assert_eq!(CloseCode::NORMAL.value(), 1000);
+/// assert_eq!(CloseCode::new(4000).map(|code| code.value()), Some(4000));
+/// assert!(CloseCode::new(1006).is_none(), "1006 never goes on the wire");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CloseCode(u16);
+
+impl CloseCode {
+    /// 1000: the purpose of the connection is fulfilled.
+    pub const NORMAL: CloseCode = CloseCode(1000);
+    /// 1001: the endpoint goes away; the server's shutdown.
+    pub const GOING_AWAY: CloseCode = CloseCode(1001);
+    /// 1002: a protocol error.
+    pub const PROTOCOL_ERROR: CloseCode = CloseCode(1002);
+    /// 1003: a kind of data the endpoint does not accept.
+    pub const UNSUPPORTED_DATA: CloseCode = CloseCode(1003);
+    /// 1007: data that does not fit its type, such as text that is not UTF-8.
+    pub const INVALID_PAYLOAD: CloseCode = CloseCode(1007);
+    /// 1008: a policy was violated; slow consumers are evicted with it.
+    pub const POLICY_VIOLATION: CloseCode = CloseCode(1008);
+    /// 1009: a message is too large.
+    pub const TOO_LARGE: CloseCode = CloseCode(1009);
+    /// 1011: the server failed; a handler panicked.
+    pub const INTERNAL_ERROR: CloseCode = CloseCode(1011);
+    /// 1012: the service restarts.
+    pub const SERVICE_RESTART: CloseCode = CloseCode(1012);
+    /// 1013: try again later.
+    pub const TRY_AGAIN_LATER: CloseCode = CloseCode(1013);
+
+    /// The code of that value, or `None` where it must not be sent: below
+    /// 1000, reserved (1004, 1005, 1006, 1015, 1016 to 2999), or above 4999
+    /// (RFC 6455 §7.4.1, §7.4.2).
+    pub fn new(value: u16) -> Option<CloseCode> {
+        match value {
+            1000..=1003 | 1007..=1014 | 3000..=4999 => Some(CloseCode(value)),
+            _ => None,
+        }
+    }
+
+    /// The number on the wire.
+    pub fn value(self) -> u16 {
+        self.0
+    }
+}
+
+impl fmt::Debug for CloseCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CloseCode({})", self.0)
+    }
+}
+
+impl fmt::Display for CloseCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// What a Close frame says: nothing, or a code and a reason.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct CloseFrame {
+    /// The close code; `None` is a Close frame without a body.
+    pub code: Option<CloseCode>,
+    /// The close reason, at most [`MAX_REASON`] bytes of UTF-8.
+    pub reason: String,
+}
+
+impl CloseFrame {
+    /// A Close frame with a code and a reason. A reason longer than
+    /// [`MAX_REASON`] bytes is cut at a character boundary.
+    ///
+    /// ```
+    /// use hubcast::{CloseCode, CloseFrame};
+    ///
+    /// let frame = CloseFrame::new(CloseCode::NORMAL, "é".repeat(100));
+    /// assert_eq!(frame.reason.len(), 122);
+    /// ```
+    pub fn new(code: CloseCode, reason: impl Into<String>) -> CloseFrame {
+        let mut reason = reason.into();
+        if reason.len() > MAX_REASON {
+            let mut end = MAX_REASON;
+            while !reason.is_char_boundary(end) {
+                end -= 1;
+            }
+            reason.truncate(end);
+        }
+        CloseFrame {
+            code: Some(code),
+            reason,
+        }
+    }
+
+    /// A Close frame without a body.
+    pub fn empty() -> CloseFrame {
+        CloseFrame {
+            code: None,
+            reason: String::new(),
+        }
+    }
+}
+
+/// The reason is escaped: it may come from a peer.
+impl fmt::Display for CloseFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.code {
+            None => write!(f, "no code"),
+            Some(code) if self.reason.is_empty() => write!(f, "{code}"),
+            Some(code) => write!(f, "{code} {:?}", self.reason),
+        }
+    }
+}
+
+/// Why a connection ended: what happened first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The peer sent a Close frame.
+    ClosedByPeer,
+    /// The stream ended without a Close frame.
+    EndOfStream,
+    /// Reading from the socket failed.
+    ReadFailed(io::ErrorKind),
+    /// Writing to the socket failed.
+    WriteFailed(io::ErrorKind),
+    /// A frame did not go out within the write timeout.
+    WriteTimeout,
+    /// The peer stayed silent for the pong timeout after a ping.
+    PongTimeout,
+    /// A message was begun and not completed within the message timeout.
+    MessageTimeout,
+    /// The peer broke the protocol; the text says which rule.
+    ProtocolError(String),
+    /// A text message or a close reason was not UTF-8.
+    InvalidUtf8,
+    /// A message was larger than the server takes.
+    TooLarge,
+    /// A message had more fragments than the server takes.
+    TooManyFragments,
+    /// A slow consumer was evicted with this backlog.
+    Evicted {
+        /// Messages that waited.
+        messages: usize,
+        /// Bytes that waited.
+        bytes: usize,
+    },
+    /// The program disconnected the client.
+    Disconnected,
+    /// The server shut down.
+    Shutdown,
+    /// A hook of the handler panicked.
+    HandlerPanicked,
+    /// The system refused the client's writer thread.
+    NoWriterThread,
+}
+
+impl Cause {
+    /// Whether this is an ordinary end: a Close from the peer, a disconnect
+    /// by the program, or the server's shutdown.
+    pub fn is_normal(&self) -> bool {
+        matches!(
+            self,
+            Cause::ClosedByPeer | Cause::Disconnected | Cause::Shutdown
+        )
+    }
+
+    /// A short name without spaces, for counters.
+    pub fn name(&self) -> &'static str {
+        Cause::NAMES[self.index()]
+    }
+
+    /// The names of all causes.
+    pub(crate) const NAMES: [&'static str; 16] = [
+        "closed_by_peer",
+        "end_of_stream",
+        "read_failed",
+        "write_failed",
+        "write_timeout",
+        "pong_timeout",
+        "message_timeout",
+        "protocol_error",
+        "invalid_utf8",
+        "too_large",
+        "too_many_fragments",
+        "evicted",
+        "disconnected",
+        "shutdown",
+        "handler_panicked",
+        "no_writer_thread",
+    ];
+
+    /// The place of this cause in [`Cause::NAMES`].
+    pub(crate) fn index(&self) -> usize {
+        match self {
+            Cause::ClosedByPeer => 0,
+            Cause::EndOfStream => 1,
+            Cause::ReadFailed(_) => 2,
+            Cause::WriteFailed(_) => 3,
+            Cause::WriteTimeout => 4,
+            Cause::PongTimeout => 5,
+            Cause::MessageTimeout => 6,
+            Cause::ProtocolError(_) => 7,
+            Cause::InvalidUtf8 => 8,
+            Cause::TooLarge => 9,
+            Cause::TooManyFragments => 10,
+            Cause::Evicted { .. } => 11,
+            Cause::Disconnected => 12,
+            Cause::Shutdown => 13,
+            Cause::HandlerPanicked => 14,
+            Cause::NoWriterThread => 15,
+        }
+    }
+
+    /// What happened when a write failed with this error.
+    pub(crate) fn of_write(error: &io::Error) -> Cause {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Cause::WriteTimeout,
+            kind => Cause::WriteFailed(kind),
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::ClosedByPeer => write!(f, "closed by peer"),
+            Cause::EndOfStream => write!(f, "end of stream without Close"),
+            Cause::ReadFailed(kind) => write!(f, "read failed: {kind}"),
+            Cause::WriteFailed(kind) => write!(f, "write failed: {kind}"),
+            Cause::WriteTimeout => write!(f, "write timed out"),
+            Cause::PongTimeout => write!(f, "no pong in time"),
+            Cause::MessageTimeout => write!(f, "message not completed in time"),
+            Cause::ProtocolError(rule) => write!(f, "protocol error: {rule}"),
+            Cause::InvalidUtf8 => write!(f, "text that is not UTF-8"),
+            Cause::TooLarge => write!(f, "message too large"),
+            Cause::TooManyFragments => write!(f, "message in too many fragments"),
+            Cause::Evicted { messages, bytes } => {
+                write!(
+                    f,
+                    "evicted as a slow consumer, {messages} messages ({bytes} bytes) behind"
+                )
+            }
+            Cause::Disconnected => write!(f, "disconnected by the program"),
+            Cause::Shutdown => write!(f, "server shutdown"),
+            Cause::HandlerPanicked => write!(f, "handler panicked"),
+            Cause::NoWriterThread => write!(f, "the system refused a writer thread"),
+        }
+    }
+}
+
+/// How and why a connection ended: the cause, and the Close frames that were
+/// sent and received.
+///
+/// A departure is a value, not an error: connections end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Departure {
+    /// What ended the connection.
+    pub cause: Cause,
+    /// The Close frame the server sent, if it came to that.
+    pub sent: Option<CloseFrame>,
+    /// The Close frame the peer sent, if it did.
+    pub received: Option<CloseFrame>,
+}
+
+impl Departure {
+    /// Whether the connection ended as connections ordinarily end; see
+    /// [`Cause::is_normal`].
+    pub fn is_normal(&self) -> bool {
+        self.cause.is_normal()
+    }
+}
+
+impl fmt::Display for Departure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.cause)?;
+        match (&self.sent, &self.received) {
+            (None, None) => Ok(()),
+            (Some(sent), None) => write!(f, " (sent {sent})"),
+            (None, Some(received)) => write!(f, " (received {received})"),
+            (Some(sent), Some(received)) => write!(f, " (sent {sent}, received {received})"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_codes_that_may_be_sent_exist() {
+        for value in [
+            1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 4999,
+        ] {
+            assert!(CloseCode::new(value).is_some(), "{value}");
+        }
+        for value in [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535] {
+            assert!(CloseCode::new(value).is_none(), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_departure_tells_the_whole_story() {
+        let departure = Departure {
+            cause: Cause::ClosedByPeer,
+            sent: Some(CloseFrame::new(CloseCode::NORMAL, "")),
+            received: Some(CloseFrame::new(CloseCode::NORMAL, "bye\u{1b}[2J")),
+        };
+        assert!(departure.is_normal());
+        assert_eq!(
+            departure.to_string(),
+            "closed by peer (sent 1000, received 1000 \"bye\\u{1b}[2J\")"
+        );
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names = Cause::NAMES.to_vec();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Cause::NAMES.len());
+    }
+}

@@ -1,0 +1,258 @@
+//! The settings of a server, their defaults and their checks.
+
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::origin::Origin;
+
+/// The settings of a server.
+///
+/// Every field is also an option of the program, of the same name in
+/// kebab-case. Sizes are in bytes. Where a field says that zero turns
+/// something off, that is the only special value.
+///
+/// ```
+/// use hubcast::Config;
+///
+/// let mut config = Config::default();
+/// config.no_echo = true;
+/// assert_eq!(config.max_message_size, 1024 * 1024);
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Whether a client does not receive its own messages. Default: false, a
+    /// sender receives what it sends, as everybody in its room does.
+    pub no_echo: bool,
+    /// Whether `\n` is appended to every text message delivered. Default:
+    /// false.
+    pub append_newline: bool,
+    /// The largest message a client may send, in bytes, after its fragments
+    /// are joined; a larger one ends the connection with 1009. Default: 1 MiB.
+    pub max_message_size: usize,
+    /// The most fragments a message may come in; more end the connection
+    /// with 1008. Default: 16,384, enough for a message of 1 MiB in
+    /// fragments of 64 bytes.
+    pub max_fragments: usize,
+    /// The most messages that wait in one outbox; see also
+    /// [`outbox_bytes`](Config::outbox_bytes). Whichever is reached first
+    /// makes the client a slow consumer, but one message may always wait,
+    /// however large. Default: 1,024.
+    pub outbox_messages: usize,
+    /// The most bytes that wait in one outbox. Default: 1 MiB.
+    pub outbox_bytes: usize,
+    /// The most bytes that wait in all outboxes together; when it is
+    /// reached, the client with the largest backlog is treated as a slow
+    /// consumer first. A message counts once for each client it waits for.
+    /// Default: 256 MiB.
+    pub max_backlog_total: usize,
+    /// What is done about a slow consumer. Default:
+    /// [`Evict`](SlowConsumer::Evict).
+    pub slow_consumer: SlowConsumer,
+    /// The deadline of the whole opening handshake, however slowly the
+    /// request comes. Default: 10 s.
+    pub handshake_timeout: Duration,
+    /// The most connections that may be in their opening handshake at once;
+    /// one more is answered with 503. Default: 1,024.
+    pub max_handshakes: usize,
+    /// The most connections the server serves at once; one more is answered
+    /// with 503. Zero: as many as the limits on descriptors, threads and
+    /// memory mappings allow, computed when the server starts. Default: 0.
+    pub max_clients: usize,
+    /// The most connections from one IP address; zero turns the limit off.
+    /// Default: 0.
+    pub max_clients_per_ip: usize,
+    /// The most messages per second of one client, control frames included.
+    /// A client that sends more is read more slowly, so that TCP makes it
+    /// wait; nothing is lost. Zero turns the limit off. Default: 0.
+    pub max_rate: u32,
+    /// The most bytes per second of one client, like
+    /// [`max_rate`](Config::max_rate). Default: 0, off.
+    pub max_bytes_rate: u32,
+    /// After how long a silence a client gets a Ping (RFC 6455 §5.5.2).
+    /// Zero turns pings off, and dead peers stay until a write fails.
+    /// Default: 20 s, since proxies cut idle connections after 30 s to 120 s.
+    pub ping_interval: Duration,
+    /// How long a client may stay silent after a Ping before it is dropped.
+    /// Default: 20 s.
+    pub pong_timeout: Duration,
+    /// How long a message that was begun may take to be complete, however
+    /// its fragments drip. Default: 30 s.
+    pub message_timeout: Duration,
+    /// How long one frame may take to be written to a client whose socket is
+    /// full. Default: 10 s.
+    pub write_timeout: Duration,
+    /// How long the server waits, after its Close frame, for the peer's and
+    /// for the end of the stream. Default: 5 s.
+    pub close_timeout: Duration,
+    /// How long a shutdown may take; what is left then is aborted and
+    /// counted. Default: 5 s.
+    pub shutdown_timeout: Duration,
+    /// The read buffer of one client, in bytes. A larger one costs that much
+    /// for every client and saves system calls for large messages. Default:
+    /// 4 KiB.
+    pub read_buffer: usize,
+    /// The stack of each thread, in bytes of address space; memory is used
+    /// for what is touched. A handler's hooks run on it. Default: 256 KiB.
+    pub stack_size: usize,
+    /// Origins that are let in beside the server's own, each
+    /// `scheme://host[:port]`, `null`, or `*` for any (RFC 6455 §10.2). With
+    /// none, a request is let in that has no Origin header (no browser sent
+    /// it) or whose Origin is the host it asks for. Default: none.
+    pub allow_origin: Vec<String>,
+    /// The subprotocols the server knows; the first that a client offers and
+    /// that stands here is chosen (RFC 6455 §4.2.2). Default: none.
+    pub subprotocol: Vec<String>,
+}
+
+/// What is done about a slow consumer, a client whose outbox is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum SlowConsumer {
+    /// Discard its backlog and close with 1008: a client that reconnects
+    /// knows that it missed something.
+    #[default]
+    Evict,
+    /// Drop the oldest message that waits, so that the newest is queued.
+    DropOldest,
+    /// Drop the new message and keep what waits.
+    DropNewest,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            no_echo: false,
+            append_newline: false,
+            max_message_size: 1024 * 1024,
+            max_fragments: 16_384,
+            outbox_messages: 1024,
+            outbox_bytes: 1024 * 1024,
+            max_backlog_total: 256 * 1024 * 1024,
+            slow_consumer: SlowConsumer::Evict,
+            handshake_timeout: Duration::from_secs(10),
+            max_handshakes: 1024,
+            max_clients: 0,
+            max_clients_per_ip: 0,
+            max_rate: 0,
+            max_bytes_rate: 0,
+            ping_interval: Duration::from_secs(20),
+            pong_timeout: Duration::from_secs(20),
+            message_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(5),
+            shutdown_timeout: Duration::from_secs(5),
+            read_buffer: 4096,
+            stack_size: 256 * 1024,
+            allow_origin: Vec::new(),
+            subprotocol: Vec::new(),
+        }
+    }
+}
+
+/// Hooks and the protocol's code need this much stack.
+const MIN_STACK: usize = 64 * 1024;
+
+impl Config {
+    /// Checks every field; the error names the first that cannot be.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        at_least("max-message-size", self.max_message_size, 1)?;
+        at_least("max-fragments", self.max_fragments, 1)?;
+        at_least("outbox-messages", self.outbox_messages, 1)?;
+        at_least("outbox-bytes", self.outbox_bytes, 1)?;
+        at_least("max-backlog-total", self.max_backlog_total, 1)?;
+        at_least("max-handshakes", self.max_handshakes, 1)?;
+        at_least("read-buffer", self.read_buffer, 256)?;
+        at_least("stack-size", self.stack_size, MIN_STACK)?;
+        for (name, duration) in [
+            ("handshake-timeout", self.handshake_timeout),
+            ("pong-timeout", self.pong_timeout),
+            ("message-timeout", self.message_timeout),
+            ("write-timeout", self.write_timeout),
+            ("close-timeout", self.close_timeout),
+            ("shutdown-timeout", self.shutdown_timeout),
+        ] {
+            if duration.is_zero() {
+                return Err(Error::config(format!("{name} must be more than 0")));
+            }
+        }
+        for origin in &self.allow_origin {
+            if !matches!(origin.as_str(), "*" | "null") && Origin::parse(origin).is_none() {
+                return Err(Error::config(format!(
+                    "allow-origin {origin:?} is not scheme://host[:port], null or *"
+                )));
+            }
+        }
+        for name in &self.subprotocol {
+            if !is_token(name) {
+                return Err(Error::config(format!(
+                    "subprotocol {name:?} is not a token (RFC 9110 §5.6.2)"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn at_least(name: &str, value: usize, least: usize) -> Result<(), Error> {
+    if value < least {
+        return Err(Error::config(format!(
+            "{name} must be at least {least}, not {value}"
+        )));
+    }
+    Ok(())
+}
+
+/// Whether this is a token (RFC 9110 §5.6.2).
+pub(crate) fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_pass_their_own_checks() {
+        Config::default().check().unwrap();
+    }
+
+    #[test]
+    fn a_bad_field_is_named_with_its_value() {
+        type Change = fn(&mut Config);
+        let cases: [(Change, &str); 6] = [
+            (
+                |c| c.read_buffer = 3,
+                "read-buffer must be at least 256, not 3",
+            ),
+            (
+                |c| c.outbox_messages = 0,
+                "outbox-messages must be at least 1, not 0",
+            ),
+            (
+                |c| c.write_timeout = Duration::ZERO,
+                "write-timeout must be more than 0",
+            ),
+            (
+                |c| c.stack_size = 1,
+                "stack-size must be at least 65536, not 1",
+            ),
+            (
+                |c| c.allow_origin.push("example.org".into()),
+                "allow-origin \"example.org\" is not scheme://host[:port], null or *",
+            ),
+            (
+                |c| c.subprotocol.push("a b".into()),
+                "subprotocol \"a b\" is not a token (RFC 9110 §5.6.2)",
+            ),
+        ];
+        for (change, text) in cases {
+            let mut config = Config::default();
+            change(&mut config);
+            assert_eq!(config.check().unwrap_err().to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! One connection, from its first byte to its departure, on its own thread.
+
+use std::net::{SocketAddr, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::StatusCode;
+
+use crate::admission::Admitted;
+use crate::client::{Client, ClientId, ClientState};
+use crate::close::{Cause, CloseFrame, Departure};
+use crate::handle::Handle;
+use crate::http::{Answer, Head, NoHead, read_head, stopping};
+use crate::hub::Command;
+use crate::outbox::Outbox;
+use crate::reader::Reader;
+use crate::server::Shared;
+use crate::socket::Socket;
+use crate::threads::Presence;
+use crate::upgrade::{self, Agreed};
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) id: ClientId,
+    pub(crate) peer: SocketAddr,
+    pub(crate) socket: Arc<TcpStream>,
+    pub(crate) shared: Arc<Shared>,
+    /// Its place among the connections; given back at the end.
+    pub(crate) admitted: Admitted,
+    /// Its thread is counted until everything else is dropped.
+    pub(crate) _presence: Presence,
+}
+
+/// That a client is a member of the hub; dropped, by a panic too, the hub
+/// forgets it.
+struct Membership<'a>(&'a Connection);
+
+impl Drop for Membership<'_> {
+    fn drop(&mut self) {
+        let Connection {
+            id, socket, shared, ..
+        } = self.0;
+        // Whoever is still blocked on the socket is to return: nothing more
+        // is to be said on it.
+        socket.abort();
+        shared.counters.clients.down();
+        // An error means that the hub has ended, and the client with it.
+        let _ = shared.inbox.send(Command::Leave { id: *id });
+    }
+}
+
+impl Connection {
+    /// Runs on the connection's own thread, which is its reader thread. It
+    /// ends with the connection, or at the shutdown's deadline.
+    pub(crate) fn run(mut self) {
+        let opened = catch_unwind(AssertUnwindSafe(|| self.open()));
+        match opened {
+            Ok(Ok((agreed, rest))) => {
+                self.admitted.handshake_done();
+                self.serve(agreed, rest);
+            }
+            Ok(Err(refused)) => self.refuse(refused),
+            // The panic itself has been reported where it happened.
+            Err(_) => self.refuse(NoHead::Refused(Answer::text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the server failed to answer this request",
+            ))),
+        }
+    }
+
+    /// The opening handshake, up to and without the 101 answer.
+    fn open(&self) -> Result<(Agreed, Vec<u8>), NoHead> {
+        let shared = &self.shared;
+        // It fails only when the connection is gone, as the next read tells.
+        let _ = self.socket.set_nodelay(true);
+        let deadline = Instant::now() + shared.config.handshake_timeout;
+        let Head { request, rest } = read_head(&self.socket, &shared.stop, deadline)?;
+        let agreed = upgrade::accept(&request, self.peer, &shared.config, |upgrade| match &shared
+            .handler
+        {
+            Some(handler) => handler.on_upgrade(upgrade),
+            None => Ok(()),
+        });
+        let agreed = agreed.map_err(NoHead::Refused)?;
+        if shared.stop.is_triggered() {
+            return Err(NoHead::Refused(stopping()));
+        }
+        Ok((agreed, rest))
+    }
+
+    /// Answers who is not let in. The log line names no header and no query:
+    /// they may hold secrets.
+    fn refuse(&self, refused: NoHead) {
+        let peer = self.peer;
+        self.shared.counters.refused.add(1);
+        match refused {
+            NoHead::Refused(answer) => {
+                log::debug!(
+                    "peer={peer} handshake refused: {} {:?}",
+                    answer.status.as_u16(),
+                    answer.body.trim_end()
+                );
+                if let Err(error) = answer.deliver(&self.socket) {
+                    log::debug!("peer={peer} answer not delivered: {error}");
+                }
+            }
+            NoHead::Foreign(protocol) => {
+                log::info!("peer={peer} speaks {protocol}");
+                self.socket.abort();
+            }
+            NoHead::Gone(kind) => log::debug!("peer={peer} gone in the handshake: {kind}"),
+        }
+    }
+
+    /// Serves the client until it leaves.
+    fn serve(&self, agreed: Agreed, rest: Vec<u8>) {
+        let sent = self.socket.try_send(&agreed.response);
+        if sent.ok() != Some(agreed.response.len()) {
+            // An empty send buffer takes an answer whole, or the peer is gone.
+            log::debug!("peer={} gone in the handshake", self.peer);
+            return;
+        }
+        let room = agreed.room;
+        let state = ClientState::new(self.id, self.peer, room, agreed.attachment);
+        let client = Client {
+            state: Arc::new(state),
+            handle: Handle {
+                shared: self.shared.clone(),
+            },
+        };
+        drop(agreed.response);
+        let Some(membership) = self.join(&client) else {
+            return;
+        };
+        let received = self.converse(&client, rest);
+        drop(membership);
+        self.departed(&client, received);
+    }
+
+    /// Makes the client a member. Only from here on does the hub write to
+    /// the socket, and nobody else does.
+    fn join(&self, client: &Client) -> Option<Membership<'_>> {
+        let counters = &self.shared.counters;
+        let outbox = Outbox::new(self.id, self.socket.clone(), self.shared.outboxes.clone());
+        let joined = self.shared.inbox.send(Command::Join {
+            client: client.state.clone(),
+            outbox: Box::new(outbox),
+        });
+        joined.ok()?;
+        counters.joins.add(1);
+        let clients = counters.clients.up();
+        let membership = Membership(self);
+        log::info!("{} joined, clients={clients}", client.state);
+        Some(membership)
+    }
+
+    /// The conversation and the hooks around it. A panic in any of them ends
+    /// this connection with 1011.
+    fn converse(&self, client: &Client, rest: Vec<u8>) -> Option<CloseFrame> {
+        let reader = || Reader::new(&self.shared, client, &self.socket, rest);
+        if let Some(handler) = &self.shared.handler
+            && catch_unwind(AssertUnwindSafe(|| handler.on_join(client))).is_err()
+        {
+            return reader().fail_for_panic();
+        }
+        catch_unwind(AssertUnwindSafe(|| reader().run())).unwrap_or_else(|_| {
+            Reader::new(&self.shared, client, &self.socket, Vec::new()).fail_for_panic()
+        })
+    }
+
+    /// Logs the end, counts it, and tells the program.
+    fn departed(&self, client: &Client, received: Option<CloseFrame>) {
+        let state = &client.state;
+        let departure = Departure {
+            cause: departure_cause(state, received.is_some()),
+            sent: state.sent.get().cloned(),
+            received,
+        };
+        let counters = &self.shared.counters;
+        counters.departed(&departure.cause);
+        let clients = counters.clients.get();
+        let level = match departure.cause {
+            Cause::Evicted { .. } | Cause::NoWriterThread | Cause::HandlerPanicked => {
+                log::Level::Warn
+            }
+            _ => log::Level::Info,
+        };
+        let how = if departure.is_normal() {
+            "left"
+        } else {
+            "lost"
+        };
+        log::log!(level, "{state} {how}: {departure}, clients={clients}");
+        if let Some(handler) = &self.shared.handler
+            && catch_unwind(AssertUnwindSafe(|| handler.on_leave(client, &departure))).is_err()
+        {
+            log::warn!("{state} on_leave panicked");
+        }
+    }
+}
+
+/// Why the connection ended. A write that failed because the peer had closed
+/// in order, and gone, is not what ended it.
+fn departure_cause(state: &ClientState, close_came: bool) -> Cause {
+    match state.cause.get() {
+        Some(Cause::WriteFailed(_) | Cause::ReadFailed(_)) if close_came => Cause::ClosedByPeer,
+        Some(cause) => cause.clone(),
+        None => Cause::EndOfStream,
+    }
+}

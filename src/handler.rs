@@ -1,0 +1,136 @@
+//! The hooks by which a program takes part.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::client::Client;
+use crate::close::Departure;
+use crate::message::Message;
+use crate::upgrade::{Refusal, Upgrade};
+
+/// The hooks by which a program takes part in what the server does.
+///
+/// Every hook has a default, which does what the plain relay does. The hooks
+/// for one client run on that client's own thread, one after another; those
+/// of different clients run at the same time. A hook may take its time and
+/// may call anything on a [`Handle`](crate::Handle): it holds up only the
+/// client it is called for. A hook that panics ends that client's connection
+/// (1011), and nothing else.
+///
+/// ```
+/// use hubcast::{Client, Handler, Message};
+///
+/// /// Shouts everything.
+/// struct Shout;
+///
+/// impl Handler for Shout {
+///     fn on_message(&self, _client: &Client, message: Message) -> Option<Message> {
+///         message.as_text().map(|text| Message::from(text.to_uppercase()))
+///     }
+/// }
+///
+/// let server = hubcast::Server::builder().handler(Shout).bind("127.0.0.1:0")?;
+/// assert_ne!(server.local_addr().port(), 0);
+/// # Ok::<(), hubcast::Error>(())
+/// ```
+pub trait Handler: Send + Sync + 'static {
+    /// Called with a valid WebSocket request, before it is accepted. May
+    /// refuse it, choose the room and the subprotocol, and attach a value to
+    /// the client. Default: accepts.
+    ///
+    /// # Errors
+    ///
+    /// The refusal to answer the request with.
+    fn on_upgrade(&self, upgrade: &mut Upgrade<'_>) -> Result<(), Refusal> {
+        let _ = upgrade;
+        Ok(())
+    }
+
+    /// Called when the client has joined its room, before its first message.
+    fn on_join(&self, client: &Client) {
+        let _ = client;
+    }
+
+    /// Called with each message of the client. What is returned is relayed
+    /// to the client's room: the message, another one, or nothing. Default:
+    /// the message.
+    fn on_message(&self, client: &Client, message: Message) -> Option<Message> {
+        let _ = client;
+        Some(message)
+    }
+
+    /// Called when the client has left, whatever the cause; the last hook.
+    /// Called only if [`on_join`](Handler::on_join) was.
+    fn on_leave(&self, client: &Client, departure: &Departure) {
+        let _ = (client, departure);
+    }
+}
+
+type UpgradeHook = dyn Fn(&mut Upgrade<'_>) -> Result<(), Refusal> + Send + Sync;
+type JoinHook = dyn Fn(&Client) + Send + Sync;
+type MessageHook = dyn Fn(&Client, Message) -> Option<Message> + Send + Sync;
+type LeaveHook = dyn Fn(&Client, &Departure) + Send + Sync;
+
+/// Closures as hooks; where there is none, the handler's hook is used.
+#[derive(Default)]
+pub(crate) struct Hooks {
+    pub(crate) handler: Option<Arc<dyn Handler>>,
+    pub(crate) on_upgrade: Option<Box<UpgradeHook>>,
+    pub(crate) on_join: Option<Box<JoinHook>>,
+    pub(crate) on_message: Option<Box<MessageHook>>,
+    pub(crate) on_leave: Option<Box<LeaveHook>>,
+}
+
+impl Hooks {
+    /// The handler to call; `None` for the plain relay, which needs no call.
+    pub(crate) fn into_handler(self) -> Option<Arc<dyn Handler>> {
+        let has_closure = self.on_upgrade.is_some()
+            || self.on_join.is_some()
+            || self.on_message.is_some()
+            || self.on_leave.is_some();
+        if has_closure {
+            return Some(Arc::new(self));
+        }
+        self.handler
+    }
+}
+
+impl Handler for Hooks {
+    fn on_upgrade(&self, upgrade: &mut Upgrade<'_>) -> Result<(), Refusal> {
+        match (&self.on_upgrade, &self.handler) {
+            (Some(hook), _) => hook(upgrade),
+            (None, Some(handler)) => handler.on_upgrade(upgrade),
+            (None, None) => Ok(()),
+        }
+    }
+
+    fn on_join(&self, client: &Client) {
+        match (&self.on_join, &self.handler) {
+            (Some(hook), _) => hook(client),
+            (None, Some(handler)) => handler.on_join(client),
+            (None, None) => {}
+        }
+    }
+
+    fn on_message(&self, client: &Client, message: Message) -> Option<Message> {
+        match (&self.on_message, &self.handler) {
+            (Some(hook), _) => hook(client, message),
+            (None, Some(handler)) => handler.on_message(client, message),
+            (None, None) => Some(message),
+        }
+    }
+
+    fn on_leave(&self, client: &Client, departure: &Departure) {
+        match (&self.on_leave, &self.handler) {
+            (Some(hook), _) => hook(client, departure),
+            (None, Some(handler)) => handler.on_leave(client, departure),
+            (None, None) => {}
+        }
+    }
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooks").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,98 @@
+//! How many clients this machine lets a process serve.
+
+use std::fmt;
+use std::fs;
+
+use rustix::process::{Resource, getrlimit};
+
+/// Descriptors kept free: the standard streams, the listener, the stop
+/// event, connections that are only refused, and what the program has open.
+const SPARE_DESCRIPTORS: u64 = 64;
+/// Threads and processes kept free for everything else.
+const SPARE_THREADS: u64 = 64;
+/// Memory mappings kept free.
+const SPARE_MAPPINGS: u64 = 1024;
+/// A client has up to two threads.
+const THREADS_PER_CLIENT: u64 = 2;
+/// A thread has a stack and a signal stack, each with its guard.
+const MAPPINGS_PER_CLIENT: u64 = 4 * THREADS_PER_CLIENT;
+
+/// The most clients, and what sets that limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ClientLimit {
+    pub(crate) clients: usize,
+    because: String,
+}
+
+impl ClientLimit {
+    /// The limit the configuration sets.
+    pub(crate) fn configured(clients: usize) -> ClientLimit {
+        ClientLimit {
+            clients,
+            because: "as configured".to_owned(),
+        }
+    }
+
+    /// What this process's limits allow. A limit that cannot be read is
+    /// taken for none.
+    pub(crate) fn of_this_process() -> ClientLimit {
+        let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+        let descriptors = getrlimit(Resource::Nofile).current;
+        let limits = [
+            ("the descriptor limit", descriptors, SPARE_DESCRIPTORS, 1),
+            (
+                "the process limit",
+                getrlimit(Resource::Nproc).current,
+                SPARE_THREADS,
+                THREADS_PER_CLIENT,
+            ),
+            (
+                "kernel.threads-max",
+                number("/proc/sys/kernel/threads-max"),
+                SPARE_THREADS,
+                THREADS_PER_CLIENT,
+            ),
+            (
+                "the control group's pids.max",
+                number("/sys/fs/cgroup/pids.max"),
+                SPARE_THREADS,
+                THREADS_PER_CLIENT,
+            ),
+            (
+                "vm.max_map_count",
+                number("/proc/sys/vm/max_map_count"),
+                SPARE_MAPPINGS,
+                MAPPINGS_PER_CLIENT,
+            ),
+        ];
+        let known = limits.into_iter().filter_map(|(name, limit, spare, each)| {
+            let limit = limit?;
+            Some((limit.saturating_sub(spare) / each, name, limit))
+        });
+        match known.min() {
+            Some((clients, name, limit)) => ClientLimit {
+                clients: usize::try_from(clients).unwrap_or(usize::MAX).max(1),
+                because: format!("{name} is {limit}"),
+            },
+            None => ClientLimit::configured(usize::MAX),
+        }
+    }
+}
+
+impl fmt::Display for ClientLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.clients, self.because)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_may_serve_somebody() {
+        let limit = ClientLimit::of_this_process();
+        assert!(limit.clients >= 1, "{limit}");
+        assert!(limit.to_string().contains(" is "), "{limit}");
+    }
+}

@@ -1,0 +1,105 @@
+//! What applications send: text or binary.
+
+/// One message, as a client or a program sends it.
+///
+/// A message is whole: fragments are joined before a message reaches a
+/// program, and no two messages are ever merged.
+///
+/// ```
+/// use hubcast::Message;
+///
+/// let message = Message::from("hello");
+/// assert_eq!(message.as_text(), Some("hello"));
+/// assert_eq!(message.as_bytes(), b"hello");
+/// assert!(Message::from(vec![0, 1]).as_text().is_none());
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Message {
+    /// Text, valid UTF-8 (RFC 6455 §5.6).
+    Text(String),
+    /// Any bytes (RFC 6455 §5.6).
+    Binary(Vec<u8>),
+}
+
+impl Message {
+    /// The text, or `None` for a binary message.
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Message::Text(text) => Some(text),
+            Message::Binary(_) => None,
+        }
+    }
+
+    /// The payload, whichever kind it is.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Message::Text(text) => text.as_bytes(),
+            Message::Binary(bytes) => bytes,
+        }
+    }
+
+    /// The payload's length in bytes.
+    pub fn len(&self) -> usize {
+        self.as_bytes().len()
+    }
+
+    /// Whether the payload is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Shows the kind and the length, and of a text the beginning: payloads can
+/// be long, and they are not ours to print.
+impl std::fmt::Debug for Message {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Message::Text(text) => match text.char_indices().nth(40) {
+                Some((end, _)) => write!(f, "Text({:?}…, {} bytes)", &text[..end], text.len()),
+                None => write!(f, "Text({text:?})"),
+            },
+            Message::Binary(bytes) => write!(f, "Binary({} bytes)", bytes.len()),
+        }
+    }
+}
+
+impl From<&str> for Message {
+    fn from(text: &str) -> Message {
+        Message::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Message {
+        Message::Text(text)
+    }
+}
+
+impl From<&[u8]> for Message {
+    fn from(bytes: &[u8]) -> Message {
+        Message::Binary(bytes.to_vec())
+    }
+}
+
+impl From<Vec<u8>> for Message {
+    fn from(bytes: Vec<u8>) -> Message {
+        Message::Binary(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_long_payload() {
+        let long = Message::from("é".repeat(1000));
+        let shown = format!("{long:?}");
+        assert!(shown.len() < 200, "{shown}");
+        assert!(shown.ends_with("2000 bytes)"), "{shown}");
+        assert_eq!(
+            format!("{:?}", Message::from(vec![0; 9])),
+            "Binary(9 bytes)"
+        );
+    }
+}

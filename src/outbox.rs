@@ -1,0 +1,485 @@
+//! One client's way out: straight to the socket, or the queue.
+//!
+//! An outbox belongs to the hub thread. While nothing is queued, the hub
+//! sends to the socket itself, without blocking. What the socket does not
+//! take becomes the backlog, and from then on the client's writer thread
+//! (see `writer.rs`) sends: the hub hands it one chunk at a time and hears
+//! of each chunk's end by a command, so the queue itself never leaves the hub
+//! thread and needs no lock. When the backlog is gone, the hub sends again.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use crossbeam_channel::Sender;
+
+use crate::client::ClientId;
+use crate::close::Cause;
+use crate::config::SlowConsumer;
+use crate::frame::Burst;
+use crate::socket::Socket;
+use crate::writer::{Chunk, StartWriter};
+
+/// A chunk for the writer thread holds about this many bytes at the most,
+/// but always one frame. What it holds can no longer be dropped or overtaken.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// A chunk becomes one vectored send; more slices than this are not taken by
+/// every system.
+const CHUNK_FRAMES: usize = 64;
+
+/// What every outbox of a server has in common.
+#[derive(Debug)]
+pub(crate) struct OutboxRules {
+    pub(crate) max_messages: usize,
+    pub(crate) max_bytes: usize,
+    pub(crate) slow_consumer: SlowConsumer,
+    pub(crate) writers: Box<dyn StartWriter>,
+}
+
+/// The bytes of one fan-out, prepared once for all who receive them.
+#[derive(Debug)]
+pub(crate) struct Delivery<'a> {
+    bursts: &'a [Burst],
+    /// All of it in one piece, where that is worth the copy.
+    joined: Option<&'a [u8]>,
+    slices: &'a [IoSlice<'a>],
+    pub(crate) bytes: usize,
+    pub(crate) messages: usize,
+}
+
+/// Bursts up to this size together are copied into one buffer once per
+/// fan-out: a plain send is cheaper than a vectored one for every client.
+const JOIN_BYTES: usize = 64 * 1024;
+/// The most bursts one delivery may hold.
+pub(crate) const MAX_BURSTS: usize = 64;
+
+impl<'a> Delivery<'a> {
+    /// Prepares at most [`MAX_BURSTS`] bursts and passes them to `give`.
+    /// `scratch` is working space, kept so that nothing is allocated.
+    pub(crate) fn prepare<R>(
+        bursts: &[Burst],
+        scratch: &mut Vec<u8>,
+        give: impl FnOnce(&Delivery<'_>) -> R,
+    ) -> R {
+        debug_assert!(bursts.len() <= MAX_BURSTS);
+        let bytes = bursts.iter().map(|burst| burst.bytes.len()).sum();
+        let messages = bursts.iter().map(|burst| burst.messages as usize).sum();
+        let mut delivery = Delivery {
+            bursts,
+            joined: None,
+            slices: &[],
+            bytes,
+            messages,
+        };
+        match bursts {
+            [burst] => {
+                delivery.joined = Some(&burst.bytes);
+                give(&delivery)
+            }
+            _ if bytes <= JOIN_BYTES => {
+                scratch.clear();
+                bursts
+                    .iter()
+                    .for_each(|burst| scratch.extend_from_slice(&burst.bytes));
+                delivery.joined = Some(scratch);
+                give(&delivery)
+            }
+            _ => {
+                let mut slices = [IoSlice::new(&[]); MAX_BURSTS];
+                for (slice, burst) in slices.iter_mut().zip(bursts) {
+                    *slice = IoSlice::new(&burst.bytes);
+                }
+                delivery.slices = &slices[..bursts.len()];
+                give(&delivery)
+            }
+        }
+    }
+
+    fn try_send(&self, socket: &dyn Socket) -> io::Result<usize> {
+        match self.joined {
+            Some(bytes) => socket.try_send(bytes),
+            None => socket.try_send_vectored(self.slices),
+        }
+    }
+}
+
+/// What became of a delivery.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// It is in the socket, or it waits, or it was dropped and counted, as
+    /// the policy says.
+    Done,
+    /// The outbox is full and the policy is to evict.
+    Overflow,
+    /// The client cannot be written to any more.
+    Failed(Cause),
+}
+
+/// One client's way out.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    socket: Arc<dyn Socket>,
+    /// Invariant: while this is `None`, the hub writes to the socket; while
+    /// there is a backlog, the writer thread has a chunk of it and only it
+    /// writes. This is the one place where that is decided.
+    backlog: Option<Box<Backlog>>,
+    closing: Closing,
+    rules: Arc<OutboxRules>,
+    /// Where chunks go; the thread is started with the first.
+    writer: Option<Sender<Chunk>>,
+    id: ClientId,
+    dropped: u64,
+}
+
+/// How far the closing of this direction has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Closing {
+    close: CloseSent,
+    /// End our direction of the stream once the Close is out.
+    finish: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CloseSent {
+    No,
+    /// It is in the backlog; nothing else is taken.
+    Waiting,
+    Yes,
+}
+
+/// What waits while the writer thread writes.
+#[derive(Debug, Default)]
+struct Backlog {
+    /// The messages and bytes of the chunk that the writer thread has.
+    handed: Load,
+    /// Whole frames of messages, none of them begun.
+    queue: VecDeque<Bytes>,
+    queued_bytes: usize,
+    /// Control frames overtake messages; a newer one replaces one that still
+    /// waits (RFC 6455 §5.5.3).
+    ping: Option<Bytes>,
+    pong: Option<Bytes>,
+    /// The Close frame goes out last.
+    close: Option<Bytes>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Load {
+    messages: usize,
+    bytes: usize,
+}
+
+impl Outbox {
+    pub(crate) fn new(id: ClientId, socket: Arc<dyn Socket>, rules: Arc<OutboxRules>) -> Outbox {
+        Outbox {
+            socket,
+            backlog: None,
+            closing: Closing {
+                close: CloseSent::No,
+                finish: false,
+            },
+            rules,
+            writer: None,
+            id,
+            dropped: 0,
+        }
+    }
+
+    /// Sends or queues a fan-out. Never blocks.
+    pub(crate) fn push(&mut self, delivery: &Delivery<'_>) -> Pushed {
+        if self.closing.close != CloseSent::No {
+            return Pushed::Done;
+        }
+        if self.backlog.is_some() {
+            return self.queue_from(delivery, 0);
+        }
+        match sent(delivery.try_send(&*self.socket)) {
+            Ok(n) if n == delivery.bytes => Pushed::Done,
+            Ok(n) => self.queue_from(delivery, n),
+            Err(cause) => Pushed::Failed(cause),
+        }
+    }
+
+    /// Queues what of the delivery lies behind the first `sent` bytes.
+    fn queue_from(&mut self, delivery: &Delivery<'_>, sent: usize) -> Pushed {
+        let mut begun = None;
+        let mut fits = true;
+        let mut at = 0;
+        for frame in delivery.bursts.iter().flat_map(Burst::frames) {
+            let end = at + frame.len();
+            if at >= sent {
+                fits = self.queue(frame);
+                if !fits {
+                    break;
+                }
+            } else if end > sent {
+                begun = Some(frame.slice(sent - at..));
+                self.backlog.get_or_insert_default();
+            }
+            at = end;
+        }
+        // Even a client that is about to be evicted gets the rest of the
+        // frame that it has the beginning of.
+        let handed = match (fits, &begun) {
+            (false, None) => Pushed::Done,
+            _ => self.hand_over(begun),
+        };
+        match (fits, handed) {
+            (false, Pushed::Done) => Pushed::Overflow,
+            (_, handed) => handed,
+        }
+    }
+
+    /// Queues one frame of a message as the policy says. False: the outbox
+    /// is full and the policy is to evict.
+    fn queue(&mut self, frame: Bytes) -> bool {
+        let backlog = self.backlog.get_or_insert_default();
+        while !backlog.has_room(frame.len(), &self.rules) {
+            match self.rules.slow_consumer {
+                SlowConsumer::Evict => return false,
+                SlowConsumer::DropNewest => {
+                    self.dropped += 1;
+                    return true;
+                }
+                SlowConsumer::DropOldest => {
+                    self.dropped += 1;
+                    backlog.drop_oldest();
+                }
+            }
+        }
+        backlog.queued_bytes += frame.len();
+        backlog.queue.push_back(frame);
+        true
+    }
+
+    /// Gives the writer thread its next chunk, unless it has one. `begun` is
+    /// the rest of a frame of which a part is out already: it goes first.
+    fn hand_over(&mut self, begun: Option<Bytes>) -> Pushed {
+        let Some(backlog) = self.backlog.as_mut() else {
+            return Pushed::Done;
+        };
+        if backlog.handed.bytes > 0 {
+            return Pushed::Done;
+        }
+        let mut chunk = Chunk::new(self.dropped);
+        chunk.frames.extend(begun);
+        backlog.handed.messages = chunk.frames.len();
+        chunk.frames.extend(backlog.pong.take());
+        chunk.frames.extend(backlog.ping.take());
+        backlog.handed.bytes = chunk.frames.iter().map(Bytes::len).sum();
+        while backlog.handed.bytes < CHUNK_BYTES && chunk.frames.len() < CHUNK_FRAMES {
+            let Some(frame) = backlog.queue.pop_front() else {
+                // Invariant: the Close is the last frame of all.
+                if let Some(close) = backlog.close.take() {
+                    backlog.handed.bytes += close.len();
+                    chunk.frames.push(close);
+                }
+                break;
+            };
+            backlog.queued_bytes -= frame.len();
+            backlog.handed.bytes += frame.len();
+            backlog.handed.messages += 1;
+            chunk.frames.push(frame);
+        }
+        if chunk.frames.is_empty() {
+            self.backlog = None;
+            return Pushed::Done;
+        }
+        match self.to_writer(chunk) {
+            Ok(()) => Pushed::Done,
+            Err(cause) => Pushed::Failed(cause),
+        }
+    }
+
+    fn to_writer(&mut self, chunk: Chunk) -> Result<(), Cause> {
+        let writer = match &self.writer {
+            Some(writer) => writer,
+            None => {
+                let started = self.rules.writers.start(self.id, self.socket.clone());
+                self.writer
+                    .insert(started.map_err(|_| Cause::NoWriterThread)?)
+            }
+        };
+        // The channel holds one chunk and the thread has none: it fits.
+        writer.try_send(chunk).map_err(|_| Cause::NoWriterThread)
+    }
+
+    /// Hears that the writer thread has written its chunk.
+    pub(crate) fn written(&mut self) -> Pushed {
+        let Some(backlog) = self.backlog.as_mut() else {
+            return Pushed::Done;
+        };
+        let close_is_out = self.closing.close == CloseSent::Waiting && backlog.close.is_none();
+        backlog.handed = Load::default();
+        if close_is_out {
+            self.backlog = None;
+            self.close_is_out();
+            return Pushed::Done;
+        }
+        self.hand_over(None)
+    }
+
+    /// Sends a Ping as soon as the frame that is going out is finished.
+    pub(crate) fn ping(&mut self, frame: Bytes) -> Pushed {
+        self.control(frame, |backlog| &mut backlog.ping)
+    }
+
+    /// Sends a Pong as soon as the frame that is going out is finished.
+    pub(crate) fn pong(&mut self, frame: Bytes) -> Pushed {
+        self.control(frame, |backlog| &mut backlog.pong)
+    }
+
+    fn control(
+        &mut self,
+        frame: Bytes,
+        slot: impl FnOnce(&mut Backlog) -> &mut Option<Bytes>,
+    ) -> Pushed {
+        if self.closing.close != CloseSent::No {
+            return Pushed::Done;
+        }
+        match self.backlog.as_mut() {
+            Some(backlog) => {
+                *slot(backlog) = Some(frame);
+                Pushed::Done
+            }
+            None => self.send_now(frame),
+        }
+    }
+
+    /// Sends a control frame while there is no backlog.
+    fn send_now(&mut self, frame: Bytes) -> Pushed {
+        match sent(self.socket.try_send(&frame)) {
+            Ok(n) if n == frame.len() => Pushed::Done,
+            Ok(n) => {
+                self.backlog = Some(Box::default());
+                let pushed = self.hand_over(Some(frame.slice(n..)));
+                if let Some(backlog) = self.backlog.as_mut() {
+                    backlog.handed.messages = 0;
+                }
+                pushed
+            }
+            Err(cause) => Pushed::Failed(cause),
+        }
+    }
+
+    /// Sends a Close frame behind everything that waits; from here on
+    /// nothing else is taken. A second Close is ignored.
+    pub(crate) fn close(&mut self, frame: Bytes) -> Pushed {
+        if self.closing.close != CloseSent::No {
+            return Pushed::Done;
+        }
+        self.closing.close = CloseSent::Waiting;
+        if let Some(backlog) = self.backlog.as_mut() {
+            backlog.close = Some(frame);
+            return Pushed::Done;
+        }
+        let pushed = self.send_now(frame);
+        if self.backlog.is_none() {
+            self.close_is_out();
+        }
+        pushed
+    }
+
+    /// Forgets what waits and has not begun to go out. Returns how much the
+    /// backlog was, all in all.
+    pub(crate) fn discard(&mut self) -> (usize, usize) {
+        let was = (self.backlog_messages(), self.backlog_bytes());
+        if let Some(backlog) = self.backlog.as_mut() {
+            self.dropped += backlog.queue.len() as u64;
+            backlog.queue = VecDeque::new();
+            backlog.queued_bytes = 0;
+            backlog.ping = None;
+            backlog.pong = None;
+            if backlog.handed.bytes == 0 {
+                self.backlog = None;
+            }
+        }
+        was
+    }
+
+    /// Makes room in a backlog as its policy says, because all backlogs
+    /// together are too large. False: the policy is to evict, or there is
+    /// nothing that could be dropped.
+    pub(crate) fn shed(&mut self) -> bool {
+        let Some(backlog) = self.backlog.as_mut() else {
+            return false;
+        };
+        let dropped = match self.rules.slow_consumer {
+            SlowConsumer::Evict => false,
+            SlowConsumer::DropOldest => backlog.drop_oldest(),
+            SlowConsumer::DropNewest => backlog.drop_newest(),
+        };
+        self.dropped += u64::from(dropped);
+        dropped
+    }
+
+    /// Ends our direction of the stream as soon as the Close is out.
+    pub(crate) fn finish(&mut self) {
+        self.closing.finish = true;
+        if self.closing.close == CloseSent::Yes {
+            self.socket.finish();
+        }
+    }
+
+    fn close_is_out(&mut self) {
+        self.closing.close = CloseSent::Yes;
+        if self.closing.finish {
+            self.socket.finish();
+        }
+    }
+
+    /// Ends the stream in both directions; whoever is blocked on it returns.
+    pub(crate) fn abort(&self) {
+        self.socket.abort();
+    }
+
+    /// How many messages wait, the ones that the writer thread has included.
+    pub(crate) fn backlog_messages(&self) -> usize {
+        self.backlog
+            .as_ref()
+            .map_or(0, |backlog| backlog.handed.messages + backlog.queue.len())
+    }
+
+    /// How many bytes wait, those that the writer thread has included.
+    pub(crate) fn backlog_bytes(&self) -> usize {
+        self.backlog
+            .as_ref()
+            .map_or(0, |backlog| backlog.handed.bytes + backlog.queued_bytes)
+    }
+
+    /// How many messages were not queued or not kept for this client.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}
+
+impl Backlog {
+    /// Whether one more message may wait. One may always, however large.
+    fn has_room(&self, len: usize, rules: &OutboxRules) -> bool {
+        self.queue.is_empty()
+            || (self.handed.messages + self.queue.len() < rules.max_messages
+                && self.handed.bytes + self.queued_bytes + len <= rules.max_bytes)
+    }
+
+    fn drop_oldest(&mut self) -> bool {
+        let frame = self.queue.pop_front();
+        self.queued_bytes -= frame.as_ref().map_or(0, Bytes::len);
+        frame.is_some()
+    }
+
+    fn drop_newest(&mut self) -> bool {
+        let frame = self.queue.pop_back();
+        self.queued_bytes -= frame.as_ref().map_or(0, Bytes::len);
+        frame.is_some()
+    }
+}
+
+/// How many bytes a non-blocking send took: none where it would block.
+fn sent(result: io::Result<usize>) -> Result<usize, Cause> {
+    match result {
+        Ok(n) => Ok(n),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        Err(error) => Err(Cause::of_write(&error)),
+    }
+}

@@ -1,0 +1,134 @@
+//! Rooms: which members are in which, and what is to be fanned out to them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::client::ClientId;
+use crate::frame::Burst;
+use crate::slab::Slab;
+
+/// All rooms with at least one member. Belongs to the hub.
+#[derive(Debug)]
+pub(crate) struct Rooms {
+    names: HashMap<Arc<str>, u32>,
+    rooms: Slab<Room>,
+}
+
+/// One room.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) name: Arc<str>,
+    /// The places of its members in the hub's slab.
+    pub(crate) members: Vec<u32>,
+    /// What is to be fanned out at the end of this pass.
+    pub(crate) pending: Pending,
+}
+
+/// Bursts that wait for the end of the hub's pass.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    pub(crate) bursts: Vec<Burst>,
+    /// Who does not receive which of them (by its index).
+    pub(crate) excepts: Vec<(usize, ClientId)>,
+}
+
+impl Pending {
+    pub(crate) fn push(&mut self, burst: Burst, except: Option<ClientId>) {
+        if let Some(client) = except {
+            self.excepts.push((self.bursts.len(), client));
+        }
+        self.bursts.push(burst);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bursts.clear();
+        self.excepts.clear();
+    }
+
+    pub(crate) fn is_excepted_from_any(&self, client: ClientId) -> bool {
+        self.excepts.iter().any(|(_, id)| *id == client)
+    }
+
+    /// What of this the client receives.
+    pub(crate) fn bursts_for(&self, client: ClientId) -> Vec<Burst> {
+        let excepted = |index| self.excepts.contains(&(index, client));
+        let kept = self.bursts.iter().enumerate();
+        kept.filter(|(index, _)| !excepted(*index))
+            .map(|(_, burst)| burst.clone())
+            .collect()
+    }
+}
+
+/// That a member is in a room: where the room is, and the member in it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Membership {
+    pub(crate) room: u32,
+    /// The index in [`Room::members`], so that leaving needs no search.
+    pub(crate) index: u32,
+}
+
+impl Rooms {
+    pub(crate) fn new() -> Rooms {
+        Rooms {
+            names: HashMap::new(),
+            rooms: Slab::new(),
+        }
+    }
+
+    /// Puts a member into a room, which is made if it is not there.
+    pub(crate) fn enter(&mut self, name: &Arc<str>, member: u32) -> Membership {
+        let room = match self.names.get(name) {
+            Some(room) => *room,
+            None => {
+                let room = self.rooms.insert(Room {
+                    name: name.clone(),
+                    members: Vec::new(),
+                    pending: Pending::default(),
+                });
+                self.names.insert(name.clone(), room);
+                room
+            }
+        };
+        let mut index = 0;
+        if let Some(room) = self.rooms.get_mut(room) {
+            index = room.members.len() as u32;
+            room.members.push(member);
+        }
+        Membership { room, index }
+    }
+
+    /// Takes a member out of a room; an empty room is forgotten. Returns the
+    /// member that took its index, which must be told.
+    pub(crate) fn exit(&mut self, membership: Membership) -> Option<u32> {
+        let room = self.rooms.get_mut(membership.room)?;
+        let index = membership.index as usize;
+        room.members.swap_remove(index);
+        let moved = room.members.get(index).copied();
+        if room.members.is_empty()
+            && let Some(room) = self.rooms.remove(membership.room)
+        {
+            self.names.remove(&room.name);
+        }
+        moved
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<u32> {
+        self.names.get(name).copied()
+    }
+
+    pub(crate) fn get(&self, room: u32) -> Option<&Room> {
+        self.rooms.get(room)
+    }
+
+    pub(crate) fn get_mut(&mut self, room: u32) -> Option<&mut Room> {
+        self.rooms.get_mut(room)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Room> {
+        self.rooms.iter().map(|(_, room)| room)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rooms.len()
+    }
+}

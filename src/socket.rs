@@ -1,0 +1,63 @@
+//! What an outbox asks of a socket, and how a TCP socket answers.
+
+use std::fmt::Debug;
+use std::io::{self, IoSlice};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
+
+/// The sending side of a client's socket.
+pub(crate) trait Socket: Debug + Send + Sync {
+    /// Sends as much as fits, without blocking.
+    fn try_send(&self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Like [`try_send`](Socket::try_send), from several pieces.
+    fn try_send_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Sends at least one byte, blocking for at most `timeout`, which must
+    /// not be zero; then it fails with `WouldBlock`.
+    fn send_within(&self, slices: &[IoSlice<'_>], timeout: Duration) -> io::Result<usize>;
+
+    /// Ends our direction of the stream: the peer reads the end of stream
+    /// behind what was sent.
+    fn finish(&self);
+
+    /// Ends both directions; whoever is blocked on the socket returns.
+    fn abort(&self);
+}
+
+/// A blocking TCP socket: only the flag of a single send makes that send
+/// non-blocking, so reader and writer thread can still block on it. A broken
+/// pipe is an error, whatever the embedding program does about signals.
+impl Socket for TcpStream {
+    fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        Ok(rustix::io::retry_on_intr(|| send(self, bytes, flags))?)
+    }
+
+    fn try_send_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        send_slices(self, slices, flags)
+    }
+
+    fn send_within(&self, slices: &[IoSlice<'_>], timeout: Duration) -> io::Result<usize> {
+        self.set_write_timeout(Some(timeout))?;
+        send_slices(self, slices, SendFlags::NOSIGNAL)
+    }
+
+    fn finish(&self) {
+        // It fails only when the connection is gone already.
+        let _ = self.shutdown(Shutdown::Write);
+    }
+
+    fn abort(&self) {
+        let _ = self.shutdown(Shutdown::Both);
+    }
+}
+
+fn send_slices(socket: &TcpStream, slices: &[IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
+    Ok(rustix::io::retry_on_intr(|| {
+        sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), flags)
+    })?)
+}

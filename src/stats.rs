@@ -1,0 +1,161 @@
+//! Counters, and a snapshot of them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::close::Cause;
+
+/// The server's counters. Each is a number of its own: they are read and
+/// written without any order between them.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) connections: Gauge,
+    pub(crate) handshakes: Gauge,
+    pub(crate) clients: Gauge,
+    pub(crate) rooms: Gauge,
+    pub(crate) accepted: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) accept_errors: Counter,
+    pub(crate) joins: Counter,
+    pub(crate) messages_in: Counter,
+    pub(crate) bytes_in: Counter,
+    pub(crate) broadcasts: Counter,
+    pub(crate) deliveries: Counter,
+    pub(crate) bytes_out: Counter,
+    pub(crate) dropped: Counter,
+    pub(crate) backlog_bytes: Gauge,
+    departures: [Counter; Cause::NAMES.len()],
+    fan_out: [Counter; FAN_OUT_BOUNDS.len() + 1],
+    fan_out_nanos: Counter,
+}
+
+/// The upper bounds of the fan-out histogram's buckets, in microseconds.
+pub(crate) const FAN_OUT_BOUNDS: [u64; 8] = [10, 50, 100, 500, 1_000, 5_000, 20_000, 100_000];
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Adds one; returns the new value.
+    pub(crate) fn up(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Takes one away; returns the new value.
+    pub(crate) fn down(&self) -> u64 {
+        self.0.fetch_sub(1, Ordering::Relaxed) - 1
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Counters {
+    pub(crate) fn departed(&self, cause: &Cause) {
+        self.departures[cause.index()].add(1);
+    }
+
+    pub(crate) fn fanned_out(&self, took: Duration) {
+        let bucket = FAN_OUT_BOUNDS
+            .iter()
+            .position(|&bound| took <= Duration::from_micros(bound))
+            .unwrap_or(FAN_OUT_BOUNDS.len());
+        self.fan_out[bucket].add(1);
+        self.fan_out_nanos.add(took.as_nanos() as u64);
+    }
+
+    pub(crate) fn snapshot(&self) -> Stats {
+        Stats {
+            clients: self.clients.get(),
+            rooms: self.rooms.get(),
+            handshakes: self.handshakes.get(),
+            accepted: self.accepted.get(),
+            refused: self.refused.get(),
+            accept_errors: self.accept_errors.get(),
+            joins: self.joins.get(),
+            messages_in: self.messages_in.get(),
+            bytes_in: self.bytes_in.get(),
+            broadcasts: self.broadcasts.get(),
+            deliveries: self.deliveries.get(),
+            bytes_out: self.bytes_out.get(),
+            dropped: self.dropped.get(),
+            backlog_bytes: self.backlog_bytes.get(),
+            departures: Cause::NAMES
+                .iter()
+                .zip(&self.departures)
+                .map(|(name, count)| (*name, count.get()))
+                .collect(),
+        }
+    }
+}
+
+/// A snapshot of the server's counters since it started.
+///
+/// The numbers are read one after another while the server works on, so they
+/// need not fit each other exactly.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Clients that are connected.
+    pub clients: u64,
+    /// Rooms with at least one client.
+    pub rooms: u64,
+    /// Connections in their opening handshake.
+    pub handshakes: u64,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections refused because of a limit, or because the server was
+    /// stopping.
+    pub refused: u64,
+    /// Failures to accept a connection.
+    pub accept_errors: u64,
+    /// Clients that joined.
+    pub joins: u64,
+    /// Messages received from clients.
+    pub messages_in: u64,
+    /// Bytes received from clients, frame headers included.
+    pub bytes_in: u64,
+    /// Messages given to a room, or to a single client.
+    pub broadcasts: u64,
+    /// Messages given to a client's outbox, each receiver counted.
+    pub deliveries: u64,
+    /// Bytes given to outboxes, frame headers included.
+    pub bytes_out: u64,
+    /// Messages dropped for slow consumers.
+    pub dropped: u64,
+    /// Bytes that wait in all outboxes together.
+    pub backlog_bytes: u64,
+    /// How many clients left, by the name of the [`Cause`].
+    pub departures: Vec<(&'static str, u64)>,
+}
+
+impl Stats {
+    /// How many clients left for this cause; see [`Cause::name`].
+    pub fn departed(&self, name: &str) -> u64 {
+        self.departures
+            .iter()
+            .filter(|(cause, _)| *cause == name)
+            .map(|(_, count)| count)
+            .sum()
+    }
+}

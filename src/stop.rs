@@ -1,0 +1,132 @@
+//! The stop event: set once, seen by every thread that waits on a socket.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// What ended a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// The socket can be read (or has ended, or failed: a read tells).
+    Readable,
+    /// The server is stopping.
+    Stopping,
+    /// The deadline passed.
+    TimedOut,
+}
+
+/// An event that can be polled beside a socket: once triggered it stays so.
+///
+/// It is a socket pair of which one end is never written to: shutting it
+/// down makes the other end readable for every poller, for ever.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    stopping: AtomicBool,
+    trigger: UnixStream,
+    event: UnixStream,
+}
+
+impl Stop {
+    pub(crate) fn new() -> io::Result<Stop> {
+        let (trigger, event) = UnixStream::pair()?;
+        Ok(Stop {
+            stopping: AtomicBool::new(false),
+            trigger,
+            event,
+        })
+    }
+
+    /// Sets the event. Returns whether this call was the first.
+    pub(crate) fn trigger(&self) -> bool {
+        let first = !self.stopping.swap(true, Ordering::SeqCst);
+        if first {
+            // It fails only when it has been done already.
+            let _ = self.trigger.shutdown(Shutdown::Both);
+        }
+        first
+    }
+
+    pub(crate) fn is_triggered(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// The descriptor that becomes readable when the server stops.
+    pub(crate) fn event(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+
+    /// Waits until the socket can be read, the server stops, or `deadline`
+    /// passes, whichever comes first.
+    pub(crate) fn wait_readable(
+        &self,
+        socket: impl AsFd,
+        deadline: Option<Instant>,
+    ) -> io::Result<Woken> {
+        loop {
+            let mut fds = [
+                PollFd::new(&socket, PollFlags::IN),
+                PollFd::from_borrowed_fd(self.event(), PollFlags::IN),
+            ];
+            match poll_until(&mut fds, deadline)? {
+                false => return Ok(Woken::TimedOut),
+                true if !fds[1].revents().is_empty() => return Ok(Woken::Stopping),
+                true if !fds[0].revents().is_empty() => return Ok(Woken::Readable),
+                true => {}
+            }
+        }
+    }
+
+    /// Waits until the server stops or `deadline` passes. Returns whether
+    /// the server is stopping.
+    pub(crate) fn wait(&self, deadline: Instant) -> io::Result<bool> {
+        let mut fds = [PollFd::from_borrowed_fd(self.event(), PollFlags::IN)];
+        poll_until(&mut fds, Some(deadline))
+    }
+}
+
+/// Polls until something is ready (true) or the deadline passes (false).
+pub(crate) fn poll_until(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<bool> {
+    loop {
+        let timeout = deadline.map(|at| timespec(at.saturating_duration_since(Instant::now())));
+        match poll(fds, timeout.as_ref()) {
+            Ok(0) => return Ok(false),
+            Ok(_) => return Ok(true),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    // Durations longer than a clock can count wait for as long as it can.
+    Timespec::try_from(duration).unwrap_or(Timespec {
+        tv_sec: i64::MAX,
+        tv_nsec: 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_triggered_stop_wakes_every_waiter_for_ever() {
+        let stop = Stop::new().unwrap();
+        let (socket, _peer) = UnixStream::pair().unwrap();
+        assert_eq!(
+            stop.wait_readable(&socket, Some(Instant::now())).unwrap(),
+            Woken::TimedOut
+        );
+        assert!(stop.trigger());
+        assert!(!stop.trigger());
+        for _ in 0..3 {
+            assert_eq!(stop.wait_readable(&socket, None).unwrap(), Woken::Stopping);
+        }
+        assert!(stop.wait(Instant::now() + Duration::from_secs(60)).unwrap());
+    }
+}
