@@ -286,13 +286,13 @@ impl Outbox {
             self.backlog = None;
             return Pushed::Done;
         }
-        match self.to_writer(chunk) {
+        match self.pass_on(chunk) {
             Ok(()) => Pushed::Done,
             Err(cause) => Pushed::Failed(cause),
         }
     }
 
-    fn to_writer(&mut self, chunk: Chunk) -> Result<(), Cause> {
+    fn pass_on(&mut self, chunk: Chunk) -> Result<(), Cause> {
         let writer = match &self.writer {
             Some(writer) => writer,
             None => {

@@ -81,6 +81,16 @@ impl Server {
         Server::builder().bind(address)
     }
 
+    /// A plain relay on a listener that is bound already; see
+    /// [`ServerBuilder::from_listener`].
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Server::bind).
+    pub fn from_listener(listener: TcpListener) -> Result<Server, Error> {
+        Server::builder().from_listener(listener)
+    }
+
     /// A builder, for a server with settings or hooks.
     pub fn builder() -> ServerBuilder {
         ServerBuilder::default()
