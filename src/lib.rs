@@ -5,10 +5,12 @@
 
 mod accept;
 mod admission;
+mod builder;
 mod client;
 mod close;
 mod config;
 mod connection;
+mod delivery;
 mod error;
 mod frame;
 mod handle;
@@ -16,6 +18,7 @@ mod handler;
 mod http;
 mod hub;
 mod inbox;
+mod inlet;
 mod limits;
 mod message;
 mod origin;
@@ -33,6 +36,7 @@ mod threads;
 mod upgrade;
 mod writer;
 
+pub use builder::ServerBuilder;
 pub use client::{Client, ClientId, ClientInfo, RoomInfo};
 pub use close::{Cause, CloseCode, CloseFrame, Departure, MAX_REASON};
 pub use config::{Config, SlowConsumer};
@@ -40,6 +44,6 @@ pub use error::{Error, ErrorKind, SendError, Stopped};
 pub use handle::Handle;
 pub use handler::Handler;
 pub use message::Message;
-pub use server::{Running, Server, ServerBuilder, Summary};
+pub use server::{Running, Server, Summary};
 pub use stats::Stats;
 pub use upgrade::{Refusal, Upgrade};

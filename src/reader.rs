@@ -1,7 +1,7 @@
 //! The conversation with one client, on its reader thread: from its bytes to
 //! commands for the hub.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -16,8 +16,8 @@ use crate::config::Config;
 use crate::frame::{self, BurstBuilder};
 use crate::hub::{Audience, Command};
 use crate::inbox::InboxError;
+use crate::inlet::Inlet;
 use crate::message::Message;
-use crate::progress::Progress;
 use crate::rate::Bucket;
 use crate::server::Shared;
 
@@ -446,110 +446,4 @@ fn answer_to(frame: CloseFrame) -> CloseFrame {
 /// Counts on a counter that only this thread writes.
 fn count(counter: &std::sync::atomic::AtomicU64, n: u64) {
     counter.store(counter.load(Ordering::Relaxed) + n, Ordering::Relaxed);
-}
-
-/// The stream that tungstenite reads: one read of the socket each time it is
-/// armed, then `WouldBlock`, so that what one read brings goes on together.
-/// What tungstenite writes is discarded: its answers are given by the hub.
-#[derive(Debug)]
-struct Inlet<'a> {
-    socket: &'a TcpStream,
-    early: Vec<u8>,
-    armed: bool,
-    timeout: Option<Duration>,
-    /// How much the last armed read has brought; nothing: it timed out.
-    read: usize,
-    ended: bool,
-    failed: Option<io::ErrorKind>,
-    progress: Progress,
-}
-
-impl<'a> Inlet<'a> {
-    fn new(socket: &'a TcpStream, early: Vec<u8>) -> Inlet<'a> {
-        Inlet {
-            socket,
-            early,
-            armed: false,
-            timeout: None,
-            read: 0,
-            ended: false,
-            failed: None,
-            progress: Progress::default(),
-        }
-    }
-
-    /// Allows one read, which may block for `timeout`.
-    fn arm(&mut self, timeout: Option<Duration>) {
-        self.armed = true;
-        self.read = 0;
-        // Zero would mean for ever.
-        let timeout = timeout.map(|timeout| timeout.max(Duration::from_millis(1)));
-        if timeout != self.timeout {
-            self.timeout = timeout;
-            // It fails only when the socket is gone, as the read will tell.
-            let _ = self.socket.set_read_timeout(timeout);
-        }
-    }
-
-    fn read_once(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if !self.early.is_empty() {
-            let n = self.early.len().min(buffer.len());
-            buffer[..n].copy_from_slice(&self.early[..n]);
-            self.early.drain(..n);
-            return Ok(n);
-        }
-        loop {
-            match self.socket.read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return result,
-            }
-        }
-    }
-
-    /// Reads and forgets until the end of the stream: the peer's, or the
-    /// hub's when the closing has taken too long.
-    fn discard(&mut self) {
-        let mut scratch = [0; 1024];
-        loop {
-            match self.read_once(&mut scratch) {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
-            }
-        }
-    }
-}
-
-impl Read for Inlet<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if !self.armed {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.armed = false;
-        match self.read_once(buffer) {
-            Ok(n) => {
-                self.ended = n == 0;
-                self.read = n;
-                self.progress.feed(&buffer[..n]);
-                Ok(n)
-            }
-            Err(error) => {
-                if error.kind() != io::ErrorKind::WouldBlock {
-                    self.failed = Some(error.kind());
-                }
-                Err(error)
-            }
-        }
-    }
-}
-
-impl Write for Inlet<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

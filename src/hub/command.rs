@@ -1,0 +1,88 @@
+//! Everything that can be asked of the hub.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use crossbeam_channel::Sender;
+
+use crate::client::{ClientId, ClientInfo, ClientState, RoomInfo};
+use crate::close::{Cause, CloseFrame};
+use crate::frame::Burst;
+use crate::inbox::Permit;
+use crate::outbox::Outbox;
+
+/// Everything that can be asked of the hub.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A client has finished its opening handshake.
+    Join {
+        client: Arc<ClientState>,
+        outbox: Box<Outbox>,
+    },
+    /// Messages for an audience. The permit is held while a large burst
+    /// waits in the inbox.
+    Publish {
+        to: Audience,
+        burst: Burst,
+        permit: Option<Permit>,
+    },
+    /// A Ping frame for a client.
+    Ping { id: ClientId, frame: Bytes },
+    /// A Pong frame for a client.
+    Pong { id: ClientId, frame: Bytes },
+    /// The peer's Close frame has come; this is the answer to it.
+    PeerClosed { id: ClientId, reply: CloseFrame },
+    /// Close the connection. `finish`: what the peer sends is not
+    /// understood any more, so its Close is not waited for.
+    Close {
+        id: ClientId,
+        frame: CloseFrame,
+        cause: Cause,
+        finish: bool,
+    },
+    /// The client's writer thread has written its chunk, or failed to.
+    Written {
+        id: ClientId,
+        result: Result<(), Cause>,
+    },
+    /// The client's reader has ended.
+    Leave { id: ClientId },
+    /// Put a client into one more room.
+    Enter { id: ClientId, room: Arc<str> },
+    /// Take a client out of a room.
+    Exit { id: ClientId, room: Arc<str> },
+    /// List the clients, of a room or all.
+    Clients {
+        room: Option<Arc<str>>,
+        reply: Sender<Vec<ClientInfo>>,
+    },
+    /// The states of a room's members.
+    Members {
+        room: Arc<str>,
+        reply: Sender<Vec<Arc<ClientState>>>,
+    },
+    /// List the rooms.
+    Rooms { reply: Sender<Vec<RoomInfo>> },
+    /// Close every client, now and from now on.
+    Shutdown,
+    /// End every connection at once.
+    Abort,
+    /// End the hub.
+    End,
+}
+
+/// Who receives a burst.
+#[derive(Debug)]
+pub(crate) enum Audience {
+    /// The members of a room.
+    Room {
+        room: Arc<str>,
+        except: Option<ClientId>,
+    },
+    /// The members of all rooms.
+    Everybody { except: Option<ClientId> },
+    /// One client.
+    Client(ClientId),
+    /// These clients.
+    Clients(Vec<ClientId>),
+}

@@ -1,0 +1,145 @@
+//! How a member's connection ends: closed, evicted, failed, aborted.
+
+use std::time::Instant;
+
+use crate::client::ClientId;
+use crate::close::{Cause, CloseCode, CloseFrame};
+use crate::frame;
+use crate::outbox::Pushed;
+
+use super::Hub;
+
+impl Hub {
+    /// Deals with the members that a fan-out has found to be slow or gone.
+    pub(super) fn settle(&mut self) {
+        let mut troubled = std::mem::take(&mut self.troubled);
+        for (place, pushed) in troubled.drain(..) {
+            self.settle_one(place, pushed);
+        }
+        self.troubled = troubled;
+    }
+
+    pub(super) fn settle_one(&mut self, place: u32, pushed: Pushed) {
+        match pushed {
+            Pushed::Done => {}
+            Pushed::Overflow => self.evict(place),
+            Pushed::Failed(cause) => self.fail(place, cause),
+        }
+    }
+
+    /// Treats the client with the largest backlog as a slow consumer for as
+    /// long as all backlogs together are too large.
+    pub(super) fn relieve(&mut self) {
+        while self.totals.backlog > self.max_backlog_total {
+            let open = self.members.iter().filter(|(_, member)| !member.ending);
+            let largest = open.max_by_key(|(_, member)| member.outbox.backlog_bytes());
+            let Some(place) = largest.map(|(place, _)| place) else {
+                return;
+            };
+            if !self.shed(place) {
+                self.evict(place);
+            }
+        }
+    }
+
+    /// Halves a member's backlog if its policy is to drop messages.
+    pub(super) fn shed(&mut self, place: u32) -> bool {
+        let Some(member) = self.members.get_mut(place) else {
+            return false;
+        };
+        let enough = member.outbox.backlog_bytes() / 2;
+        let before = member.outbox.dropped();
+        while self.totals.backlog > self.max_backlog_total && member.outbox.backlog_bytes() > enough
+        {
+            let mut dropped = false;
+            self.totals.track(&mut member.outbox, |outbox| {
+                dropped = outbox.shed();
+                Pushed::Done
+            });
+            if !dropped {
+                break;
+            }
+        }
+        member.outbox.dropped() > before
+    }
+
+    pub(super) fn evict(&mut self, place: u32) {
+        let Some(member) = self.members.get_mut(place) else {
+            return;
+        };
+        if member.ending {
+            return;
+        }
+        let (mut messages, mut bytes) = (0, 0);
+        self.totals.track(&mut member.outbox, |outbox| {
+            (messages, bytes) = outbox.discard();
+            Pushed::Done
+        });
+        let reason = format!("slow consumer: {messages} messages ({bytes} bytes) behind");
+        let frame = CloseFrame::new(CloseCode::POLICY_VIOLATION, reason);
+        let id = member.id;
+        self.close(id, frame, Cause::Evicted { messages, bytes }, false);
+    }
+
+    /// Ends a connection that cannot be written to any more.
+    pub(super) fn fail(&mut self, place: u32, cause: Cause) {
+        let Some(member) = self.members.get_mut(place) else {
+            return;
+        };
+        // The reader may have seen another end first.
+        let _ = member.client.cause.set(cause);
+        member.ending = true;
+        member.outbox.abort();
+        self.leave_rooms(place);
+    }
+
+    /// Sends a Close frame behind what waits for a client, and takes it out
+    /// of its rooms. `finish`: end our direction of the stream then.
+    pub(super) fn close(&mut self, id: ClientId, frame: CloseFrame, cause: Cause, finish: bool) {
+        let Some(&place) = self.places.get(&id) else {
+            return;
+        };
+        let Some(member) = self.members.get_mut(place) else {
+            return;
+        };
+        let mut pushed = Pushed::Done;
+        if !member.ending {
+            member.ending = true;
+            let _ = member.client.cause.set(cause);
+            let wire = frame::close(&frame);
+            let _ = member.client.sent.set(frame);
+            self.deadlines
+                .push_back((Instant::now() + self.close_timeout, id));
+            pushed = self
+                .totals
+                .track(&mut member.outbox, |outbox| outbox.close(wire));
+        }
+        if finish {
+            member.outbox.finish();
+        }
+        self.leave_rooms(place);
+        self.settle_one(place, pushed);
+    }
+
+    pub(super) fn close_for_shutdown(&mut self, id: ClientId) {
+        let frame = CloseFrame::new(CloseCode::GOING_AWAY, "server shutdown");
+        self.close(id, frame, Cause::Shutdown, false);
+    }
+
+    /// Aborts the connections whose closing has taken too long.
+    pub(super) fn abort_overdue(&mut self) {
+        while let Some(&(at, id)) = self.deadlines.front() {
+            let member = self
+                .places
+                .get(&id)
+                .and_then(|place| self.members.get(*place));
+            if member.is_some() && at > Instant::now() {
+                return;
+            }
+            if let Some(member) = member {
+                member.outbox.abort();
+            }
+            self.deadlines.pop_front();
+        }
+    }
+}

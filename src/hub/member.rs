@@ -1,0 +1,55 @@
+//! One client as the hub knows it, and the sums over all of them.
+
+use std::sync::Arc;
+
+use crate::client::{ClientId, ClientState};
+use crate::delivery::Delivery;
+use crate::outbox::{Outbox, Pushed};
+use crate::rooms::Membership;
+
+/// One client as the hub knows it.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) outbox: Outbox,
+    pub(super) id: ClientId,
+    /// Its Close is under way, or its connection has failed: it is in no
+    /// room any more.
+    pub(super) ending: bool,
+    pub(super) client: Arc<ClientState>,
+    pub(super) rooms: Vec<Membership>,
+    pub(super) messages_out: u64,
+    pub(super) bytes_out: u64,
+}
+
+/// Sums over all outboxes.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    pub(super) backlog: usize,
+    pub(super) dropped: u64,
+    pub(super) deliveries: u64,
+    pub(super) bytes: u64,
+}
+
+impl Totals {
+    /// Lets `act` act on an outbox and keeps the sums true.
+    pub(super) fn track(
+        &mut self,
+        outbox: &mut Outbox,
+        act: impl FnOnce(&mut Outbox) -> Pushed,
+    ) -> Pushed {
+        let (backlog, dropped) = (outbox.backlog_bytes(), outbox.dropped());
+        let pushed = act(outbox);
+        self.backlog = self.backlog + outbox.backlog_bytes() - backlog;
+        self.dropped += outbox.dropped() - dropped;
+        pushed
+    }
+
+    /// Gives a delivery to a member.
+    pub(super) fn give(&mut self, member: &mut Member, delivery: &Delivery<'_>) -> Pushed {
+        member.messages_out += delivery.messages as u64;
+        member.bytes_out += delivery.bytes as u64;
+        self.deliveries += delivery.messages as u64;
+        self.bytes += delivery.bytes as u64;
+        self.track(&mut member.outbox, |outbox| outbox.push(delivery))
+    }
+}

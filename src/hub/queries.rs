@@ -1,0 +1,50 @@
+//! What the hub answers about its clients.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::client::{ClientInfo, ClientState};
+
+use super::Hub;
+use super::member::Member;
+
+impl Hub {
+    pub(super) fn client_infos(&self, room: Option<&str>) -> Vec<ClientInfo> {
+        let room = room.map(|name| self.rooms.find(name));
+        let members = self.members.iter().map(|(_, member)| member);
+        members
+            .filter(|member| match room {
+                None => !member.ending,
+                Some(room) => member.rooms.iter().any(|m| Some(m.room) == room),
+            })
+            .map(|member| self.client_info(member))
+            .collect()
+    }
+
+    pub(super) fn client_info(&self, member: &Member) -> ClientInfo {
+        let client = &member.client;
+        let rooms = member.rooms.iter().filter_map(|m| self.rooms.get(m.room));
+        ClientInfo {
+            id: client.id,
+            peer: client.peer,
+            rooms: rooms.map(|room| room.name.to_string()).collect(),
+            age: client.joined.elapsed(),
+            backlog_messages: member.outbox.backlog_messages(),
+            backlog_bytes: member.outbox.backlog_bytes(),
+            messages_in: client.messages_in.load(Ordering::Relaxed),
+            bytes_in: client.bytes_in.load(Ordering::Relaxed),
+            messages_out: member.messages_out,
+            bytes_out: member.bytes_out,
+            dropped: member.outbox.dropped(),
+            rtt: client.rtt(),
+        }
+    }
+
+    pub(super) fn member_states(&self, room: &str) -> Vec<Arc<ClientState>> {
+        let room = self.rooms.find(room).and_then(|room| self.rooms.get(room));
+        room.iter()
+            .flat_map(|room| &room.members)
+            .filter_map(|place| Some(self.members.get(*place)?.client.clone()))
+            .collect()
+    }
+}
