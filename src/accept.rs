@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use crate::client::ClientId;
 use crate::connection::Connection;
+use crate::door::Entrance;
 use crate::http::{Answer, DRAIN};
 use crate::server::Shared;
 use crate::socket::Socket;
@@ -34,7 +35,7 @@ const RETRY_AFTER: u32 = 5;
 pub(crate) struct Acceptor<'a> {
     listener: &'a TcpListener,
     shared: &'a Arc<Shared>,
-    next_id: u64,
+    entrance: Entrance,
     /// Connections that were refused without a thread, and when to forget
     /// them: closing one before the peer has read the answer may destroy it.
     refusals: VecDeque<(Instant, TcpStream)>,
@@ -43,11 +44,15 @@ pub(crate) struct Acceptor<'a> {
 }
 
 impl<'a> Acceptor<'a> {
-    pub(crate) fn new(listener: &'a TcpListener, shared: &'a Arc<Shared>) -> Acceptor<'a> {
+    pub(crate) fn new(
+        listener: &'a TcpListener,
+        shared: &'a Arc<Shared>,
+        entrance: Entrance,
+    ) -> Acceptor<'a> {
         Acceptor {
             listener,
             shared,
-            next_id: 1,
+            entrance,
             refusals: VecDeque::new(),
             backoff: MIN_BACKOFF,
             logged: None,
@@ -60,7 +65,6 @@ impl<'a> Acceptor<'a> {
             match self.listener.accept() {
                 Ok((socket, peer)) => {
                     self.backoff = MIN_BACKOFF;
-                    self.shared.counters.accepted.add(1);
                     self.admit(socket, peer);
                 }
                 Err(error) => match self.trouble(error) {
@@ -107,18 +111,20 @@ impl<'a> Acceptor<'a> {
         // Linux does not hand the listener's mode down; other systems do.
         #[cfg(not(target_os = "linux"))]
         let _ = socket.set_nonblocking(false);
+        // Numbers are never used again (invariant 9).
+        let id = self.shared.counters.accepted.next();
         let admitted = match self.shared.admission.admit(peer.ip()) {
             Ok(admitted) => admitted,
             Err(why) => return self.refuse(socket, peer, why),
         };
         let socket = Arc::new(socket);
-        let id = ClientId(self.next_id);
-        self.next_id += 1;
+        let id = ClientId(id);
         let connection = Connection {
             id,
             peer,
             socket: socket.clone(),
             shared: self.shared.clone(),
+            entrance: self.entrance,
             admitted,
             _presence: self.shared.threads.enter(),
         };
@@ -140,10 +146,11 @@ impl<'a> Acceptor<'a> {
     }
 
     fn refuse(&mut self, socket: TcpStream, peer: SocketAddr, why: &'static str) {
-        self.shared.counters.refused.add(1);
+        let answer = Answer::unavailable(why, RETRY_AFTER);
+        self.shared.counters.refused.count(answer.status.as_u16());
         log::debug!("peer={peer} refused: {why}");
         // A fresh socket takes so short an answer at once.
-        let _ = socket.try_send(&Answer::unavailable(why, RETRY_AFTER).to_bytes());
+        let _ = socket.try_send(&answer.to_bytes());
         socket.finish();
         if socket.set_nonblocking(true).is_ok() {
             self.refusals.push_back((Instant::now() + DRAIN, socket));

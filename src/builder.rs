@@ -137,8 +137,14 @@ impl ServerBuilder {
             .set_nonblocking(true)
             .and_then(|()| listener.local_addr())
             .map_err(|error| Error::bind("cannot use the listener", error))?;
-        let stop = Stop::new().map_err(|error| Error::start("cannot make a socket pair", error))?;
         let config = self.config;
+        if config.publish && config.publish_token.is_none() && !address.ip().is_loopback() {
+            return Err(Error::config(format!(
+                "publish on {address}, which others can reach, needs a publish-token"
+            )));
+        }
+        let admin = config.admin_listen.as_ref().map(listen).transpose()?;
+        let stop = Stop::new().map_err(|error| Error::start("cannot make a socket pair", error))?;
         let limit = match config.max_clients {
             0 => ClientLimit::of_this_process(),
             clients => ClientLimit::configured(clients),
@@ -169,12 +175,23 @@ impl ServerBuilder {
         };
         Ok(Server {
             listener,
+            admin,
             address,
             shared: Arc::new(shared),
             commands,
             limit,
         })
     }
+}
+
+/// A listener with a long backlog whose accept does not block.
+fn listen(address: impl ToSocketAddrs + fmt::Debug) -> Result<TcpListener, Error> {
+    let bound = TcpListener::bind(&address).and_then(|listener| {
+        rustix::net::listen(&listener, LISTEN_BACKLOG)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    bound.map_err(|error| Error::bind(format!("cannot listen on {address:?}"), error))
 }
 
 /// Starts real writer threads.

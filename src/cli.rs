@@ -1,12 +1,14 @@
 //! The options of the program, and what they say in a [`Config`].
 
 use std::fmt;
+use std::fs;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
 use clap::{Parser, ValueEnum};
-use hubcast::{Config, SlowConsumer};
+use hubcast::{Config, Secret, SlowConsumer};
 
 /// A WebSocket broadcast server: what one client of a room sends, every
 /// client of that room receives. The path of the URL names the room.
@@ -138,6 +140,56 @@ pub(crate) struct Options {
         value_delimiter = ','
     )]
     subprotocol: Vec<String>,
+
+    /// The token that is needed to enter any room
+    #[arg(long, env = "HUBCAST_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+
+    /// A file whose first line is the token
+    #[arg(
+        long,
+        env = "HUBCAST_TOKEN_FILE",
+        value_name = "FILE",
+        conflicts_with = "token"
+    )]
+    token_file: Option<PathBuf>,
+
+    /// Publish the body of a POST to a room there
+    #[arg(long, env = "HUBCAST_PUBLISH", value_parser = FalseyValueParser::new())]
+    publish: bool,
+
+    /// The token that is needed to publish over HTTP
+    #[arg(
+        long,
+        env = "HUBCAST_PUBLISH_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true
+    )]
+    publish_token: Option<String>,
+
+    /// Give browsers no chat page
+    #[arg(long, env = "HUBCAST_NO_PAGE", value_parser = FalseyValueParser::new())]
+    no_page: bool,
+
+    /// Answer nothing under /-/: health, metrics, clients and rooms
+    #[arg(long, env = "HUBCAST_NO_ADMIN", value_parser = FalseyValueParser::new())]
+    no_admin: bool,
+
+    /// Answer /-/ on this address instead
+    #[arg(long, env = "HUBCAST_ADMIN_LISTEN", value_name = "HOST:PORT")]
+    admin_listen: Option<String>,
+
+    /// Broadcast each line of standard input in this room
+    #[arg(long, env = "HUBCAST_STDIN", value_name = "ROOM")]
+    pub(crate) stdin: Option<String>,
+
+    /// End the server in order when standard input ends
+    #[arg(long, env = "HUBCAST_STDIN_EXIT", requires = "stdin", value_parser = FalseyValueParser::new())]
+    pub(crate) stdin_exit: bool,
+
+    /// Print what this room receives, one message a line
+    #[arg(long, env = "HUBCAST_STDOUT", value_name = "ROOM")]
+    pub(crate) stdout: Option<String>,
 }
 
 fn defaults() -> Config {
@@ -173,7 +225,23 @@ impl Options {
         config.stack_size = self.stack_size.0;
         config.allow_origin.clone_from(&self.allow_origin);
         config.subprotocol.clone_from(&self.subprotocol);
+        config.token = self.token()?;
+        config.publish = self.publish;
+        config.publish_token = self.publish_token.clone().map(Secret::from);
+        config.no_page = self.no_page;
+        config.no_admin = self.no_admin;
+        config.admin_listen.clone_from(&self.admin_listen);
         Ok(config)
+    }
+
+    /// The token itself, or the first line of its file.
+    fn token(&self) -> Result<Option<Secret>, String> {
+        let Some(path) = &self.token_file else {
+            return Ok(self.token.clone().map(Secret::from));
+        };
+        let text = fs::read_to_string(path)
+            .map_err(|error| format!("token-file {}: {error}", path.display()))?;
+        Ok(Some(text.lines().next().unwrap_or_default().into()))
     }
 }
 
@@ -289,6 +357,14 @@ mod tests {
         assert_eq!(config.write_timeout, Duration::from_secs(90));
         assert_eq!(config.slow_consumer, SlowConsumer::DropOldest);
         assert_eq!(config.allow_origin.len(), 2);
+    }
+
+    #[test]
+    fn help_shows_no_secret_of_the_environment() {
+        for arg in Options::command().get_arguments() {
+            let is_secret = arg.get_id().as_str().ends_with("token");
+            assert_eq!(arg.is_hide_env_values_set(), is_secret, "{}", arg.get_id());
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::origin::Origin;
+use crate::token::Secret;
 
 /// The settings of a server.
 ///
@@ -103,6 +104,25 @@ pub struct Config {
     /// The subprotocols the server knows; the first that a client offers and
     /// that stands here is chosen (RFC 6455 §4.2.2). Default: none.
     pub subprotocol: Vec<String>,
+    /// The token that is needed to enter any room; see
+    /// [`Secret`](crate::Secret). It is brought as `Authorization: Bearer`,
+    /// as a subprotocol entry `hubcast.token.` with the base64url of the
+    /// token, or as `?token=`. Default: none, everybody may enter.
+    pub token: Option<Secret>,
+    /// Whether `POST` to a room publishes its body there. Default: false.
+    pub publish: bool,
+    /// The token that is needed to publish over HTTP; a server that listens
+    /// beyond the loopback addresses needs one. Default: none.
+    pub publish_token: Option<Secret>,
+    /// Whether a browser that opens a room gets no page. Default: false, it
+    /// gets a chat page for the room.
+    pub no_page: bool,
+    /// Whether nothing is answered under `/-/`: health, metrics, clients and
+    /// rooms. Default: false.
+    pub no_admin: bool,
+    /// The address that `/-/` is answered on instead of the server's own.
+    /// Default: none, it is answered on the server's own.
+    pub admin_listen: Option<String>,
 }
 
 /// What is done about a slow consumer, a client whose outbox is full.
@@ -146,6 +166,12 @@ impl Default for Config {
             stack_size: 256 * 1024,
             allow_origin: Vec::new(),
             subprotocol: Vec::new(),
+            token: None,
+            publish: false,
+            publish_token: None,
+            no_page: false,
+            no_admin: false,
+            admin_listen: None,
         }
     }
 }
@@ -182,6 +208,19 @@ impl Config {
                     "allow-origin {origin:?} is not scheme://host[:port], null or *"
                 )));
             }
+        }
+        for (name, token) in [
+            ("token", &self.token),
+            ("publish-token", &self.publish_token),
+        ] {
+            if token.as_ref().is_some_and(Secret::is_empty) {
+                return Err(Error::config(format!("{name} must not be empty")));
+            }
+        }
+        if self.no_admin && self.admin_listen.is_some() {
+            return Err(Error::config(
+                "no-admin and admin-listen exclude each other",
+            ));
         }
         for name in &self.subprotocol {
             if !is_token(name) {

@@ -5,20 +5,24 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 
 use crate::admission::Admitted;
 use crate::client::{Client, ClientId, ClientState};
 use crate::close::{Cause, CloseFrame, Departure};
+use crate::door::{self, Door, Entrance};
+use crate::events;
+use crate::frame::Encoding;
 use crate::handle::Handle;
-use crate::http::{Answer, Head, NoHead, read_head, stopping};
+use crate::http::{Answer, Dismissed, Head, read_head, stopping};
 use crate::hub::Command;
 use crate::outbox::Outbox;
+use crate::publish::{self, Announced, Body};
 use crate::reader::Reader;
 use crate::server::Shared;
 use crate::socket::Socket;
 use crate::threads::Presence;
-use crate::upgrade::{self, Agreed};
+use crate::upgrade::Agreed;
 
 /// A connection that was accepted.
 #[derive(Debug)]
@@ -27,6 +31,7 @@ pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
     pub(crate) socket: Arc<TcpStream>,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) entrance: Entrance,
     /// Its place among the connections; given back at the end.
     pub(crate) admitted: Admitted,
     /// Its thread is counted until everything else is dropped.
@@ -61,56 +66,82 @@ impl Connection {
                 self.admitted.handshake_done();
                 self.serve(agreed, rest);
             }
-            Ok(Err(refused)) => self.refuse(refused),
+            Ok(Err(refused)) => self.dismiss(refused),
             // The panic itself has been reported where it happened.
-            Err(_) => self.refuse(NoHead::Refused(Answer::text(
+            Err(_) => self.dismiss(Dismissed::Answered(Answer::text(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "the server failed to answer this request",
             ))),
         }
     }
 
-    /// The opening handshake, up to and without the 101 answer.
-    fn open(&self) -> Result<(Agreed, Vec<u8>), NoHead> {
+    /// Reads the request and finds its door. What is not a way into a room
+    /// is answered, and that is all.
+    fn open(&self) -> Result<(Agreed, Vec<u8>), Dismissed> {
         let shared = &self.shared;
         // It fails only when the connection is gone, as the next read tells.
         let _ = self.socket.set_nodelay(true);
         let deadline = Instant::now() + shared.config.handshake_timeout;
         let Head { request, rest } = read_head(&self.socket, &shared.stop, deadline)?;
-        let agreed = upgrade::accept(&request, self.peer, &shared.config, |upgrade| match &shared
-            .handler
-        {
-            Some(handler) => handler.on_upgrade(upgrade),
-            None => Ok(()),
-        });
-        let agreed = agreed.map_err(NoHead::Refused)?;
-        if shared.stop.is_triggered() {
-            return Err(NoHead::Refused(stopping()));
-        }
-        Ok((agreed, rest))
+        let head_only = request.method() == Method::HEAD;
+        let answer = match door::open(&self.handle(), &request, self.entrance, self.peer) {
+            Ok(Door::Room(_)) if shared.stop.is_triggered() => stopping(),
+            Ok(Door::Room(agreed)) => return Ok((agreed, rest)),
+            Ok(Door::Publish(room, announced)) => self
+                .publish(&room, &announced, rest)
+                .unwrap_or_else(|refused| refused),
+            Ok(Door::Answer(answer)) | Err(answer) => answer,
+        };
+        Err(Dismissed::Answered(Answer {
+            head_only,
+            ..answer
+        }))
     }
 
-    /// Answers who is not let in. The log line names no header and no query:
-    /// they may hold secrets.
-    fn refuse(&self, refused: NoHead) {
+    /// Publishes the body of a request in a room.
+    fn publish(&self, room: &str, announced: &Announced, early: Vec<u8>) -> Result<Answer, Answer> {
+        let config = &self.shared.config;
+        let body = Body {
+            socket: &self.socket,
+            stop: &self.shared.stop,
+            early,
+            deadline: Instant::now() + config.message_timeout,
+        };
+        let message = publish::read_message(announced, body, config.max_message_size)?;
+        let handle = self.handle();
+        // The number of clients is asked for first: nobody who joins later
+        // is counted as a receiver.
+        let clients = handle.count(room).map_err(|_| stopping())?;
+        handle.broadcast(room, message).map_err(|_| stopping())?;
+        Ok(publish::accepted(room, clients))
+    }
+
+    fn handle(&self) -> Handle {
+        Handle {
+            shared: self.shared.clone(),
+        }
+    }
+
+    /// Ends a connection that is no client's. The log line names no header
+    /// and no query: they may hold secrets.
+    fn dismiss(&self, refused: Dismissed) {
         let peer = self.peer;
-        self.shared.counters.refused.add(1);
         match refused {
-            NoHead::Refused(answer) => {
-                log::debug!(
-                    "peer={peer} handshake refused: {} {:?}",
-                    answer.status.as_u16(),
-                    answer.body.trim_end()
-                );
+            Dismissed::Answered(answer) => {
+                let status = answer.status.as_u16();
+                if status >= 400 {
+                    self.shared.counters.refused.count(status);
+                    log::debug!("peer={peer} refused: {status} {:?}", answer.body.trim_end());
+                }
                 if let Err(error) = answer.deliver(&self.socket) {
                     log::debug!("peer={peer} answer not delivered: {error}");
                 }
             }
-            NoHead::Foreign(protocol) => {
+            Dismissed::Foreign(protocol) => {
                 log::info!("peer={peer} speaks {protocol}");
                 self.socket.abort();
             }
-            NoHead::Gone(kind) => log::debug!("peer={peer} gone in the handshake: {kind}"),
+            Dismissed::Gone(kind) => log::debug!("peer={peer} gone in the handshake: {kind}"),
         }
     }
 
@@ -126,27 +157,26 @@ impl Connection {
         let state = ClientState::new(self.id, self.peer, room, agreed.attachment);
         let client = Client {
             state: Arc::new(state),
-            handle: Handle {
-                shared: self.shared.clone(),
-            },
+            handle: self.handle(),
         };
         drop(agreed.response);
-        let Some(membership) = self.join(&client) else {
+        let Some(membership) = self.join(&client, agreed.encoding) else {
             return;
         };
-        let received = self.converse(&client, rest);
+        let received = self.converse(&client, agreed.encoding, rest);
         drop(membership);
         self.departed(&client, received);
     }
 
     /// Makes the client a member. Only from here on does the hub write to
     /// the socket, and nobody else does.
-    fn join(&self, client: &Client) -> Option<Membership<'_>> {
+    fn join(&self, client: &Client, encoding: Encoding) -> Option<Membership<'_>> {
         let counters = &self.shared.counters;
         let outbox = Outbox::new(self.id, self.socket.clone(), self.shared.outboxes.clone());
         let joined = self.shared.inbox.send(Command::Join {
             client: client.state.clone(),
             outbox: Box::new(outbox),
+            encoding,
         });
         joined.ok()?;
         counters.joins.add(1);
@@ -158,12 +188,16 @@ impl Connection {
 
     /// The conversation and the hooks around it. A panic in any of them ends
     /// this connection with 1011.
-    fn converse(&self, client: &Client, rest: Vec<u8>) -> Option<CloseFrame> {
+    fn converse(&self, client: &Client, encoding: Encoding, rest: Vec<u8>) -> Option<CloseFrame> {
         let reader = || Reader::new(&self.shared, client, &self.socket, rest);
         if let Some(handler) = &self.shared.handler
             && catch_unwind(AssertUnwindSafe(|| handler.on_join(client))).is_err()
         {
             return reader().fail_for_panic();
+        }
+        if encoding == Encoding::Events {
+            events::follow(&self.shared, client, &self.socket);
+            return None;
         }
         catch_unwind(AssertUnwindSafe(|| reader().run())).unwrap_or_else(|_| {
             Reader::new(&self.shared, client, &self.socket, Vec::new()).fail_for_panic()

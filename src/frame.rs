@@ -16,11 +16,22 @@ use crate::message::Message;
 /// How much a burst of several messages grows at once, in bytes.
 const BURST_STEP: usize = 4096;
 
-/// One or more whole messages as wire bytes, one frame each, in order.
+/// How messages are written for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// WebSocket frames.
+    Frames,
+    /// Server-sent events.
+    Events,
+}
+
+/// One or more whole messages as wire bytes, one frame (or event) each, in
+/// order.
 #[derive(Clone, Debug)]
 pub(crate) struct Burst {
     pub(crate) bytes: Bytes,
     pub(crate) messages: u32,
+    pub(crate) encoding: Encoding,
 }
 
 impl Burst {
@@ -34,26 +45,56 @@ impl Burst {
             if rest.is_empty() {
                 return None;
             }
-            let len = if single { rest.len() } else { frame_len(rest) };
+            let len = match self.encoding {
+                _ if single => rest.len(),
+                Encoding::Frames => frame_len(rest),
+                Encoding::Events => event_len(rest),
+            };
             at += len;
             Some(self.bytes.slice(at - len..at))
         })
+    }
+
+    /// The messages of a burst of frames: whether each is text, and its
+    /// payload.
+    pub(crate) fn payloads(&self) -> impl Iterator<Item = (bool, Bytes)> + '_ {
+        debug_assert_eq!(self.encoding, Encoding::Frames);
+        self.frames().map(|frame| {
+            let is_text = frame[0] & 0x0f == u8::from(OpCode::Data(Data::Text));
+            (is_text, frame.slice(header_len(&frame)..))
+        })
+    }
+}
+
+/// The length of the first event of `bytes`: it ends with an empty line.
+fn event_len(bytes: &[u8]) -> usize {
+    let end = bytes.windows(2).position(|pair| pair == b"\n\n");
+    end.map_or(bytes.len(), |at| at + 2)
+}
+
+/// The length of the header of an unmasked frame (RFC 6455 §5.2).
+fn header_len(frame: &[u8]) -> usize {
+    match frame[1] {
+        126 => 4,
+        127 => 10,
+        _ => 2,
     }
 }
 
 /// The length of the first frame of `bytes`, which [`BurstBuilder`] wrote:
 /// unmasked, whole (RFC 6455 §5.2).
 fn frame_len(bytes: &[u8]) -> usize {
-    match bytes[1] {
-        126 => 4 + usize::from(u16::from_be_bytes([bytes[2], bytes[3]])),
+    let payload = match bytes[1] {
+        126 => usize::from(u16::from_be_bytes([bytes[2], bytes[3]])),
         127 => {
             let mut len = [0; 8];
             len.copy_from_slice(&bytes[2..10]);
             // It was a usize when it was written.
-            10 + u64::from_be_bytes(len) as usize
+            u64::from_be_bytes(len) as usize
         }
-        short => 2 + usize::from(short),
-    }
+        short => usize::from(short),
+    };
+    header_len(bytes) + payload
 }
 
 /// Collects messages into one [`Burst`].
@@ -90,6 +131,7 @@ impl BurstBuilder {
             // takes: no spare capacity in them.
             bytes: Bytes::from(bytes.into_boxed_slice()),
             messages: std::mem::take(&mut self.messages),
+            encoding: Encoding::Frames,
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::inbox::InboxError;
 use crate::message::Message;
 use crate::server::Shared;
 use crate::stats::Stats;
+use crate::subscription::Subscription;
 
 /// What a program asks of a running server.
 ///
@@ -237,6 +238,39 @@ impl Handle {
     /// The server has stopped.
     pub fn rooms(&self) -> Result<Vec<RoomInfo>, Stopped> {
         self.query(|reply| Command::Rooms { reply })
+    }
+
+    /// Listens to a room: the subscription gives every message that the room
+    /// receives from here on, whoever sends it.
+    ///
+    /// # Errors
+    ///
+    /// The server has stopped.
+    ///
+    /// ```
+    /// use hubcast::{Message, Server};
+    ///
+    /// let running = Server::bind("127.0.0.1:0")?.spawn()?;
+    /// let handle = running.handle();
+    /// let mut lobby = handle.subscribe("/lobby")?;
+    /// handle.broadcast("/lobby", "hello")?;
+    /// assert_eq!(lobby.next(), Some(Message::from("hello")));
+    /// running.shutdown()?;
+    /// assert_eq!(lobby.next(), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn subscribe(&self, room: &str) -> Result<Subscription, Stopped> {
+        let (subscription, tap) = Subscription::new();
+        let room = room_name(room);
+        self.ask(Command::Tap { room, tap })?;
+        Ok(subscription)
+    }
+
+    /// How many clients a room has, behind everything sent so far. Waits for
+    /// the hub to answer.
+    pub(crate) fn count(&self, room: &str) -> Result<usize, Stopped> {
+        let room = room_name(room);
+        self.query(|reply| Command::Count { room, reply })
     }
 
     /// A snapshot of the server's counters. Does not wait.

@@ -30,7 +30,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) content_type: &'static str,
     pub(crate) body: String,
+    /// The request was a HEAD: the body is announced and not sent.
+    pub(crate) head_only: bool,
 }
 
 impl Answer {
@@ -39,10 +42,16 @@ impl Answer {
     pub(crate) fn text(status: StatusCode, line: impl Into<String>) -> Answer {
         let mut body = line.into();
         body.push('\n');
+        Answer::new(status, "text/plain; charset=utf-8", body)
+    }
+
+    pub(crate) fn new(status: StatusCode, content_type: &'static str, body: String) -> Answer {
         Answer {
             status,
             headers: Vec::new(),
+            content_type,
             body,
+            head_only: false,
         }
     }
 
@@ -75,8 +84,11 @@ impl Answer {
             bytes.extend_from_slice(value);
             bytes.extend_from_slice(b"\r\n");
         };
-        line("content-type", b"text/plain; charset=utf-8");
-        line("content-length", self.body.len().to_string().as_bytes());
+        // A 204 has neither a body nor a length (RFC 9110 §8.6).
+        if self.status != StatusCode::NO_CONTENT {
+            line("content-type", self.content_type.as_bytes());
+            line("content-length", self.body.len().to_string().as_bytes());
+        }
         if !names_connection {
             line("connection", b"close");
         }
@@ -84,7 +96,9 @@ impl Answer {
             line(name.as_str(), value.as_bytes());
         }
         bytes.extend_from_slice(b"\r\n");
-        bytes.extend_from_slice(self.body.as_bytes());
+        if !self.head_only {
+            bytes.extend_from_slice(self.body.as_bytes());
+        }
         bytes
     }
 
@@ -122,11 +136,11 @@ pub(crate) struct Head {
     pub(crate) rest: Vec<u8>,
 }
 
-/// Why there is no request head.
+/// Why a connection does not become a client's.
 #[derive(Debug)]
-pub(crate) enum NoHead {
+pub(crate) enum Dismissed {
     /// The peer gets this answer.
-    Refused(Answer),
+    Answered(Answer),
     /// The peer speaks another protocol; it is not answered in HTTP/1.1.
     Foreign(&'static str),
     /// The peer ended the stream, or it failed; there is nobody to answer.
@@ -138,14 +152,14 @@ pub(crate) fn read_head(
     mut socket: &TcpStream,
     stop: &Stop,
     deadline: Instant,
-) -> Result<Head, NoHead> {
-    let gone = |error: io::Error| NoHead::Gone(error.kind());
+) -> Result<Head, Dismissed> {
+    let gone = |error: io::Error| Dismissed::Gone(error.kind());
     let mut bytes = Vec::with_capacity(1024);
     loop {
         match stop.wait_readable(socket, Some(deadline)).map_err(gone)? {
             Woken::Readable => {}
-            Woken::Stopping => return Err(NoHead::Refused(stopping())),
-            Woken::TimedOut => return Err(NoHead::Refused(timed_out())),
+            Woken::Stopping => return Err(Dismissed::Answered(stopping())),
+            Woken::TimedOut => return Err(Dismissed::Answered(timed_out())),
         }
         if bytes.len() == bytes.capacity() {
             bytes.reserve(bytes.len());
@@ -155,24 +169,24 @@ pub(crate) fn read_head(
         let n = socket.read(&mut bytes[filled..]);
         bytes.truncate(filled + n.as_ref().copied().unwrap_or(0));
         match n {
-            Ok(0) => return Err(NoHead::Gone(io::ErrorKind::UnexpectedEof)),
+            Ok(0) => return Err(Dismissed::Gone(io::ErrorKind::UnexpectedEof)),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(gone(error)),
         }
         if let Some(protocol) = foreign_protocol(&bytes) {
-            return Err(NoHead::Foreign(protocol));
+            return Err(Dismissed::Foreign(protocol));
         }
         // Only the end of a line can end a head, or be wrong in a new way.
         let complete_lines = bytes[filled..].contains(&b'\n');
         if complete_lines
-            && let Some((request, len)) = parse_head(&bytes).map_err(NoHead::Refused)?
+            && let Some((request, len)) = parse_head(&bytes).map_err(Dismissed::Answered)?
         {
             let rest = bytes.split_off(len);
             return Ok(Head { request, rest });
         }
         if bytes.len() > MAX_HEAD {
-            return Err(NoHead::Refused(too_large(&bytes)));
+            return Err(Dismissed::Answered(too_large(&bytes)));
         }
     }
 }

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use crate::client::{ClientId, ClientState, RoomInfo};
+use crate::client::{ClientId, ClientState};
 use crate::close::Cause;
 use crate::config::Config;
+use crate::frame::Encoding;
 use crate::outbox::{Outbox, Pushed};
 use crate::rooms::{Membership, Pending, Rooms};
 use crate::slab::Slab;
@@ -53,6 +54,7 @@ pub(crate) struct Hub {
     counters: Arc<Counters>,
     // Working space, kept so that a fan-out allocates nothing.
     joined: Vec<u8>,
+    followers: Vec<u32>,
     troubled: Vec<(u32, Pushed)>,
     spare: Pending,
 }
@@ -72,6 +74,7 @@ impl Hub {
             max_backlog_total: config.max_backlog_total,
             counters,
             joined: Vec::new(),
+            followers: Vec::new(),
             troubled: Vec::new(),
             spare: Pending::default(),
         }
@@ -140,11 +143,11 @@ impl Hub {
                 let _ = reply.try_send(self.member_states(&room));
             }
             Command::Rooms { reply } => {
-                let infos = self.rooms.iter().map(|room| RoomInfo {
-                    name: room.name.to_string(),
-                    clients: room.members.len(),
-                });
-                let _ = reply.try_send(infos.collect());
+                let _ = reply.try_send(self.room_infos());
+            }
+            Command::Count { room, reply } => {
+                let room = self.rooms.find(&room).and_then(|room| self.rooms.get(room));
+                let _ = reply.try_send(room.map_or(0, |room| room.members.len()));
             }
             command => {
                 self.flush();
@@ -156,7 +159,12 @@ impl Hub {
     /// Carries out a command that changes who is a member of what.
     fn change(&mut self, command: Command) {
         match command {
-            Command::Join { client, outbox } => self.join(client, *outbox),
+            Command::Join {
+                client,
+                outbox,
+                encoding,
+            } => self.join(client, *outbox, encoding),
+            Command::Tap { room, tap } => self.rooms.tap(&room, tap),
             Command::Leave { id } => self.leave(id),
             Command::Enter { id, room } => self.enter(id, &room),
             Command::Exit { id, room } => self.exit(id, &room),
@@ -180,11 +188,12 @@ impl Hub {
         }
     }
 
-    fn join(&mut self, client: Arc<ClientState>, outbox: Outbox) {
+    fn join(&mut self, client: Arc<ClientState>, outbox: Outbox, encoding: Encoding) {
         let (id, room) = (client.id, client.room.clone());
         let place = self.members.insert(Member {
             outbox,
             id,
+            encoding,
             ending: false,
             client,
             rooms: Vec::with_capacity(1),

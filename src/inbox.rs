@@ -87,4 +87,9 @@ impl Inbox {
         self.permits.try_recv().map_err(|_| InboxError::Full)?;
         Ok(Some(Permit(self.back.clone())))
     }
+
+    /// How many commands wait.
+    pub(crate) fn len(&self) -> usize {
+        self.commands.len()
+    }
 }

@@ -13,6 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::cli::Options;
 
 mod cli;
+mod pipe;
 
 /// The server could not run.
 const CANNOT_RUN: u8 = 1;
@@ -45,7 +46,15 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
             ErrorKind::Config => (WRONG_USAGE, error.to_string()),
             _ => cannot_run(error),
         })?;
-    stop_on_signals(server.handle()).map_err(cannot_run)?;
+    let handle = server.handle();
+    stop_on_signals(handle.clone()).map_err(cannot_run)?;
+    if let Some(room) = &options.stdout {
+        let subscription = handle.subscribe(room).map_err(cannot_run)?;
+        pipe::print_to_stdout(subscription).map_err(cannot_run)?;
+    }
+    if let Some(room) = &options.stdin {
+        pipe::broadcast_stdin(handle, room.clone(), options.stdin_exit).map_err(cannot_run)?;
+    }
     server.run().map_err(cannot_run)?;
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::client::ClientId;
 use crate::frame::Burst;
 use crate::slab::Slab;
+use crate::subscription::Tap;
 
 /// All rooms with at least one member. Belongs to the hub.
 #[derive(Debug)]
@@ -22,6 +23,16 @@ pub(crate) struct Room {
     pub(crate) members: Vec<u32>,
     /// What is to be fanned out at the end of this pass.
     pub(crate) pending: Pending,
+    /// Subscriptions of the program itself.
+    pub(crate) taps: Vec<Tap>,
+}
+
+impl Room {
+    /// Copies what is pending into the room's subscriptions.
+    pub(crate) fn give_to_taps(&mut self, bursts: &[Burst]) {
+        self.taps
+            .retain(|tap| bursts.iter().all(|burst| tap.give(burst)));
+    }
 }
 
 /// Bursts that wait for the end of the hub's pass.
@@ -77,24 +88,35 @@ impl Rooms {
 
     /// Puts a member into a room, which is made if it is not there.
     pub(crate) fn enter(&mut self, name: &Arc<str>, member: u32) -> Membership {
-        let room = match self.names.get(name) {
-            Some(room) => *room,
-            None => {
-                let room = self.rooms.insert(Room {
-                    name: name.clone(),
-                    members: Vec::new(),
-                    pending: Pending::default(),
-                });
-                self.names.insert(name.clone(), room);
-                room
-            }
-        };
+        let room = self.find_or_make(name);
         let mut index = 0;
         if let Some(room) = self.rooms.get_mut(room) {
             index = room.members.len() as u32;
             room.members.push(member);
         }
         Membership { room, index }
+    }
+
+    fn find_or_make(&mut self, name: &Arc<str>) -> u32 {
+        if let Some(room) = self.names.get(name) {
+            return *room;
+        }
+        let room = self.rooms.insert(Room {
+            name: name.clone(),
+            members: Vec::new(),
+            pending: Pending::default(),
+            taps: Vec::new(),
+        });
+        self.names.insert(name.clone(), room);
+        room
+    }
+
+    /// Adds a subscription to a room, which is made if it is not there.
+    pub(crate) fn tap(&mut self, name: &Arc<str>, tap: Tap) {
+        let room = self.find_or_make(name);
+        if let Some(room) = self.rooms.get_mut(room) {
+            room.taps.push(tap);
+        }
     }
 
     /// Takes a member out of a room; an empty room is forgotten. Returns the
@@ -104,12 +126,18 @@ impl Rooms {
         let index = membership.index as usize;
         room.members.swap_remove(index);
         let moved = room.members.get(index).copied();
-        if room.members.is_empty()
-            && let Some(room) = self.rooms.remove(membership.room)
+        self.forget_if_empty(membership.room);
+        moved
+    }
+
+    /// Forgets a room that nobody is in or listens to.
+    pub(crate) fn forget_if_empty(&mut self, room: u32) {
+        let is_empty = |room: &Room| room.members.is_empty() && room.taps.is_empty();
+        if self.rooms.get(room).is_some_and(is_empty)
+            && let Some(room) = self.rooms.remove(room)
         {
             self.names.remove(&room.name);
         }
-        moved
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<u32> {

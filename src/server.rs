@@ -1,6 +1,7 @@
 //! The server: bind, run, stop.
 
 use std::fmt;
+use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -12,6 +13,7 @@ use crate::accept::Acceptor;
 use crate::admission::Admission;
 use crate::builder::ServerBuilder;
 use crate::config::Config;
+use crate::door::Entrance;
 use crate::error::Error;
 use crate::handle::Handle;
 use crate::handler::Handler;
@@ -54,6 +56,7 @@ impl fmt::Debug for dyn Handler {
 #[derive(Debug)]
 pub struct Server {
     pub(crate) listener: TcpListener,
+    pub(crate) admin: Option<TcpListener>,
     pub(crate) address: SocketAddr,
     pub(crate) shared: Arc<Shared>,
     pub(crate) commands: Receiver<Command>,
@@ -132,12 +135,13 @@ impl Server {
                 hub.run(&commands);
             })
             .map_err(|error| Error::start("cannot start the hub thread", error))?;
-        let (listener, shared, limit) = (self.listener, self.shared, self.limit);
+        let listeners = (self.listener, self.admin);
+        let (shared, limit) = (self.shared, self.limit);
         let ending = EndHubOnDrop(shared.clone());
         let accept = spawn("hubcast-accept")
             .spawn(move || {
                 let _ending = ending;
-                serve(listener, &shared, &limit, hub)
+                serve(listeners, &shared, &limit, hub)
             })
             .map_err(|error| Error::start("cannot start the accept thread", error))?;
         Ok(Running {
@@ -167,20 +171,45 @@ impl Drop for EndHubOnDrop {
     }
 }
 
+/// Lets connections in on the server's listener and, on a thread of its own,
+/// on the operator's, until the server stops.
+fn accept(
+    (listener, admin): &(TcpListener, Option<TcpListener>),
+    shared: &Arc<Shared>,
+) -> io::Result<()> {
+    thread::scope(|scope| {
+        if let Some(admin) = admin {
+            thread::Builder::new()
+                .name("hubcast-admin".to_owned())
+                .stack_size(shared.config.stack_size)
+                .spawn_scoped(scope, || {
+                    Acceptor::new(admin, shared, Entrance::Admin).run()
+                })?;
+        }
+        let result = Acceptor::new(listener, shared, Entrance::Main).run();
+        // However this one has ended, the other is to end too.
+        shared.stop.trigger();
+        result
+    })
+}
+
 /// Runs on the accept thread: serves, and then ends the server in order.
 fn serve(
-    listener: TcpListener,
+    listeners: (TcpListener, Option<TcpListener>),
     shared: &Arc<Shared>,
     limit: &ClientLimit,
     hub: JoinHandle<()>,
 ) -> Result<Summary, Error> {
-    if let Ok(address) = listener.local_addr() {
+    if let Ok(address) = listeners.0.local_addr() {
         log::info!("listening on ws://{address}/, at most {limit} clients");
     }
-    let accepted = Acceptor::new(&listener, shared).run();
+    if let Some(Ok(address)) = listeners.1.as_ref().map(TcpListener::local_addr) {
+        log::info!("answering the operator on http://{address}/-/");
+    }
+    let accepted = accept(&listeners, shared);
     shared.stop.trigger();
     // Nobody new from here on; the port is free.
-    drop(listener);
+    drop(listeners);
     let deadline = Instant::now() + shared.config.shutdown_timeout;
     log::info!("shutting down, clients={}", shared.counters.clients.get());
     // Neither command is lost but to a hub that has ended.

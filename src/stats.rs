@@ -14,7 +14,7 @@ pub(crate) struct Counters {
     pub(crate) clients: Gauge,
     pub(crate) rooms: Gauge,
     pub(crate) accepted: Counter,
-    pub(crate) refused: Counter,
+    pub(crate) refused: Refused,
     pub(crate) accept_errors: Counter,
     pub(crate) joins: Counter,
     pub(crate) messages_in: Counter,
@@ -39,6 +39,11 @@ pub(crate) struct Counter(AtomicU64);
 impl Counter {
     pub(crate) fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Adds one; returns the new value, which nobody else gets.
+    pub(crate) fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub(crate) fn get(&self) -> u64 {
@@ -90,7 +95,7 @@ impl Counters {
             rooms: self.rooms.get(),
             handshakes: self.handshakes.get(),
             accepted: self.accepted.get(),
-            refused: self.refused.get(),
+            refused: self.refused.iter().map(|(_, count)| count).sum(),
             accept_errors: self.accept_errors.get(),
             joins: self.joins.get(),
             messages_in: self.messages_in.get(),
@@ -100,12 +105,49 @@ impl Counters {
             bytes_out: self.bytes_out.get(),
             dropped: self.dropped.get(),
             backlog_bytes: self.backlog_bytes.get(),
-            departures: Cause::NAMES
-                .iter()
-                .zip(&self.departures)
-                .map(|(name, count)| (*name, count.get()))
-                .collect(),
+            departures: self.departures().collect(),
         }
+    }
+
+    /// How many clients left, by the name of the cause.
+    pub(crate) fn departures(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.departures.iter().map(Counter::get);
+        Cause::NAMES.iter().copied().zip(counts)
+    }
+
+    pub(crate) fn evictions(&self) -> u64 {
+        let (messages, bytes) = (0, 0);
+        self.departures[Cause::Evicted { messages, bytes }.index()].get()
+    }
+
+    /// The buckets of the fan-out histogram, and the sum in nanoseconds.
+    pub(crate) fn fan_out(&self) -> (impl Iterator<Item = u64>, u64) {
+        (
+            self.fan_out.iter().map(Counter::get),
+            self.fan_out_nanos.get(),
+        )
+    }
+}
+
+/// Refusals by HTTP status.
+#[derive(Debug, Default)]
+pub(crate) struct Refused([Counter; STATUSES.len() + 1]);
+
+/// The statuses that are counted apart.
+const STATUSES: [u16; 16] = [
+    400, 401, 403, 404, 405, 408, 411, 413, 414, 415, 426, 431, 500, 501, 503, 505,
+];
+
+impl Refused {
+    pub(crate) fn count(&self, status: u16) {
+        let place = STATUSES.iter().position(|&s| s == status);
+        self.0[place.unwrap_or(STATUSES.len())].add(1);
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (String, u64)> {
+        let names = STATUSES.iter().map(u16::to_string);
+        let counts = self.0.iter().map(Counter::get);
+        names.chain(["other".to_owned()]).zip(counts)
     }
 }
 
@@ -124,8 +166,7 @@ pub struct Stats {
     pub handshakes: u64,
     /// Connections accepted.
     pub accepted: u64,
-    /// Connections refused because of a limit, or because the server was
-    /// stopping.
+    /// Requests and connections that were answered with an HTTP error.
     pub refused: u64,
     /// Failures to accept a connection.
     pub accept_errors: u64,

@@ -6,21 +6,23 @@ use std::sync::Arc;
 
 use data_encoding::BASE64;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN,
-    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, Request, StatusCode};
 
 use crate::client::Attachment;
-use crate::config::{Config, is_token};
+use crate::config::Config;
+use crate::events;
+use crate::frame::Encoding;
 use crate::http::Answer;
-use crate::origin;
+use crate::request::{check_origin, room_of, single, tokens};
+use crate::token;
 
-/// The longest room name, in bytes.
-pub(crate) const MAX_ROOM: usize = 256;
-
-/// A valid WebSocket request that has not been accepted yet; what
-/// [`Handler::on_upgrade`](crate::Handler::on_upgrade) decides about.
+/// A valid request that has not been accepted yet; what
+/// [`Handler::on_upgrade`](crate::Handler::on_upgrade) decides about: a
+/// WebSocket, or a `GET` that asks for events, or, where
+/// [`Config::publish`] is on, a `POST` that publishes.
 #[derive(Debug)]
 pub struct Upgrade<'a> {
     request: &'a Request<()>,
@@ -31,6 +33,16 @@ pub struct Upgrade<'a> {
 }
 
 impl<'a> Upgrade<'a> {
+    fn new(request: &'a Request<()>, peer: SocketAddr) -> Result<Upgrade<'a>, Answer> {
+        Ok(Upgrade {
+            request,
+            peer,
+            room: room_of(request.uri().path())?,
+            subprotocol: None,
+            attachment: None,
+        })
+    }
+
     /// The request, as it came. The types are those of the `http` crate,
     /// which is stable and what Rust's HTTP programs share.
     pub fn request(&self) -> &'a Request<()> {
@@ -54,9 +66,11 @@ impl<'a> Upgrade<'a> {
         self.room = crate::handle::room_name(room).to_string();
     }
 
-    /// The subprotocols that the client offers, in its order of preference.
+    /// The subprotocols that the client offers, in its order of preference;
+    /// without the entry that carries a `hubcast.token.`.
     pub fn offered_subprotocols(&self) -> impl Iterator<Item = &'a str> {
-        tokens(self.request.headers(), SEC_WEBSOCKET_PROTOCOL)
+        let offers = tokens(self.request.headers(), SEC_WEBSOCKET_PROTOCOL);
+        offers.filter(|offer| !token::is_token_entry(offer))
     }
 
     /// The subprotocol that will be answered, if any.
@@ -109,56 +123,94 @@ impl Refusal {
     }
 }
 
-/// What was agreed in an opening handshake.
+/// What was agreed with who enters a room.
 #[derive(Debug)]
 pub(crate) struct Agreed {
     pub(crate) room: Arc<str>,
     pub(crate) attachment: Option<Attachment>,
-    /// The whole 101 answer.
+    /// The whole head of the answer.
     pub(crate) response: Vec<u8>,
+    pub(crate) encoding: Encoding,
 }
 
-/// Checks a request as RFC 6455 §4.2.1 has it. `hook` decides last.
+/// The subprotocol that is answered to a client that brings its token in a
+/// subprotocol entry: it must be answered one (RFC 6455 §4.1), but not that.
+const OWN_SUBPROTOCOL: &str = "hubcast";
+
+/// Checks a WebSocket request as RFC 6455 §4.2.1 has it. `hook` decides last.
 pub(crate) fn accept(
     request: &Request<()>,
     peer: SocketAddr,
     config: &Config,
     hook: impl FnOnce(&mut Upgrade<'_>) -> Result<(), Refusal>,
 ) -> Result<Agreed, Answer> {
-    let key = check(request, config)?;
-    let offered = tokens(request.headers(), SEC_WEBSOCKET_PROTOCOL);
-    let known = |name: &&str| config.subprotocol.iter().any(|known| known == name);
-    let mut upgrade = Upgrade {
-        request,
-        peer,
-        room: room_of(request.uri().path())?,
-        subprotocol: offered.into_iter().find(known).map(str::to_owned),
-        attachment: None,
-    };
+    let key = check(request)?;
+    admit(request, peer, config, hook, |upgrade| {
+        (response(key, upgrade.subprotocol()), Encoding::Frames)
+    })
+}
+
+/// Checks a request for events; `hook` decides last, as it does for a
+/// WebSocket.
+pub(crate) fn accept_events(
+    request: &Request<()>,
+    peer: SocketAddr,
+    config: &Config,
+    hook: impl FnOnce(&mut Upgrade<'_>) -> Result<(), Refusal>,
+) -> Result<Agreed, Answer> {
+    admit(request, peer, config, hook, |_| {
+        let mut head = events::RESPONSE.as_bytes().to_vec();
+        if let Some(origin) = request.headers().get(ORIGIN) {
+            head.extend_from_slice(b"vary: origin\r\naccess-control-allow-origin: ");
+            head.extend_from_slice(origin.as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
+        head.extend_from_slice(b"\r\n: welcome\n\n");
+        (head, Encoding::Events)
+    })
+}
+
+/// Asks the hook whether a request may publish, and in which room.
+pub(crate) fn room_for(
+    request: &Request<()>,
+    peer: SocketAddr,
+    hook: impl FnOnce(&mut Upgrade<'_>) -> Result<(), Refusal>,
+) -> Result<String, Answer> {
+    let mut upgrade = Upgrade::new(request, peer)?;
     hook(&mut upgrade).map_err(|refusal| refusal.0)?;
+    Ok(upgrade.room)
+}
+
+/// What everybody passes who enters a room: origin, token, room, hook.
+fn admit(
+    request: &Request<()>,
+    peer: SocketAddr,
+    config: &Config,
+    hook: impl FnOnce(&mut Upgrade<'_>) -> Result<(), Refusal>,
+    answer: impl FnOnce(&Upgrade<'_>) -> (Vec<u8>, Encoding),
+) -> Result<Agreed, Answer> {
+    check_origin(request, config)?;
+    token::check(request, config.token.as_slice())?;
+    let known = |name: &&str| {
+        *name == OWN_SUBPROTOCOL || config.subprotocol.iter().any(|known| known == name)
+    };
+    let mut upgrade = Upgrade::new(request, peer)?;
+    let chosen = upgrade.offered_subprotocols().find(known);
+    upgrade.subprotocol = chosen.map(str::to_owned);
+    hook(&mut upgrade).map_err(|refusal| refusal.0)?;
+    let (response, encoding) = answer(&upgrade);
     Ok(Agreed {
-        response: response(key, upgrade.subprotocol.as_deref()),
         room: upgrade.room.into(),
         attachment: upgrade.attachment.map(Attachment::from),
+        response,
+        encoding,
     })
 }
 
 /// Every check that needs no hook, in the order in which the answers help
 /// most. Returns the key.
-fn check<'a>(request: &'a Request<()>, config: &Config) -> Result<&'a HeaderValue, Answer> {
+fn check(request: &Request<()>) -> Result<&HeaderValue, Answer> {
     let headers = request.headers();
-    let host = the_host(request)?;
-    if request.method() != Method::GET {
-        let line = "only GET has a meaning here; open a WebSocket, for example with websocat";
-        return Err(Answer::text(StatusCode::METHOD_NOT_ALLOWED, line)
-            .header(http::header::ALLOW, HeaderValue::from_static("GET")));
-    }
-    if !tokens(headers, UPGRADE).any(|token| token.eq_ignore_ascii_case("websocket")) {
-        return Err(upgrade_required(
-            "this is a WebSocket server; connect with a WebSocket client, \
-             for example: websocat ws://HOST:PORT/",
-        ));
-    }
     if !tokens(headers, CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade")) {
         return Err(Answer::bad_request(
             "the header `Connection: Upgrade` is missing; a proxy may have taken it away",
@@ -181,104 +233,20 @@ fn check<'a>(request: &'a Request<()>, config: &Config) -> Result<&'a HeaderValu
             "a WebSocket request has no body; send none",
         ));
     }
-    check_origin(headers, host, config)?;
     Ok(key)
 }
 
-/// The host that is asked for: one Host header, which the authority of an
-/// absolute-form target overrides (RFC 9112 §3.2).
-fn the_host(request: &Request<()>) -> Result<&str, Answer> {
-    let host = single(request.headers(), HOST)?
-        .ok_or_else(|| Answer::bad_request("the header Host is missing"))?
-        .to_str()
-        .map_err(|_| Answer::bad_request("the header Host is malformed"))?;
-    let authority = request.uri().authority();
-    Ok(authority.map_or(host, |authority| authority.as_str()))
+/// Whether this asks for a WebSocket, well or badly.
+pub(crate) fn is_asked(request: &Request<()>) -> bool {
+    let mut upgrades = tokens(request.headers(), UPGRADE);
+    request.method() == Method::GET && upgrades.any(|name| name.eq_ignore_ascii_case("websocket"))
 }
 
-fn check_origin(headers: &HeaderMap, host: &str, config: &Config) -> Result<(), Answer> {
-    let Some(origin) = single(headers, ORIGIN)? else {
-        // No browser sent this: only browsers are tricked across sites.
-        return Ok(());
-    };
-    let origin = origin.to_str().unwrap_or_default();
-    if origin::is_allowed(origin, host, &config.allow_origin) {
-        return Ok(());
-    }
-    Err(Answer::text(
-        StatusCode::FORBIDDEN,
-        "this Origin is not allowed here; the server's operator can allow it with --allow-origin",
-    ))
-}
-
-fn upgrade_required(line: &str) -> Answer {
+/// The answer to a request that should have asked for a WebSocket.
+pub(crate) fn upgrade_required(line: &str) -> Answer {
     Answer::text(StatusCode::UPGRADE_REQUIRED, line)
         .header(UPGRADE, HeaderValue::from_static("websocket"))
         .header(CONNECTION, HeaderValue::from_static("upgrade, close"))
-}
-
-/// The value of a header that must not come twice.
-fn single(headers: &HeaderMap, name: HeaderName) -> Result<Option<&HeaderValue>, Answer> {
-    let mut values = headers.get_all(&name).iter();
-    let first = values.next();
-    if values.next().is_some() {
-        return Err(Answer::bad_request(format!(
-            "the header {name} may come only once"
-        )));
-    }
-    Ok(first)
-}
-
-/// The comma-separated tokens of a header, over all of its lines.
-fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    let lines = headers.get_all(name).into_iter();
-    lines
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .map(str::trim)
-        .filter(|token| is_token(token))
-}
-
-/// The room that a path names: the path, percent-decoded, with nothing
-/// normalised away.
-pub(crate) fn room_of(path: &str) -> Result<String, Answer> {
-    let room = percent_decode(path).ok_or_else(|| {
-        Answer::bad_request("the path is not percent-encoded UTF-8; %25 stands for a percent sign")
-    })?;
-    if room.chars().any(char::is_control) {
-        return Err(Answer::bad_request("the path holds a control character"));
-    }
-    if room.len() > MAX_ROOM {
-        return Err(Answer::text(
-            StatusCode::URI_TOO_LONG,
-            format!("a room name is at most {MAX_ROOM} bytes long"),
-        ));
-    }
-    Ok(room)
-}
-
-/// Decodes `%XX` (RFC 3986 §2.1); `None` where that is malformed or the
-/// result is not UTF-8. Ten lines here, or one crate more for everybody who
-/// embeds this one.
-fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        rest = tail;
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let (digits, tail) = rest.split_at_checked(2)?;
-        bytes.push(
-            *data_encoding::HEXUPPER_PERMISSIVE
-                .decode(digits)
-                .ok()?
-                .first()?,
-        );
-        rest = tail;
-    }
-    String::from_utf8(bytes).ok()
 }
 
 /// The 101 answer (RFC 6455 §4.2.2).
@@ -308,27 +276,5 @@ mod tests {
         assert!(text.contains("sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
         assert!(text.contains("sec-websocket-protocol: chat\r\n"));
         assert!(text.ends_with("\r\n\r\n"));
-    }
-
-    #[test]
-    fn rooms_are_decoded_paths() {
-        for (path, room) in [
-            ("/", "/"),
-            ("/lobby", "/lobby"),
-            ("/lob%62y", "/lobby"),
-            ("/caf%C3%A9", "/café"),
-            ("/a%2Fb", "/a/b"),
-            ("/../x//y/", "/../x//y/"),
-            ("/%25", "/%"),
-        ] {
-            assert_eq!(room_of(path).unwrap(), room, "{path}");
-        }
-        for path in ["/%", "/%4", "/%zz", "/%ff", "/%00", "/%0A", "/%C2%85"] {
-            let status = room_of(path).unwrap_err().status;
-            assert_eq!(status, StatusCode::BAD_REQUEST, "{path}");
-        }
-        assert!(room_of(&format!("/{}", "x".repeat(255))).is_ok());
-        let long = room_of(&format!("/{}", "x".repeat(256))).unwrap_err();
-        assert_eq!(long.status, StatusCode::URI_TOO_LONG);
     }
 }

@@ -7,9 +7,10 @@ use crossbeam_channel::Sender;
 
 use crate::client::{ClientId, ClientInfo, ClientState, RoomInfo};
 use crate::close::{Cause, CloseFrame};
-use crate::frame::Burst;
+use crate::frame::{Burst, Encoding};
 use crate::inbox::Permit;
 use crate::outbox::Outbox;
+use crate::subscription::Tap;
 
 /// Everything that can be asked of the hub.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub(crate) enum Command {
     Join {
         client: Arc<ClientState>,
         outbox: Box<Outbox>,
+        encoding: Encoding,
     },
     /// Messages for an audience. The permit is held while a large burst
     /// waits in the inbox.
@@ -26,6 +28,13 @@ pub(crate) enum Command {
         burst: Burst,
         permit: Option<Permit>,
     },
+    /// How many clients a room has at this point.
+    Count {
+        room: Arc<str>,
+        reply: Sender<usize>,
+    },
+    /// Copy what a room receives into a channel, for a subscription.
+    Tap { room: Arc<str>, tap: Tap },
     /// A Ping frame for a client.
     Ping { id: ClientId, frame: Bytes },
     /// A Pong frame for a client.

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use crate::client::ClientId;
 use crate::close::{Cause, CloseCode, CloseFrame};
-use crate::frame;
+use crate::events;
+use crate::frame::{self, Encoding};
 use crate::outbox::Pushed;
 
 use super::Hub;
@@ -106,7 +107,10 @@ impl Hub {
         if !member.ending {
             member.ending = true;
             let _ = member.client.cause.set(cause);
-            let wire = frame::close(&frame);
+            let wire = match member.encoding {
+                Encoding::Frames => frame::close(&frame),
+                Encoding::Events => events::close_event(&frame),
+            };
             let _ = member.client.sent.set(frame);
             self.deadlines
                 .push_back((Instant::now() + self.close_timeout, id));
@@ -114,7 +118,8 @@ impl Hub {
                 .totals
                 .track(&mut member.outbox, |outbox| outbox.close(wire));
         }
-        if finish {
+        // A client of events has no Close of its own to wait for.
+        if finish || member.encoding == Encoding::Events {
             member.outbox.finish();
         }
         self.leave_rooms(place);

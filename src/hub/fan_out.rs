@@ -4,8 +4,10 @@ use std::time::Instant;
 
 use crate::client::ClientId;
 use crate::delivery::{Delivery, MAX_BURSTS};
-use crate::frame::Burst;
+use crate::events;
+use crate::frame::{Burst, Encoding};
 use crate::outbox::Pushed;
+use crate::rooms::Pending;
 
 use super::Hub;
 use super::command::Audience;
@@ -35,7 +37,7 @@ impl Hub {
                 .collect(),
         };
         self.flush();
-        self.give_to(&places, &[burst]);
+        self.give_to(&places, burst);
     }
 
     pub(super) fn gather(&mut self, room: u32, burst: Burst, except: Option<ClientId>) {
@@ -75,20 +77,23 @@ impl Hub {
     }
 
     /// Gives what was gathered for a room to each of its members.
-    pub(super) fn fan_out(&mut self, room: u32) {
-        let Some(room) = self.rooms.get_mut(room) else {
+    fn fan_out(&mut self, place: u32) {
+        let Some(room) = self.rooms.get_mut(place) else {
             return;
         };
         let mut pending = std::mem::take(&mut room.pending);
-        let (members, totals, troubled) = (&mut self.members, &mut self.totals, &mut self.troubled);
+        let (members, totals) = (&mut self.members, &mut self.totals);
+        let (followers, troubled) = (&mut self.followers, &mut self.troubled);
         Delivery::prepare(&pending.bursts, &mut self.joined, |delivery| {
             for &place in &room.members {
                 let Some(member) = members.get_mut(place) else {
                     continue;
                 };
-                let pushed = if pending.is_excepted_from_any(member.id) {
-                    let bursts = pending.bursts_for(member.id);
-                    give_apart(totals, member, &bursts)
+                let pushed = if member.encoding == Encoding::Events {
+                    followers.push(place);
+                    continue;
+                } else if pending.is_excepted_from_any(member.id) {
+                    give_apart(totals, member, &pending.bursts_for(member.id))
                 } else {
                     totals.give(member, delivery)
                 };
@@ -97,32 +102,65 @@ impl Hub {
                 }
             }
         });
+        if !room.taps.is_empty() {
+            room.give_to_taps(&pending.bursts);
+            self.rooms.forget_if_empty(place);
+        }
+        if !self.followers.is_empty() {
+            self.give_to_followers(&pending);
+        }
         pending.clear();
         self.spare = pending;
         self.settle();
     }
 
-    /// Gives bursts to single members.
-    pub(super) fn give_to(&mut self, places: &[u32], bursts: &[Burst]) {
-        let (members, totals, troubled) = (&mut self.members, &mut self.totals, &mut self.troubled);
-        Delivery::prepare(bursts, &mut self.joined, |delivery| {
-            for &place in places {
-                let Some(member) = members.get_mut(place) else {
-                    continue;
-                };
-                let pushed = totals.give(member, delivery);
-                if pushed != Pushed::Done {
-                    troubled.push((place, pushed));
-                }
+    /// Gives what was gathered for a room to its clients of events, encoded
+    /// once for all of them.
+    fn give_to_followers(&mut self, pending: &Pending) {
+        let all = [events::encode(&pending.bursts)];
+        let followers = std::mem::take(&mut self.followers);
+        for &place in &followers {
+            let Some(member) = self.members.get_mut(place) else {
+                continue;
+            };
+            let pushed = if pending.is_excepted_from_any(member.id) {
+                let own = events::encode(&pending.bursts_for(member.id));
+                give_apart(&mut self.totals, member, &[own])
+            } else {
+                give_apart(&mut self.totals, member, &all)
+            };
+            if pushed != Pushed::Done {
+                self.troubled.push((place, pushed));
             }
-        });
+        }
+        self.followers = followers;
+        self.followers.clear();
+    }
+
+    /// Gives a burst to single members.
+    fn give_to(&mut self, places: &[u32], burst: Burst) {
+        let frames = [burst];
+        let mut events = None;
+        for &place in places {
+            let Some(member) = self.members.get_mut(place) else {
+                continue;
+            };
+            let bursts = match member.encoding {
+                Encoding::Frames => &frames,
+                Encoding::Events => events.get_or_insert_with(|| [events::encode(&frames)]),
+            };
+            let pushed = give_apart(&mut self.totals, member, bursts);
+            if pushed != Pushed::Done {
+                self.troubled.push((place, pushed));
+            }
+        }
         self.settle();
     }
 }
 
-/// Gives a member bursts that only it receives.
+/// Gives a member bursts apart from the others.
 fn give_apart(totals: &mut Totals, member: &mut Member, bursts: &[Burst]) -> Pushed {
-    if bursts.is_empty() {
+    if bursts.iter().all(|burst| burst.messages == 0) {
         return Pushed::Done;
     }
     Delivery::prepare(bursts, &mut Vec::new(), |delivery| {

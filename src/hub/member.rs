@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::client::{ClientId, ClientState};
 use crate::delivery::Delivery;
+use crate::frame::Encoding;
 use crate::outbox::{Outbox, Pushed};
 use crate::rooms::Membership;
 
@@ -12,6 +13,7 @@ use crate::rooms::Membership;
 pub(super) struct Member {
     pub(super) outbox: Outbox,
     pub(super) id: ClientId,
+    pub(super) encoding: Encoding,
     /// Its Close is under way, or its connection has failed: it is in no
     /// room any more.
     pub(super) ending: bool,

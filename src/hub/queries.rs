@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::client::{ClientInfo, ClientState};
+use crate::client::{ClientInfo, ClientState, RoomInfo};
 
 use super::Hub;
 use super::member::Member;
@@ -38,6 +38,14 @@ impl Hub {
             dropped: member.outbox.dropped(),
             rtt: client.rtt(),
         }
+    }
+
+    pub(super) fn room_infos(&self) -> Vec<RoomInfo> {
+        let infos = self.rooms.iter().map(|room| RoomInfo {
+            name: room.name.to_string(),
+            clients: room.members.len(),
+        });
+        infos.filter(|info| info.clients > 0).collect()
     }
 
     pub(super) fn member_states(&self, room: &str) -> Vec<Arc<ClientState>> {

@@ -1,0 +1,90 @@
+//! What the operator asks, under `/-/`: health, metrics, clients, rooms.
+
+use std::fmt::Write;
+
+use http::StatusCode;
+
+use crate::client::{ClientInfo, RoomInfo};
+use crate::handle::Handle;
+use crate::http::Answer;
+use crate::json;
+use crate::metrics;
+
+const JSON: &str = "application/json";
+
+/// The path that needs no token: it says nothing but whether the server runs.
+pub(crate) const HEALTH: &str = "/-/healthz";
+
+/// Answers a request for a path below `/-/`.
+pub(crate) fn answer(handle: &Handle, path: &str) -> Answer {
+    match path {
+        HEALTH => health(handle),
+        "/-/metrics" => Answer::new(
+            StatusCode::OK,
+            metrics::CONTENT_TYPE,
+            metrics::text(&handle.shared.counters, handle.shared.inbox.len()),
+        ),
+        "/-/clients" => match handle.clients() {
+            Ok(clients) => Answer::new(StatusCode::OK, JSON, clients_json(&clients)),
+            Err(_) => crate::http::stopping(),
+        },
+        "/-/rooms" => match handle.rooms() {
+            Ok(rooms) => Answer::new(StatusCode::OK, JSON, rooms_json(&rooms)),
+            Err(_) => crate::http::stopping(),
+        },
+        _ => Answer::text(
+            StatusCode::NOT_FOUND,
+            "there is /-/healthz, /-/metrics, /-/clients and /-/rooms",
+        ),
+    }
+}
+
+fn health(handle: &Handle) -> Answer {
+    if handle.shared.stop.is_triggered() {
+        return crate::http::stopping();
+    }
+    Answer::text(StatusCode::OK, "ok")
+}
+
+fn rooms_json(rooms: &[RoomInfo]) -> String {
+    let mut out = String::from("{\"rooms\":");
+    json::array(&mut out, rooms, |out, room| {
+        out.push_str("{\"name\":");
+        json::string(out, &room.name);
+        let _ = write!(out, ",\"clients\":{}}}", room.clients);
+    });
+    out.push_str("}\n");
+    out
+}
+
+fn clients_json(clients: &[ClientInfo]) -> String {
+    let mut out = String::from("{\"clients\":");
+    json::array(&mut out, clients, |out, client| {
+        let _ = write!(
+            out,
+            "{{\"id\":{},\"peer\":\"{}\",\"rooms\":",
+            client.id, client.peer
+        );
+        json::array(out, &client.rooms, |out, room| json::string(out, room));
+        let _ = write!(
+            out,
+            ",\"age_seconds\":{:.3},\"backlog_messages\":{},\"backlog_bytes\":{},\
+             \"messages_in\":{},\"bytes_in\":{},\"messages_out\":{},\"bytes_out\":{},\
+             \"dropped\":{},\"rtt_seconds\":",
+            client.age.as_secs_f64(),
+            client.backlog_messages,
+            client.backlog_bytes,
+            client.messages_in,
+            client.bytes_in,
+            client.messages_out,
+            client.bytes_out,
+            client.dropped
+        );
+        match client.rtt {
+            Some(rtt) => drop(write!(out, "{:.6}}}", rtt.as_secs_f64())),
+            None => out.push_str("null}"),
+        }
+    });
+    out.push_str("}\n");
+    out
+}

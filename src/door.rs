@@ -1,0 +1,178 @@
+//! Which door a request is for, and whether it opens.
+
+use std::net::SocketAddr;
+
+use http::header::{ACCEPT, ALLOW, HeaderValue, ORIGIN};
+use http::{HeaderMap, Method, Request, StatusCode};
+
+use crate::admin;
+use crate::handle::Handle;
+use crate::http::Answer;
+use crate::page;
+use crate::publish::{self, Announced};
+use crate::request::{ADMIN_PREFIX, check_origin, room_of, the_host};
+use crate::token;
+use crate::upgrade::{self, Agreed, Upgrade};
+
+/// The methods that have a meaning here.
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
+
+/// The listener that a connection came in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entrance {
+    /// The server's own.
+    Main,
+    /// The operator's, where there is one.
+    Admin,
+}
+
+/// What a request is let in to.
+#[derive(Debug)]
+pub(crate) enum Door {
+    /// A room, as a client.
+    Room(Agreed),
+    /// A room, to publish one message.
+    Publish(String, Announced),
+    /// Nothing: this answer is all.
+    Answer(Answer),
+}
+
+/// Finds the door for a request and opens it, or says why not.
+pub(crate) fn open(
+    handle: &Handle,
+    request: &Request<()>,
+    entrance: Entrance,
+    peer: SocketAddr,
+) -> Result<Door, Answer> {
+    the_host(request)?;
+    let config = &handle.shared.config;
+    let hook = |upgrade: &mut Upgrade<'_>| match &handle.shared.handler {
+        Some(handler) => handler.on_upgrade(upgrade),
+        None => Ok(()),
+    };
+    let path = request.uri().path();
+    if path.starts_with(ADMIN_PREFIX) || entrance == Entrance::Admin {
+        return admin(handle, request, entrance).map(Door::Answer);
+    }
+    if upgrade::is_asked(request) {
+        return upgrade::accept(request, peer, config, hook).map(Door::Room);
+    }
+    match *request.method() {
+        Method::GET if accepts(request.headers(), "text/event-stream") => {
+            upgrade::accept_events(request, peer, config, hook).map(Door::Room)
+        }
+        Method::GET | Method::HEAD => look(handle, request).map(Door::Answer),
+        Method::POST => {
+            let room = may_publish(handle, request, peer, hook)?;
+            let announced = publish::announced(request, config.max_message_size)?;
+            Ok(Door::Publish(room, announced))
+        }
+        Method::OPTIONS => options(handle, request).map(Door::Answer),
+        _ => Err(Answer::text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "this method has no meaning here",
+        )
+        .header(ALLOW, METHODS)),
+    }
+}
+
+/// A plain GET or HEAD of a room: its page, or what else to do.
+fn look(handle: &Handle, request: &Request<()>) -> Result<Answer, Answer> {
+    let config = &handle.shared.config;
+    if request.uri().path() == "/favicon.ico" {
+        // Browsers ask for it on their own; there is none, and that is fine.
+        return Ok(Answer::new(
+            StatusCode::NO_CONTENT,
+            "image/x-icon",
+            String::new(),
+        ));
+    }
+    if !config.no_page && accepts(request.headers(), "text/html") {
+        room_of(request.uri().path())?;
+        return Ok(page::answer());
+    }
+    check_origin(request, config)?;
+    token::check(request, config.token.as_slice())?;
+    Err(upgrade::upgrade_required(
+        "this is a WebSocket server; connect with a WebSocket client, \
+         for example: websocat ws://HOST:PORT/",
+    ))
+}
+
+/// Whether the Accept header names this type (RFC 9110 §12.5.1).
+fn accepts(headers: &HeaderMap, kind: &str) -> bool {
+    let lines = headers.get_all(ACCEPT).into_iter();
+    let mut ranges = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','));
+    ranges.any(|range| {
+        let name = range.split(';').next().unwrap_or_default();
+        name.trim().eq_ignore_ascii_case(kind)
+    })
+}
+
+/// Whether a request may publish; returns the room. A handler that decides
+/// who enters a room decides about who publishes there, too.
+fn may_publish(
+    handle: &Handle,
+    request: &Request<()>,
+    peer: SocketAddr,
+    hook: impl FnOnce(&mut Upgrade<'_>) -> Result<(), crate::upgrade::Refusal>,
+) -> Result<String, Answer> {
+    let config = &handle.shared.config;
+    if !config.publish {
+        return Err(Answer::text(
+            StatusCode::FORBIDDEN,
+            "publishing over HTTP is off; the server's operator can allow it with --publish",
+        ));
+    }
+    check_origin(request, config)?;
+    // Who may publish may do so without the token of the rooms.
+    let tokens = match &config.publish_token {
+        Some(token) => std::slice::from_ref(token),
+        None => config.token.as_slice(),
+    };
+    token::check(request, tokens)?;
+    upgrade::room_for(request, peer, hook)
+}
+
+/// What a browser asks before a request to another site (Fetch, CORS).
+fn options(handle: &Handle, request: &Request<()>) -> Result<Answer, Answer> {
+    check_origin(request, &handle.shared.config)?;
+    let mut answer = Answer::new(StatusCode::NO_CONTENT, "text/plain", String::new());
+    answer = answer.header(ALLOW, METHODS);
+    if let Some(origin) = request.headers().get(ORIGIN) {
+        let headers = HeaderValue::from_static("authorization, content-type");
+        answer = answer
+            .header(http::header::VARY, HeaderValue::from_static("origin"))
+            .header(http::header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone())
+            .header(http::header::ACCESS_CONTROL_ALLOW_METHODS, METHODS)
+            .header(http::header::ACCESS_CONTROL_ALLOW_HEADERS, headers);
+    }
+    Ok(answer)
+}
+
+/// What the operator asks under `/-/`.
+fn admin(handle: &Handle, request: &Request<()>, entrance: Entrance) -> Result<Answer, Answer> {
+    let config = &handle.shared.config;
+    let here = match config.admin_listen {
+        Some(_) => Entrance::Admin,
+        None => Entrance::Main,
+    };
+    if config.no_admin || entrance != here {
+        return Err(Answer::text(
+            StatusCode::NOT_FOUND,
+            "nothing is answered under /-/ here",
+        ));
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Err(Answer::text(StatusCode::METHOD_NOT_ALLOWED, "ask with GET")
+            .header(ALLOW, HeaderValue::from_static("GET, HEAD")));
+    }
+    check_origin(request, config)?;
+    let path = request.uri().path();
+    if path != admin::HEALTH {
+        token::check(request, config.token.as_slice())?;
+    }
+    Ok(admin::answer(handle, path))
+}
