@@ -120,7 +120,7 @@ fn await_turn(line: &AtomicU64, turn: u64, deadline: Instant) -> bool {
     let mut spins = 0_u32;
     while line.load(Ordering::Relaxed) != turn {
         spins += 1;
-        if spins % 100_000 == 0 && Instant::now() >= deadline {
+        if spins.is_multiple_of(100_000) && Instant::now() >= deadline {
             return false;
         }
     }

@@ -19,10 +19,32 @@ pub(crate) enum Metric {
     RestSwitches,
     Resident,
     Threads,
+    /// Share of a core that the load generator used.
     Generator,
+    /// Share of a core that everything else on the machine used: what disturbed.
+    Others,
 }
 
 impl Metric {
+    pub(crate) const ALL: [Metric; 16] = [
+        Metric::Broadcasts,
+        Metric::Deliveries,
+        Metric::P50,
+        Metric::P99,
+        Metric::P999,
+        Metric::Max,
+        Metric::Cpu,
+        Metric::Switches,
+        Metric::Connects,
+        Metric::ConnectCpu,
+        Metric::RestCpu,
+        Metric::RestSwitches,
+        Metric::Resident,
+        Metric::Threads,
+        Metric::Generator,
+        Metric::Others,
+    ];
+
     pub(crate) fn heading(self) -> &'static str {
         match self {
             Metric::Broadcasts => "broadcasts/s",
@@ -40,6 +62,7 @@ impl Metric {
             Metric::Resident => "KiB/client",
             Metric::Threads => "threads",
             Metric::Generator => "generator busy",
+            Metric::Others => "others busy",
         }
     }
 
@@ -47,7 +70,7 @@ impl Metric {
         match self {
             Metric::Cpu | Metric::Switches => format!("{figure:.3}"),
             Metric::ConnectCpu | Metric::Resident => format!("{figure:.1}"),
-            Metric::Generator => format!("{:.0} %", figure * 100.0),
+            Metric::Generator | Metric::Others => format!("{:.0} %", figure * 100.0),
             Metric::P50 | Metric::P99 if figure < 100.0 => format!("{figure:.1}"),
             _ => grouped(figure),
         }
@@ -61,7 +84,7 @@ fn grouped(figure: f64) -> String {
     let digits = format!("{figure:.0}");
     let mut grouped = String::with_capacity(digits.len() * 4 / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);
@@ -75,7 +98,7 @@ pub(crate) fn median(mut figures: Vec<f64>) -> Option<f64> {
     let middle = figures.len() / 2;
     match figures.len() {
         0 => None,
-        len if len % 2 == 0 => Some((figures[middle - 1] + figures[middle]) / 2.0),
+        len if len.is_multiple_of(2) => Some((figures[middle - 1] + figures[middle]) / 2.0),
         _ => Some(figures[middle]),
     }
 }

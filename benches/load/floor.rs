@@ -7,9 +7,11 @@
 
 use std::io::{IoSlice, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::slice;
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 
@@ -28,19 +30,26 @@ pub(crate) enum Floor {
     Send,
     /// One vectored send for each client, of all messages that are there.
     Vectored,
+    /// The same as one plain send, since the messages lie one behind another.
+    Joined,
 }
+
+/// Nothing is waited for longer than this, so that no floor outlives its bench.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs until the input ends.
 pub(crate) fn run(floor: Floor, listen: SocketAddr, clients: usize) -> Result<()> {
     let listener = TcpListener::bind(listen)?;
     println!("listening on ws://{}/", listener.local_addr()?);
     let mut sockets = Vec::with_capacity(clients);
-    for _ in 0..clients {
+    for _ in 0..=clients {
+        wait_for(&listener, PollFlags::IN)?;
         let (socket, _) = listener.accept()?;
         socket.set_nodelay(true)?;
         sockets.push(socket);
     }
-    let (mut input, _) = listener.accept()?;
+    let mut input = sockets.pop().ok_or("no input")?;
+    input.set_read_timeout(Some(PATIENCE))?;
     let mut buffer = vec![0; INPUT_BUFFER];
     let mut filled = 0;
     loop {
@@ -50,11 +59,12 @@ pub(crate) fn run(floor: Floor, listen: SocketAddr, clients: usize) -> Result<()
         }
         filled += len;
         let frames = whole_frames(&buffer[..filled])?;
+        let used = frames.iter().map(|frame| frame.len()).sum();
         match floor {
             Floor::Send => send_each(&frames, &sockets)?,
             Floor::Vectored => send_together(&frames, &sockets)?,
+            Floor::Joined => send_each(&[&buffer[..used]], &sockets)?,
         }
-        let used = frames.iter().map(|frame| frame.len()).sum();
         buffer.copy_within(used..filled, 0);
         filled -= used;
     }
@@ -77,7 +87,7 @@ fn send_each(frames: &[&[u8]], sockets: &[TcpStream]) -> Result<()> {
             while !rest.is_empty() {
                 match send(socket, rest, FLAGS) {
                     Ok(sent) => rest = &rest[sent..],
-                    Err(Errno::AGAIN) => wait_for_room(socket)?,
+                    Err(Errno::AGAIN) => wait_for(socket, PollFlags::OUT)?,
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -94,7 +104,7 @@ fn send_together(frames: &[&[u8]], sockets: &[TcpStream]) -> Result<()> {
             while !rest.is_empty() {
                 match sendmsg(socket, rest, &mut SendAncillaryBuffer::default(), FLAGS) {
                     Ok(sent) => IoSlice::advance_slices(&mut rest, sent),
-                    Err(Errno::AGAIN) => wait_for_room(socket)?,
+                    Err(Errno::AGAIN) => wait_for(socket, PollFlags::OUT)?,
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -103,8 +113,11 @@ fn send_together(frames: &[&[u8]], sockets: &[TcpStream]) -> Result<()> {
     Ok(())
 }
 
-fn wait_for_room(socket: &TcpStream) -> Result<()> {
-    let mut interest = PollFd::new(socket, PollFlags::OUT);
-    poll(slice::from_mut(&mut interest), None)?;
-    Ok(())
+fn wait_for(socket: &impl AsFd, flags: PollFlags) -> Result<()> {
+    let mut interest = PollFd::new(socket, flags);
+    let timeout = Timespec::try_from(PATIENCE)?;
+    match poll(slice::from_mut(&mut interest), Some(&timeout))? {
+        0 => Err("nothing happened".into()),
+        _ => Ok(()),
+    }
 }

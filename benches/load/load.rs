@@ -15,11 +15,11 @@ use crate::room::{Ready, Room};
 use crate::scenario::{Pace, Scenario};
 use crate::wire::{STAMP_LEN, Stamp};
 
-/// What has been sent is lost when nothing has come for so long.
+/// What has been sent is taken for lost when nothing has come for so long.
 const SILENCE: Duration = Duration::from_secs(5);
 /// A look for messages that nobody expects, after the last.
 const AFTERMATH: Duration = Duration::from_millis(20);
-/// Sending may go on for so long after its end is due.
+/// A server that is only slow gets so long for the rest.
 const OVERTIME: Duration = Duration::from_secs(20);
 /// Never waited longer than this for an event.
 const MAX_WAIT: Duration = Duration::from_millis(100);
@@ -133,7 +133,12 @@ impl<'a> Load<'a> {
         let silent = now.saturating_sub(self.last_delivery) > nanos(SILENCE);
         if (silent && self.in_flight() > 0) || now > end + nanos(OVERTIME) {
             let missing = self.sent * self.room.clients() as u64 - self.deliveries;
-            return Err(format!("{missing} deliveries of {} messages missing", self.sent).into());
+            let late = Duration::from_nanos(now.saturating_sub(end)).as_secs();
+            return Err(format!(
+                "{missing} deliveries of {} messages are missing {late} s after the last was sent",
+                self.sent
+            )
+            .into());
         }
         Ok(())
     }

@@ -4,8 +4,22 @@
 //! In reading order: what is measured ([`scenario`]) and of whom ([`subject`],
 //! [`floor`]); one run of it ([`measure`]): the server ([`child`]), its clients
 //! ([`room`], [`connection`]), the load ([`load`]) and the check ([`ledger`],
-//! [`wire`]); what is read off ([`usage`], [`histogram`], [`cores`]); and what
+//! [`wire`], [`self_check`]); what is read off ([`usage`], [`histogram`], [`cores`]); and what
 //! comes out ([`figures`], [`results`], [`report`]).
+//!
+//! What the figures mean:
+//! - A delivery is one message received by one client. The sender is a client too.
+//! - In flight is a message until every client has it.
+//! - Latency is from just before a message was written until just after a client's
+//!   read returned it; in the open loop, from when it was due.
+//! - CPU time is all of the server process's, over a stretch that begins and ends
+//!   with nothing in flight. Over loopback that includes the receiving half of TCP,
+//!   which runs in the sender's system call, for the floor as for everybody else.
+//! - KiB/client is resident memory above what the server had before its clients
+//!   came. What the kernel keeps for a socket or a thread is not in it.
+//! - The floor is what the system calls alone cost ([`floor`]).
+//! - Near and far say whether the cores shared a cache ([`cores`]); only figures from
+//!   the same state can be compared. A `mixed` run saw both.
 
 mod child;
 mod clock;
@@ -22,13 +36,13 @@ mod report;
 mod results;
 mod room;
 mod scenario;
+mod self_check;
 mod subject;
 mod usage;
 mod wire;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::figures::Metric;
@@ -46,7 +60,7 @@ type Result<T> = std::result::Result<T, Failure>;
 const TRIES: usize = 4;
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let options = Options::from_command_line();
     match run(&options) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -64,12 +78,16 @@ fn run(options: &Options) -> Result<bool> {
         return Ok(true);
     }
     let scenarios = options.scenarios();
+    if scenarios.is_empty() {
+        return Err("no scenario of that name; --list shows them".into());
+    }
     if options.list {
         for scenario in scenarios {
             println!("{:<16}{}", scenario.name, scenario.title);
         }
         return Ok(true);
     }
+    self_check::run()?;
     raise_descriptor_limit()?;
     let (subjects, remarks) = options.subjects()?;
     for remark in remarks {
@@ -89,14 +107,19 @@ fn run(options: &Options) -> Result<bool> {
     Ok(all_well)
 }
 
-/// A B C A B C, so that all have their share of whatever else goes on.
+/// A B C A B C, so that all have their share of whatever else goes on. Goes on for
+/// as many rounds again if the cores were in no state that can be compared.
 fn measure_group<'a>(
     scenarios: &'a [Scenario],
     subjects: &'a [Subject],
     options: &Options,
 ) -> Results<'a> {
     let mut results = Results::new(scenarios, subjects);
-    for round in 1..=options.rounds {
+    for round in 1..=options.rounds * 2 {
+        let comparable = options.cores.is_some() || results.common_state().is_some();
+        if round > options.rounds && (comparable || !results.all_well()) {
+            break;
+        }
         for (at, scenario) in scenarios.iter().enumerate() {
             for (of, subject) in subjects.iter().enumerate() {
                 if subject.takes_part_in(scenario) {

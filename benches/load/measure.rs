@@ -12,7 +12,7 @@ use crate::options::Options;
 use crate::room::Room;
 use crate::scenario::Scenario;
 use crate::subject::{Kind, Subject};
-use crate::usage::{Process, own_cpu};
+use crate::usage::{Process, machine_cpu, own_cpu};
 
 /// A server is at rest when it has used no CPU time for so long …
 const SETTLED: Duration = Duration::from_millis(50);
@@ -136,9 +136,10 @@ fn fan_out(
     load.run(options.warm_up())?;
     load.latency().clear();
     let switches = process.switches()?;
-    let (cpu, own) = (process.cpu()?, own_cpu()?);
+    let (cpu, own, all) = (process.cpu()?, own_cpu()?, machine_cpu()?);
     let stretch = load.run(options.duration())?;
     let (cpu, own) = (process.cpu()? - cpu, own_cpu()? - own);
+    let others = (machine_cpu()? - all).saturating_sub(cpu + own);
     let after = process.switches()?;
     load.finish()?;
 
@@ -157,6 +158,7 @@ fn fan_out(
     figures.insert(Metric::Switches, after.since(&switches) as f64 / deliveries);
     figures.insert(Metric::Threads, after.threads() as f64);
     figures.insert(Metric::Generator, own.as_secs_f64() / seconds);
+    figures.insert(Metric::Others, others.as_secs_f64() / seconds);
     Ok(())
 }
 

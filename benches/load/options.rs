@@ -1,11 +1,12 @@
 //! The command line of the benchmark.
 
+use std::env;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 use crate::Result;
 use crate::cores::State;
@@ -18,7 +19,7 @@ use crate::wire;
 #[derive(Debug, Parser)]
 #[command(name = "load", max_term_width = 100)]
 pub(crate) struct Options {
-    /// Only scenarios whose name contains one of these.
+    /// Only the scenarios of these names, or whose names contain one of these.
     pub(crate) scenarios: Vec<String>,
 
     /// Say which scenarios there are.
@@ -80,6 +81,15 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// From the command line. Without any, as `cargo test --benches` runs it, only
+    /// enough to see that it works.
+    pub(crate) fn from_command_line() -> Options {
+        match env::args_os().len() {
+            1 => Options::parse_from("load one-100 --rounds 1 --seconds 0.1".split(' ')),
+            _ => Options::parse(),
+        }
+    }
+
     pub(crate) fn duration(&self) -> Duration {
         seconds(self.seconds)
     }
@@ -96,17 +106,27 @@ impl Options {
     }
 
     pub(crate) fn scenarios(&self) -> Vec<Scenario> {
-        let chosen = |scenario: &&Scenario| contains_one(scenario.name, &self.scenarios);
-        scenario::ALL.iter().filter(chosen).copied().collect()
+        let is_meant = |scenario: &Scenario, filter: &String| match scenario::ALL
+            .iter()
+            .any(|known| known.name == filter)
+        {
+            true => scenario.name == filter,
+            false => scenario.name.contains(filter.as_str()),
+        };
+        let is_chosen = |scenario: &&Scenario| {
+            let mut filters = self.scenarios.iter();
+            self.scenarios.is_empty() || filters.any(|filter| is_meant(scenario, filter))
+        };
+        scenario::ALL.iter().filter(is_chosen).copied().collect()
     }
 
     /// The floor first, then hubcast, then its peers; and the remarks on peers.
     pub(crate) fn subjects(&self) -> Result<(Vec<Subject>, Vec<String>)> {
-        let mut subjects = vec![
-            Subject::floor(Floor::Send),
-            Subject::floor(Floor::Vectored),
-            Subject::server(&self.server),
-        ];
+        let mut subjects: Vec<_> = Floor::value_variants()
+            .iter()
+            .map(|&floor| Subject::floor(floor))
+            .collect();
+        subjects.push(Subject::server(&self.server));
         let mut remarks = Vec::new();
         let listed = match &self.peers_from {
             Some(file) => {

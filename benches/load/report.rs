@@ -3,25 +3,7 @@
 use crate::cores::State;
 use crate::figures::Metric;
 use crate::results::{Cell, Results};
-use crate::subject::Kind;
-
-const METRICS: &[Metric] = &[
-    Metric::Broadcasts,
-    Metric::Deliveries,
-    Metric::P50,
-    Metric::P99,
-    Metric::P999,
-    Metric::Max,
-    Metric::Cpu,
-    Metric::Switches,
-    Metric::Connects,
-    Metric::ConnectCpu,
-    Metric::RestCpu,
-    Metric::RestSwitches,
-    Metric::Resident,
-    Metric::Threads,
-    Metric::Generator,
-];
+use crate::subject::{Kind, Subject};
 
 /// What is worth holding against another server.
 const COMPARED: &[Metric] = &[
@@ -31,6 +13,9 @@ const COMPARED: &[Metric] = &[
     Metric::ConnectCpu,
     Metric::Resident,
 ];
+
+/// Where there is no figure.
+const NONE: &str = "–";
 
 /// Prints a group of scenarios.
 pub(crate) fn print(results: &Results<'_>, state: Option<State>) {
@@ -79,52 +64,59 @@ impl Report<'_> {
         named.filter(|(index, _)| self.cell(*index).count(self.state) > 0)
     }
 
+    /// The figures, and behind them the CPU time as a ratio to the floor.
     fn figures(&self) {
-        let mut columns = METRICS.to_vec();
-        columns.retain(|&metric| self.has(metric));
-        let headings = columns.iter().map(|metric| metric.heading().to_owned());
-        let mut table = Table::new(headings.chain(["rounds".to_owned()]));
+        let metrics = Metric::ALL.into_iter().filter(|&metric| self.has(metric));
+        let metrics: Vec<_> = metrics.collect();
+        let floors: Vec<_> = self
+            .rows()
+            .filter(|(subject, _)| self.is_floor(*subject))
+            .collect();
+        let mut headings = vec!["rounds".to_owned()];
+        headings.extend(metrics.iter().map(|metric| metric.heading().to_owned()));
+        headings.extend(floors.iter().map(|(_, name)| format!("CPU ÷ {name}")));
+        let mut table = Table::new(headings);
         for (subject, name) in self.rows() {
             let cell = self.cell(subject);
-            let figure = |metric: &Metric| match cell.median(*metric, self.state) {
-                Some(figure) => metric.format(figure),
-                None => "–".to_owned(),
-            };
-            let rounds = cell.count(self.state).to_string();
-            table.row(name, columns.iter().map(figure).chain([rounds]));
+            let mut row = vec![cell.count(self.state).to_string()];
+            row.extend(metrics.iter().map(|&metric| {
+                let figure = cell.median(metric, self.state);
+                figure.map_or_else(|| NONE.to_owned(), |figure| metric.format(figure))
+            }));
+            row.extend(floors.iter().map(|(floor, _)| {
+                format_ratio(cell.ratio(self.cell(*floor), Metric::Cpu, self.state))
+            }));
+            table.row(name, row);
         }
         table.print();
     }
 
-    /// Against the floor: CPU time. Against hubcast: the rest.
+    fn is_floor(&self, subject: usize) -> bool {
+        matches!(self.results.subjects[subject].kind, Kind::Floor(_))
+    }
+
+    /// Hubcast's figures as ratios to everybody else's.
     fn ratios(&self) {
-        let mut columns = Vec::new();
-        for (index, subject) in self.results.subjects.iter().enumerate() {
-            let metrics: &[Metric] = match subject.kind {
-                Kind::Floor(_) => &[Metric::Cpu],
-                Kind::Server(_) => COMPARED,
-                Kind::Peer(_) => continue,
-            };
-            let metrics = metrics
-                .iter()
-                .filter(|&&metric| self.cell(index).has(metric));
-            columns.extend(metrics.map(|&metric| (index, metric)));
-        }
-        let heading = |(base, metric): &(usize, Metric)| {
-            let base = &self.results.subjects[*base].name;
-            format!("{} ÷ {base}", metric.heading())
+        let is_server = |subject: &Subject| matches!(subject.kind, Kind::Server(_));
+        let Some(server) = self.results.subjects.iter().position(is_server) else {
+            return;
         };
-        let mut table = Table::new(columns.iter().map(heading));
+        let server = self.cell(server);
+        let metrics = COMPARED
+            .iter()
+            .copied()
+            .filter(|&metric| server.has(metric));
+        let metrics: Vec<_> = metrics.collect();
+        let headings = metrics.iter().map(|metric| metric.heading().to_owned());
+        let mut table = Table::new(headings);
         for (subject, name) in self.rows() {
-            let ratio = |(base, metric): &(usize, Metric)| {
-                let ratio = self
-                    .cell(subject)
-                    .ratio(self.cell(*base), *metric, self.state);
-                format_ratio(ratio)
-            };
-            table.row(name, columns.iter().map(ratio));
+            if self.results.subjects[subject].is_peer() {
+                let base = self.cell(subject);
+                let ratio = |&metric: &Metric| format_ratio(server.ratio(base, metric, self.state));
+                table.row(&format!("hubcast ÷ {name}"), metrics.iter().map(ratio));
+            }
         }
-        if !columns.is_empty() && self.rows().count() > 1 {
+        if table.has_rows() {
             println!();
             table.print();
         }
@@ -162,7 +154,7 @@ fn within_group(results: &Results<'_>, state: Option<State>) {
 }
 
 fn format_ratio(ratio: Option<f64>) -> String {
-    ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}"))
+    ratio.map_or_else(|| NONE.to_owned(), |ratio| format!("{ratio:.2}"))
 }
 
 /// Rows of equally wide cells.
@@ -181,6 +173,10 @@ impl Table {
         let mut row = vec![name.to_owned()];
         row.extend(cells);
         self.rows.push(row);
+    }
+
+    fn has_rows(&self) -> bool {
+        self.rows.len() > 1
     }
 
     fn print(&self) {

@@ -232,7 +232,8 @@ impl Room {
     /// Writes what is queued on a connection; what is left waits for room.
     pub(crate) fn flush(&mut self, connection: usize) -> Result<()> {
         let client = &mut self.connections[connection];
-        let full = !client.flush()?;
+        let flushed = client.flush();
+        let full = !flushed.map_err(|error| format!("client {connection}: {error}"))?;
         if client.waits_to_write != full {
             client.waits_to_write = full;
             let data = EventData::new_u64(connection as u64);

@@ -24,6 +24,15 @@ pub(crate) struct Scenario {
     pub(crate) size: usize,
     /// Options for hubcast that the scenario needs.
     pub(crate) options: &'static [&'static str],
+    /// Whether it is worth asking the peers as well.
+    pub(crate) peers: bool,
+}
+
+impl Scenario {
+    /// Whether messages come by themselves rather than in bursts.
+    pub(crate) fn is_sparse(&self) -> bool {
+        self.senders == 1
+    }
 }
 
 const SMALL: usize = 128;
@@ -39,10 +48,11 @@ const BASE: Scenario = Scenario {
     pace: Pace::InFlight(1),
     size: SMALL,
     options: &[],
+    peers: true,
 };
 
 const SATURATED: Scenario = Scenario {
-    group: "saturated",
+    group: "scale",
     senders: 10,
     pace: Pace::InFlight(32),
     ..BASE
@@ -75,12 +85,20 @@ pub(crate) const ALL: &[Scenario] = &[
         group: "one",
         title: "5,000 clients, one message in flight",
         clients: 5_000,
+        peers: false,
         ..BASE
     },
     Scenario {
         name: "saturated-100",
+        group: "saturated",
         title: "100 clients, 10 senders, 64 in flight each",
         pace: Pace::InFlight(64),
+        ..SATURATED
+    },
+    Scenario {
+        name: "scale-100",
+        title: "100 clients, 10 senders, 32 in flight each",
+        peers: false,
         ..SATURATED
     },
     Scenario {
@@ -90,9 +108,10 @@ pub(crate) const ALL: &[Scenario] = &[
         ..SATURATED
     },
     Scenario {
-        name: "saturated-5000",
+        name: "scale-5000",
         title: "5,000 clients, 10 senders, 32 in flight each",
         clients: 5_000,
+        peers: false,
         ..SATURATED
     },
     Scenario {
@@ -137,6 +156,7 @@ pub(crate) const ALL: &[Scenario] = &[
         title: "the same with 10 more clients that stall; they lose their oldest messages",
         stalled: 10,
         options: &["--slow-consumer", "drop-oldest"],
+        peers: false,
         ..STALL
     },
     Scenario {

@@ -63,13 +63,17 @@ impl Subject {
         matches!(self.kind, Kind::Peer(_))
     }
 
-    /// Whether the scenario means anything to this subject: the floor has no clients
-    /// of its own to look after, and options are hubcast's.
+    /// Whether the scenario means anything to this subject. The floor has no clients
+    /// to look after; one send for each message is no measure for bursts, and without
+    /// bursts there is nothing to join.
     pub(crate) fn takes_part_in(&self, scenario: &Scenario) -> bool {
+        let bare = scenario.senders > 0 && scenario.stalled == 0;
         match self.kind {
             Kind::Server(_) => true,
-            Kind::Peer(_) => scenario.options.is_empty(),
-            Kind::Floor(_) => scenario.senders > 0 && scenario.stalled == 0,
+            Kind::Peer(_) => scenario.peers,
+            Kind::Floor(Floor::Send) => bare && scenario.is_sparse(),
+            Kind::Floor(Floor::Vectored) => bare,
+            Kind::Floor(Floor::Joined) => bare && !scenario.is_sparse(),
         }
     }
 

@@ -77,6 +77,22 @@ pub(crate) fn own_cpu() -> Result<Duration> {
     Ok(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?.into())
 }
 
+/// What all processors have done, and what the host took from them, since the
+/// machine started. In hundredths of a second.
+pub(crate) fn machine_cpu() -> Result<Duration> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let total = stat.lines().next().unwrap_or_default();
+    let ticks: Vec<u64> = total
+        .split_whitespace()
+        .skip(1)
+        .flat_map(str::parse)
+        .collect();
+    let [user, nice, system, _idle, _iowait, irq, softirq, steal, ..] = ticks[..] else {
+        return Err("/proc/stat is not understood".into());
+    };
+    Ok(Duration::from_millis(10) * (user + nice + system + irq + softirq + steal) as u32)
+}
+
 fn field(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find(|line| line.starts_with(name))?;
     line[name.len()..].split_whitespace().next()?.parse().ok()
