@@ -2,9 +2,11 @@
 
 CARGO ?= cargo
 ARGS ?=
+# Options of the load benchmark: make bench LOAD='one-100 --seconds 2'
+LOAD ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test ci fmt fmt-check lint doc
+.PHONY: help run build test ci fmt fmt-check lint doc bench bench-peers
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -33,3 +35,10 @@ lint: ## Run clippy, warnings denied, with and without the program
 
 doc: ## Build the documentation, warnings denied
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --document-private-items
+
+bench: ## Measure the server under load, beside the floor (LOAD='--help')
+	$(CARGO) bench --bench load -- $(LOAD)
+
+bench-peers: ## The same beside other servers; installs what they need
+	benches/peers/setup.sh
+	$(CARGO) bench --bench load -- --peers-from benches/peers/target/peers.txt $(LOAD)

@@ -1,0 +1,150 @@
+//! One connection of the load generator: a non-blocking socket after its opening
+//! handshake, the start of a frame that is not complete yet, and bytes that the
+//! socket has not taken yet.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use rustix::net::sockopt;
+
+use crate::Result;
+use crate::wire::Dialect;
+
+/// How long connecting and each half of the opening handshake may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A server's answer to the opening handshake is shorter than this.
+const MAX_HEAD: usize = 4096;
+/// RFC 6455 §1.3's own example, so that the answer is known.
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) socket: TcpStream,
+    /// The number of the next message that this client has to receive.
+    pub(crate) next: u64,
+    /// The start of an incomplete frame.
+    partial: Vec<u8>,
+    unsent: Vec<u8>,
+    /// Whether the epoll set watches for room to write.
+    pub(crate) waits_to_write: bool,
+}
+
+impl Connection {
+    /// Connects and, as a WebSocket client, asks for the upgrade. The answer is
+    /// left for [`Connection::finish`], so that many can be under way at once.
+    pub(crate) fn start(address: SocketAddr, dialect: Dialect) -> Result<Connection> {
+        let socket = TcpStream::connect_timeout(&address, PATIENCE)?;
+        socket.set_nodelay(true)?;
+        // The end of a connection is a reset, so that no port stays in TIME_WAIT.
+        sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
+        if dialect == Dialect::Client {
+            let request = format!(
+                "GET / HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                 Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+            );
+            socket.set_write_timeout(Some(PATIENCE))?;
+            (&socket).write_all(request.as_bytes())?;
+        }
+        Ok(Connection {
+            socket,
+            next: 0,
+            partial: Vec::new(),
+            unsent: Vec::new(),
+            waits_to_write: false,
+        })
+    }
+
+    /// Waits for the answer to the upgrade request, and turns non-blocking.
+    pub(crate) fn finish(&mut self, dialect: Dialect) -> Result<()> {
+        if dialect == Dialect::Client {
+            self.socket.set_read_timeout(Some(PATIENCE))?;
+            self.read_head()?;
+        }
+        self.socket.set_nonblocking(true)?;
+        Ok(())
+    }
+
+    fn read_head(&mut self) -> Result<()> {
+        let mut head = Vec::new();
+        let mut buffer = [0; MAX_HEAD];
+        loop {
+            let len = (&self.socket).read(&mut buffer)?;
+            head.extend_from_slice(&buffer[..len]);
+            let end = head.windows(4).position(|four| four == b"\r\n\r\n");
+            match end {
+                Some(end) => {
+                    self.partial = head.split_off(end + 4);
+                    break;
+                }
+                None if len == 0 || head.len() > MAX_HEAD => break,
+                None => {}
+            }
+        }
+        let head = String::from_utf8_lossy(&head);
+        if head.starts_with("HTTP/1.1 101") && head.contains(ACCEPT) {
+            Ok(())
+        } else {
+            Err(format!("no upgrade: {head:?}").into())
+        }
+    }
+
+    /// Gives the peer the smallest receive buffer there is: a client that is about
+    /// to stall.
+    pub(crate) fn shrink(&self) -> Result<()> {
+        Ok(sockopt::set_socket_recv_buffer_size(&self.socket, 1)?)
+    }
+
+    /// Reads once. `None`: there was nothing.
+    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<usize>> {
+        match (&self.socket).read(buffer) {
+            Ok(0) => Err("the server ended the connection".into()),
+            Ok(len) => Ok(Some(len)),
+            Err(error) if is_transient(&error) => Ok(None),
+            Err(error) => Err(format!("receiving: {error}").into()),
+        }
+    }
+
+    /// Gives `use_up` the bytes received after those left over from before. It
+    /// answers with how many it used; the rest is kept for the next time.
+    pub(crate) fn feed(
+        &mut self,
+        bytes: &[u8],
+        use_up: impl FnOnce(&mut u64, &[u8]) -> Result<usize>,
+    ) -> Result<()> {
+        if self.partial.is_empty() {
+            let used = use_up(&mut self.next, bytes)?;
+            self.partial.extend_from_slice(&bytes[used..]);
+        } else {
+            self.partial.extend_from_slice(bytes);
+            let used = use_up(&mut self.next, &self.partial)?;
+            self.partial.drain(..used);
+        }
+        Ok(())
+    }
+
+    /// Puts bytes behind those that the socket has not taken yet.
+    pub(crate) fn outgoing(&mut self) -> &mut Vec<u8> {
+        &mut self.unsent
+    }
+
+    /// Writes what the socket takes. False: some bytes are left.
+    pub(crate) fn flush(&mut self) -> Result<bool> {
+        let mut written = 0;
+        while written < self.unsent.len() {
+            match (&self.socket).write(&self.unsent[written..]) {
+                Ok(len) => written += len,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if is_transient(&error) => break,
+                Err(error) => return Err(format!("sending: {error}").into()),
+            }
+        }
+        self.unsent.drain(..written);
+        Ok(self.unsent.is_empty())
+    }
+}
+
+fn is_transient(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}

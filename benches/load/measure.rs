@@ -1,0 +1,167 @@
+//! One run: one subject, one scenario, from start to orderly end.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::Result;
+use crate::child::Child;
+use crate::cores::{self, Distances};
+use crate::figures::{Figures, Metric};
+use crate::load::Load;
+use crate::options::Options;
+use crate::room::Room;
+use crate::scenario::Scenario;
+use crate::subject::{Kind, Subject};
+use crate::usage::{Process, machine_cpu, own_cpu};
+
+/// A server is at rest when it has used no CPU time for so long …
+const SETTLED: Duration = Duration::from_millis(50);
+/// … and is waited for so long.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// The figures, and how far apart the cores were.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) figures: Figures,
+    pub(crate) cores: Distances,
+}
+
+pub(crate) fn measure(subject: &Subject, scenario: &Scenario, options: &Options) -> Result<Run> {
+    let mut child = Child::start(&subject.command(scenario)?)?;
+    let run = observe(&child, subject, scenario, options)
+        .map_err(|error| format!("{error}; the server's last words: {}", child.last_words()))?;
+    if let Kind::Server(_) | Kind::Peer(_) = subject.kind {
+        let status = child.stop()?;
+        if matches!(subject.kind, Kind::Server(_)) && !status.success() {
+            return Err(format!("ended with {status}: {}", child.last_words()).into());
+        }
+    }
+    Ok(run)
+}
+
+fn observe(
+    child: &Child,
+    subject: &Subject,
+    scenario: &Scenario,
+    options: &Options,
+) -> Result<Run> {
+    let process = Process::new(child.pid())?;
+    let bare = process.resident()?;
+    let started = (Instant::now(), process.cpu()?);
+    let mut room = Room::connect(
+        child.address(),
+        subject.dialect(),
+        options.opcode(),
+        scenario.clients,
+        scenario.stalled,
+    )?;
+    let mut figures = Figures::new();
+    if scenario.senders == 0 {
+        let elapsed = started.0.elapsed();
+        connected(scenario, &process, elapsed, started.1, &mut figures)?;
+    }
+    room.assemble()?;
+    let before = cores::distance()?;
+    match scenario.senders {
+        0 => rest(&process, options, &mut figures)?,
+        _ => fan_out(&mut room, scenario, &process, options, &mut figures)?,
+    }
+    let after = cores::distance()?;
+    let members = (scenario.clients + scenario.stalled) as f64;
+    let resident = process.resident()?.saturating_sub(bare);
+    figures.insert(Metric::Resident, resident as f64 / 1024.0 / members);
+    Ok(Run {
+        figures,
+        cores: Distances { before, after },
+    })
+}
+
+/// What connecting took, once the server has nothing more to do for it.
+fn connected(
+    scenario: &Scenario,
+    process: &Process,
+    elapsed: Duration,
+    before: Duration,
+    figures: &mut Figures,
+) -> Result<()> {
+    let clients = scenario.clients as f64;
+    let cpu = settled(process)? - before;
+    figures.insert(Metric::Connects, clients / elapsed.as_secs_f64());
+    figures.insert(Metric::ConnectCpu, micros(cpu) / clients);
+    Ok(())
+}
+
+/// The CPU time used when the server has come to rest.
+fn settled(process: &Process) -> Result<Duration> {
+    let deadline = Instant::now() + SETTLE;
+    let mut cpu = process.cpu()?;
+    while Instant::now() < deadline {
+        thread::sleep(SETTLED);
+        let now = process.cpu()?;
+        if now == cpu {
+            break;
+        }
+        cpu = now;
+    }
+    Ok(cpu)
+}
+
+/// What a server does while nobody says anything.
+fn rest(process: &Process, options: &Options, figures: &mut Figures) -> Result<()> {
+    settled(process)?;
+    let switches = process.switches()?;
+    let (start, cpu) = (Instant::now(), process.cpu()?);
+    thread::sleep(options.duration());
+    let (elapsed, cpu) = (start.elapsed().as_secs_f64(), process.cpu()? - cpu);
+    let after = process.switches()?;
+    figures.insert(Metric::RestCpu, micros(cpu) / elapsed);
+    figures.insert(
+        Metric::RestSwitches,
+        after.since(&switches) as f64 / elapsed,
+    );
+    figures.insert(Metric::Threads, after.threads() as f64);
+    Ok(())
+}
+
+/// From nothing in flight to nothing in flight, so that what the server used
+/// belongs to the deliveries counted, all of them and no others.
+fn fan_out(
+    room: &mut Room,
+    scenario: &Scenario,
+    process: &Process,
+    options: &Options,
+    figures: &mut Figures,
+) -> Result<()> {
+    let mut load = Load::new(room, scenario, options.opcode());
+    load.run(options.warm_up())?;
+    load.latency().clear();
+    let switches = process.switches()?;
+    let (cpu, own, all) = (process.cpu()?, own_cpu()?, machine_cpu()?);
+    let stretch = load.run(options.duration())?;
+    let (cpu, own) = (process.cpu()? - cpu, own_cpu()? - own);
+    let others = (machine_cpu()? - all).saturating_sub(cpu + own);
+    let after = process.switches()?;
+    load.finish()?;
+
+    let (seconds, deliveries) = (stretch.elapsed.as_secs_f64(), stretch.deliveries as f64);
+    let latency = load.latency();
+    let mut quantile = |metric, share| {
+        figures.insert(metric, latency.quantile(share) as f64 / 1e3);
+    };
+    quantile(Metric::P50, 0.5);
+    quantile(Metric::P99, 0.99);
+    quantile(Metric::P999, 0.999);
+    quantile(Metric::Max, 1.0);
+    figures.insert(Metric::Broadcasts, stretch.broadcasts as f64 / seconds);
+    figures.insert(Metric::Deliveries, deliveries / seconds);
+    figures.insert(Metric::Cpu, micros(cpu) / deliveries);
+    figures.insert(Metric::Switches, after.since(&switches) as f64 / deliveries);
+    figures.insert(Metric::Threads, after.threads() as f64);
+    figures.insert(Metric::Generator, own.as_secs_f64() / seconds);
+    figures.insert(Metric::Others, others.as_secs_f64() / seconds);
+    Ok(())
+}
+
+fn micros(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}

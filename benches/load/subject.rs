@@ -1,0 +1,108 @@
+//! Whose figures are taken: hubcast, a peer, or the floor.
+
+use std::env;
+
+use clap::ValueEnum;
+
+use crate::Result;
+use crate::floor::Floor;
+use crate::scenario::Scenario;
+use crate::wire::Dialect;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Subject {
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The server under test, by its command: its failures are the run's.
+    Server(Vec<String>),
+    /// Somebody else's, by its command: its failures are only reported.
+    Peer(Vec<String>),
+    Floor(Floor),
+}
+
+impl Subject {
+    pub(crate) fn server(command: &str) -> Subject {
+        Subject {
+            name: "hubcast".to_owned(),
+            kind: Kind::Server(words(command)),
+        }
+    }
+
+    /// From `NAME=COMMAND`.
+    pub(crate) fn peer(text: &str) -> Result<Subject> {
+        let (name, command) = text
+            .split_once('=')
+            .ok_or_else(|| format!("not NAME=COMMAND: {text:?}"))?;
+        Ok(Subject {
+            name: name.trim().to_owned(),
+            kind: Kind::Peer(words(command)),
+        })
+    }
+
+    pub(crate) fn floor(floor: Floor) -> Subject {
+        let value = floor.to_possible_value();
+        let name = value.map_or_else(String::new, |value| value.get_name().to_owned());
+        Subject {
+            name: format!("floor: {name}"),
+            kind: Kind::Floor(floor),
+        }
+    }
+
+    pub(crate) fn dialect(&self) -> Dialect {
+        match self.kind {
+            Kind::Floor(_) => Dialect::Server,
+            Kind::Server(_) | Kind::Peer(_) => Dialect::Client,
+        }
+    }
+
+    pub(crate) fn is_peer(&self) -> bool {
+        matches!(self.kind, Kind::Peer(_))
+    }
+
+    /// Whether the scenario means anything to this subject. The floor has no clients
+    /// to look after; one send for each message is no measure for bursts, and without
+    /// bursts there is nothing to join.
+    pub(crate) fn takes_part_in(&self, scenario: &Scenario) -> bool {
+        let bare = scenario.senders > 0 && scenario.stalled == 0;
+        match self.kind {
+            Kind::Server(_) => true,
+            Kind::Peer(_) => scenario.peers,
+            Kind::Floor(Floor::Send) => bare && scenario.is_sparse(),
+            Kind::Floor(Floor::Vectored) => bare,
+            Kind::Floor(Floor::Joined) => bare && !scenario.is_sparse(),
+        }
+    }
+
+    /// The whole command line for a scenario.
+    pub(crate) fn command(&self, scenario: &Scenario) -> Result<Vec<String>> {
+        let (mut command, options) = match &self.kind {
+            Kind::Server(command) => (command.clone(), scenario.options),
+            Kind::Peer(command) => (command.clone(), [].as_slice()),
+            Kind::Floor(_) => (self.floor_command(scenario)?, [].as_slice()),
+        };
+        command.extend(words("--listen 127.0.0.1:0"));
+        command.extend(options.iter().map(|&option| option.to_owned()));
+        Ok(command)
+    }
+
+    fn floor_command(&self, scenario: &Scenario) -> Result<Vec<String>> {
+        let program = env::current_exe()?.to_string_lossy().into_owned();
+        let kind = self.name.trim_start_matches("floor: ").to_owned();
+        let clients = scenario.clients.to_string();
+        Ok(vec![
+            program,
+            "--floor".into(),
+            kind,
+            "--floor-clients".into(),
+            clients,
+        ])
+    }
+}
+
+fn words(command: &str) -> Vec<String> {
+    command.split_whitespace().map(str::to_owned).collect()
+}
