@@ -1,0 +1,319 @@
+// The page in a real browser, against the real server: what a person sees and does.
+
+import assert from 'node:assert/strict';
+import { after, afterEach, before, test } from 'node:test';
+
+import { page as html, policy } from './csp.js';
+import { DEADLINE, launch, Person, Server, Websocat, within } from './support.js';
+
+// What Chromium itself writes into the console while a server goes and comes, and where it lets nobody in.
+const RESTARTING = [/^WebSocket connection to .* failed/, /net::ERR_(CONNECTION_(REFUSED|RESET)|EMPTY_RESPONSE)/, /status of 503/];
+const UNAUTHORIZED = [/^WebSocket connection to .* failed/, /status of 401/];
+
+let browser;
+const running = [];     // servers and clients of the current test
+
+before(async () => { browser = await launch(); });
+after(() => browser?.close());
+afterEach(async () => {
+  for (const context of browser.contexts()) await context.close();
+  for (const child of running.splice(0).reverse()) await child.stop();
+});
+
+async function serve(...options) {
+  const server = await Server.start(...options);
+  running.push(server);
+  return server;
+}
+
+function terminal(url, ...options) {
+  const client = new Websocat(url, ...options);
+  running.push(client);
+  return client;
+}
+
+test('pages and a terminal in one room exchange text, never markup', { timeout: 6 * DEADLINE }, async () => {
+  const server = await serve();
+  const alice = await Person.at(browser, server.http('/lobby'), 'Alice');
+  const bob = await Person.at(browser, server.http('/lobby'), 'Bob', { colorScheme: 'dark' });
+  await alice.connected();
+  await bob.connected();
+  await alice.picture('empty');
+  const carol = terminal(server.ws('/lobby'), '-t');
+
+  carol.say('Carol: hello from a terminal');
+  for (const person of [alice, bob]) {
+    const seen = await person.sees('hello from a terminal');
+    assert.equal(seen.name, 'Carol');
+    assert.equal(seen.mine, false);
+    assert.match(seen.time, /^\d\d:\d\d$/);
+  }
+
+  const markup = `<b>bold</b> & "quotes" 'single' <img src=x onerror="document.title='run'"> 🎉 👩‍💻 café`;
+  await alice.say(markup);
+  assert.deepEqual(await alice.sees(markup).then(({ name, mine, elements }) => [name, mine, elements]), ['You', true, 0]);
+  assert.deepEqual(await bob.sees(markup).then(({ name, mine, elements }) => [name, mine, elements]), ['Alice', false, 0]);
+  assert.equal(await carol.line(() => true, 'the message at the terminal').catch(String), 'Carol: hello from a terminal');
+  assert.equal(await carol.line(() => true, 'the message at the terminal').catch(String), `Alice: ${markup}`);
+
+  await bob.writing.fill('two lines:');
+  await bob.writing.press('Shift+Enter');
+  await bob.writing.pressSequentially('the second');
+  await bob.writing.press('Enter');
+  await alice.sees('two lines:\nthe second');
+
+  carol.say('<script>document.title="run"</script> ← no name here');
+  carol.say('דנה: שלום, \u202eabc\u202c ومرحبا 🦀');
+  for (const person of [alice, bob]) {
+    assert.equal((await person.sees('<script>document.title="run"</script> ← no name here')).name, '');
+    assert.equal((await person.sees('שלום, \u202eabc\u202c ومرحبا 🦀')).name, 'דנה');
+  }
+  terminal(server.ws('/lobby'), '-b', '-u').sends(Buffer.alloc(1536));
+  for (const person of [alice, bob]) await person.sees('Binary message, 1.5 KiB');
+  await bob.say('One order for everybody, and nothing of it was run.');
+  await alice.sees('One order for everybody, and nothing of it was run.');
+  await alice.say('👍');
+  await bob.sees('👍');
+  assert.deepEqual(await alice.texts(), await bob.texts());
+
+  await alice.writing.fill('And a longer one, to see how a paragraph sits beside the short ones: what one client of a room sends, every client of that room receives, in the same order.');
+  await alice.writing.press('Enter');
+  await bob.sees('And a longer one, to see how a paragraph sits beside the short ones: what one client of a room sends, every client of that room receives, in the same order.');
+  await alice.reads('#here', /^[34] here$/);
+  await bob.reads('#here', /^[34] here$/);
+  await alice.picture('light');
+  await bob.picture('dark');
+  assert.equal(await alice.page.title(), '/lobby · hubcast');
+  for (const person of [alice, bob]) {
+    person.hasCleanConsole();
+    for (const url of person.requests) assert.ok(url.startsWith(server.http('/')) || url.startsWith('data:'), `a request to ${url}`);
+  }
+
+  const phone = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
+  const dora = await Person.at(browser, server.http('/lobby'), 'Dora', phone);
+  await dora.connected();
+  carol.say('Carol: the build is green 🎉 and the release notes are up');
+  await alice.say('Wonderful. I will tell the others.');
+  carol.say('Carol: https://example.org/a/very/long/address/that-has-no-place-to-break/and-goes-on-and-on-and-on');
+  await dora.sees('Wonderful. I will tell the others.');
+  await dora.say('Reading this on the train.');
+  await alice.sees('Reading this on the train.');
+  await dora.writing.fill('A message that is being written, long enough for a second line');
+  await dora.picture('phone');
+  assert.ok(await dora.page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'the page is wider than the phone');
+  dora.hasCleanConsole();
+});
+
+test('after a restart of the server the pages come back by themselves', { timeout: 6 * DEADLINE }, async () => {
+  const server = await serve();
+  const alice = await Person.at(browser, server.http('/'), 'Alice');
+  const bob = await Person.at(browser, server.http('/'), 'Bob', { viewport: { width: 390, height: 700 } });
+  await alice.connected();
+  await bob.connected();
+  await alice.say('before the restart');
+  await bob.sees('before the restart');
+
+  await server.stop();
+  for (const person of [alice, bob]) {
+    await person.page.locator('[data-state="waiting"]').waitFor();
+    await person.reads('#trouble', /Reconnecting/);
+    await person.reads('#list', /The server is restarting/);
+  }
+  await alice.writing.fill('written while away');
+  await alice.writing.press('Enter');
+  await alice.reads('#hint', /Not connected/);
+  await alice.reads('#trouble', /in \d+ s/);
+  await alice.picture('reconnecting');
+  await bob.picture('reconnecting-phone');
+
+  await server.restart();
+  await alice.connected();
+  await bob.connected();
+  await alice.writing.press('Enter');
+  assert.equal((await bob.sees('written while away')).name, 'Alice');
+  assert.equal((await alice.sees('written while away')).mine, true);
+  await alice.reads('#list', /Connected again after/);
+  assert.equal(await alice.page.locator('#trouble').isVisible(), false);
+  for (const person of [alice, bob]) person.hasCleanConsole(...RESTARTING);
+});
+
+test('a token is asked for, a wrong one refused, the right one kept for the tab', { timeout: 4 * DEADLINE }, async () => {
+  const server = await serve('--token', 'open?>~sesame');
+  const alice = await Person.at(browser, server.http('/vault'));
+  const field = alice.page.getByLabel('Token', { exact: true });
+  await field.waitFor();
+  assert.equal(await alice.writing.isVisible(), false);
+  await alice.picture('token');
+  await field.fill('guess');
+  await field.press('Enter');
+  await alice.reads('#gate', /did not accept/);
+  await field.fill('open?>~sesame');
+  await field.press('Enter');
+  await alice.connected();
+  await alice.say('let in');
+  await alice.sees('let in');
+  alice.hasCleanConsole(...UNAUTHORIZED);
+
+  alice.complaints.length = 0;
+  await alice.page.reload();
+  await alice.connected();
+  alice.hasCleanConsole();
+
+  const bob = await Person.at(browser, `${server.http('/vault')}?token=open%3F%3E~sesame`);
+  await bob.connected();
+  assert.equal(bob.page.url(), server.http('/vault'));
+  bob.hasCleanConsole();
+});
+
+test('a server that does not echo leaves one copy of what was said', { timeout: 3 * DEADLINE }, async () => {
+  const server = await serve('--no-echo');
+  const alice = await Person.at(browser, server.http('/quiet'), 'Alice');
+  const bob = await Person.at(browser, server.http('/quiet'), 'Bob');
+  await alice.connected();
+  await bob.connected();
+  await alice.say('is anybody there?');
+  await bob.sees('is anybody there?');
+  await alice.sees('is anybody there?');
+  assert.deepEqual(await alice.texts(), ['is anybody there?']);
+  assert.equal(await alice.page.locator('.unsure').count(), 0);
+});
+
+test('where the operator has switched the counts off, the page shows none and does not insist', { timeout: 2 * DEADLINE }, async () => {
+  const server = await serve('--no-admin');
+  let asked;
+  const alice = await Person.at(browser, server.http('/'), 'Alice', {
+    before: (page) => { asked = page.waitForResponse(server.http('/-/rooms'), { timeout: DEADLINE }); },
+  });
+  assert.equal((await asked).status(), 404);
+  await alice.connected();
+  await alice.say('still works');
+  await alice.sees('still works');
+  assert.equal(await alice.page.locator('#here').isVisible(), false);
+  alice.hasCleanConsole(/status of 404 .*\/-\/rooms/);
+});
+
+test('the policy names the page that is served, and Chromium keeps it', { timeout: 2 * DEADLINE }, async () => {
+  const server = await serve();
+  const alice = await Person.at(browser, server.http('/'));
+  await alice.connected();
+  assert.equal(await alice.answer.text(), html);
+  const headers = alice.answer.headers();
+  assert.equal(headers['content-security-policy'], policy());
+  assert.match(headers['content-type'], /^text\/html; charset=utf-8$/i);
+  assert.equal(headers['x-content-type-options'], 'nosniff');
+  const refused = await alice.page.evaluate(() => {
+    try {
+      document.querySelector('#list').innerHTML = '<b>never</b>';
+      return false;
+    } catch {
+      return true;
+    }
+  });
+  assert.ok(refused, 'text reached innerHTML');
+});
+
+test('the keyboard is enough', { timeout: 2 * DEADLINE }, async () => {
+  const server = await serve();
+  const alice = await Person.at(browser, server.http('/keys'));
+  await alice.connected();
+  const focused = () => alice.page.evaluate(() => document.activeElement.id);
+  const press = (...keys) => keys.reduce((done, key) => done.then(() => alice.page.keyboard.press(key)), Promise.resolve());
+  assert.equal(await focused(), 'name');
+  await alice.page.keyboard.type('Alice: the first');
+  await press('Enter');
+  assert.equal(await focused(), 'text');
+  await alice.page.keyboard.type('hello');
+  await press('Enter');
+  assert.equal((await alice.sees('hello')).mine, true);
+  assert.equal(await alice.writing.inputValue(), '');
+  const order = [await focused()];
+  for (let i = 0; i < 2; i += 1) { await press('Shift+Tab'); order.push(await focused()); }
+  assert.deepEqual(order, ['text', 'name', 'log']);
+
+  await alice.page.reload();
+  await alice.connected();
+  assert.equal(await alice.name.inputValue(), 'Alice the first');
+  assert.equal(await focused(), 'text');
+});
+
+// From here on the server's side of the connection is played by the test: the page is the real one, its server misbehaves.
+
+async function played(behave, options = {}) {
+  const server = await serve();
+  const person = await Person.at(browser, server.http('/played'), 'Alice', {
+    ...options,
+    before: (page) => page.routeWebSocket(server.ws('/played'), behave),
+  });
+  return person;
+}
+
+test('a client that is disconnected reads why', { timeout: 3 * DEADLINE }, async () => {
+  const endings = [[1008, 'slow consumer'], [1011, ''], [4000, 'the game is over']];
+  const alice = await played((ws) => {
+    const [code, reason] = endings.shift() ?? [];
+    // The connection opens when this function has returned.
+    if (code) setImmediate(() => ws.close({ code, reason }));
+  });
+  await alice.reads('#list', /The server disconnected you: slow consumer\./);
+  await alice.reads('#list', /The server had an error/);
+  await alice.reads('#trouble', /closed with code 4000: the game is over\./);
+  await alice.reads('#state', /Closed/);
+  await alice.page.getByRole('button', { name: 'Join again' }).click();
+  await alice.connected();
+});
+
+test('a long log stays short in the document and follows only a reader at its end', { timeout: 4 * DEADLINE }, async () => {
+  const server = await serve();
+  const alice = await Person.at(browser, server.http('/dice'), 'Alice');
+  await alice.connected();
+  const dice = terminal(server.ws('/dice'), '-t');
+  const started = performance.now();
+  for (let n = 1; n <= 20000; n += 1) dice.say(`Dice: roll ${n}`);
+  await alice.sees('roll 20000');
+  console.log(`# 20,000 messages shown in ${Math.round(performance.now() - started)} ms`);
+  assert.equal(await alice.page.locator('#list > li').count(), 1000);
+  await alice.reads('#earlier', /No longer shown: 19,000 earlier messages/);
+  const fromEnd = () => alice.page.evaluate(() => {
+    const log = document.querySelector('#log');
+    return log.scrollHeight - log.scrollTop - log.clientHeight;
+  });
+  await within(alice.page.waitForFunction(() => {
+    const log = document.querySelector('#log');
+    return log.scrollHeight - log.scrollTop - log.clientHeight < 2;
+  }), 'the log to be at its end');
+
+  await alice.writing.press('PageUp');
+  await alice.writing.press('PageUp');
+  await alice.page.waitForFunction(() => {
+    const log = document.querySelector('#log');
+    return log.scrollHeight - log.scrollTop - log.clientHeight > 200;
+  });
+  dice.say('Eve: psst');
+  dice.say('Eve: over here');
+  const latest = alice.page.getByRole('button', { name: '2 new messages' });
+  await latest.waitFor();
+  assert.ok(await fromEnd() > 200, 'the log moved under its reader');
+  await alice.picture('new-messages');
+  await latest.click();
+  await alice.page.waitForFunction(() => document.querySelector('#latest').hidden);
+  assert.ok(await fromEnd() < 2);
+  alice.hasCleanConsole();
+});
+
+test('what may not have arrived says so and can be sent again', { timeout: 3 * DEADLINE }, async () => {
+  let connections = 0;
+  const alice = await played((ws) => {
+    connections += 1;
+    const echo = connections > 1;
+    ws.onMessage((text) => { if (echo) ws.send(text); else ws.close({ code: 1011, reason: 'going down' }); });
+  });
+  await alice.connected();
+  await alice.say('did this arrive?');
+  await alice.reads('.unsure', /May not have arrived/);
+  await alice.connected();
+  await alice.picture('unsure');
+  await alice.page.getByRole('button', { name: 'Send again' }).click();
+  await alice.sees('did this arrive?');
+  assert.deepEqual(await alice.texts(), ['did this arrive?']);
+  assert.equal(await alice.page.locator('.unsure').count(), 0);
+});

@@ -1,0 +1,177 @@
+// The world a test runs in: the real server binary, Chromium, and a plain WebSocket client.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { accessSync, constants, mkdirSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { env } from 'node:process';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+import { chromium } from 'playwright-core';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+export const pictures = join(root, 'target/browser');
+mkdirSync(pictures, { recursive: true });
+
+// How long anything may take; a slow machine multiplies it.
+export const DEADLINE = 20e3 * Number(env.HUBCAST_TEST_TIME_FACTOR ?? 1);
+
+function program(name) {
+  for (const folder of [join(root, 'target/tools/bin'), ...env.PATH.split(delimiter)]) {
+    const file = join(folder, name);
+    try {
+      accessSync(file, constants.X_OK);
+      return file;
+    } catch {}
+  }
+  throw new Error(`${name} is not installed; \`make test-browser\` does that`);
+}
+
+/** Settles as `promise` does, or fails at the deadline with what was being waited for. */
+export async function within(promise, what) {
+  let timer;
+  const late = new Promise((_, fail) => {
+    timer = setTimeout(() => fail(new Error(`waited ${DEADLINE} ms for ${what}`)), DEADLINE);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** A child process whose output is read by the line; a line stays until somebody waits for it. */
+class Child {
+  constructor(file, args, stream) {
+    this.process = spawn(file, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    this.ended = once(this.process, 'exit');
+    this.lines = [];
+    this.errors = '';
+    this.process.stderr.setEncoding('utf8').on('data', (text) => { this.errors += text; });
+    this.process.stdout.on('error', () => {});
+    this.process.stdin.on('error', () => {});
+    const reader = createInterface({ input: this.process[stream] });
+    reader.on('line', (line) => { this.lines.push(line); this.wake?.(); });
+    if (stream === 'stderr') this.process.stdout.resume();
+  }
+
+  async line(wanted, what = 'a line') {
+    const find = async () => {
+      for (;;) {
+        const index = this.lines.findIndex(wanted);
+        if (index >= 0) return this.lines.splice(0, index + 1).pop();
+        await new Promise((resolve) => { this.wake = resolve; });
+      }
+    };
+    const gone = this.ended.then(() => { throw new Error(`the process ended before ${what}: ${this.errors}`); });
+    return within(Promise.race([find(), gone]), what);
+  }
+
+  async stop() {
+    if (this.process.exitCode === null && this.process.signalCode === null) this.process.kill('SIGINT');
+    try {
+      await within(this.ended, 'the end of a process');
+    } catch (error) {
+      this.process.kill('SIGKILL');
+      throw error;
+    }
+  }
+}
+
+/** The server, as an operator starts it. Port 0 the first time; a restart takes the same port again. */
+export class Server {
+  static async start(...options) {
+    const server = new Server();
+    server.options = options;
+    server.port = 0;
+    await server.restart();
+    return server;
+  }
+
+  async restart() {
+    const file = env.HUBCAST ?? join(root, 'target/release/hubcast');
+    this.child = new Child(file, ['--listen', `127.0.0.1:${this.port}`, ...this.options], 'stderr');
+    const line = await this.child.line((text) => text.includes('listening on ws://'), 'the server to listen');
+    this.port = Number(/listening on ws:\/\/127\.0\.0\.1:(\d+)\//.exec(line)[1]);
+  }
+
+  stop() { return this.child.stop(); }
+  http(room) { return `http://127.0.0.1:${this.port}${room}`; }
+  ws(room) { return `ws://127.0.0.1:${this.port}${room}`; }
+}
+
+/** websocat in a room: what somebody at a terminal reads and writes. */
+export class Websocat extends Child {
+  constructor(url, ...options) { super(program('websocat'), [...options, url], 'stdout'); }
+  say(text) { this.process.stdin.write(`${text}\n`); }
+  sends(bytes) { this.process.stdin.end(bytes); }
+}
+
+export function launch() {
+  return chromium.launch({
+    executablePath: program(env.CHROMIUM ?? 'chromium'),
+    args: ['--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+  });
+}
+
+/** One person at a browser of their own: a page, what its console says, and the things a person looks at and does. */
+export class Person {
+  static async at(browser, url, name, options = {}) {
+    const { before, ...context } = options;
+    const person = new Person();
+    person.context = await browser.newContext({ locale: 'en-GB', timezoneId: 'UTC', ...context });
+    person.context.setDefaultTimeout(DEADLINE);
+    const page = person.page = await person.context.newPage();
+    person.complaints = [];
+    person.requests = [];
+    page.on('console', (message) => {
+      if (['error', 'warning'].includes(message.type())) person.complaints.push(`${message.text()} (${message.location().url})`);
+    });
+    page.on('pageerror', (error) => person.complaints.push(String(error)));
+    page.on('request', (request) => person.requests.push(request.url()));
+    await before?.(page);
+    person.answer = await page.goto(url);
+    if (name) await person.name.fill(name);
+    return person;
+  }
+
+  get name() { return this.page.getByRole('textbox', { name: 'Name', exact: true }); }
+  get writing() { return this.page.getByRole('textbox', { name: 'Message' }); }
+  get log() { return this.page.getByRole('log', { name: 'Messages' }); }
+
+  connected() { return this.page.locator('[data-state="open"]').waitFor(); }
+
+  async say(text) {
+    await this.writing.fill(text);
+    await this.writing.press('Enter');
+  }
+
+  /** Waits for a message with exactly this text and returns what is seen of it. */
+  async sees(text) {
+    const handle = await this.page.waitForFunction((wanted) =>
+      [...document.querySelectorAll('#list li:not(.sending)')].findLast((item) => item.querySelector('.text')?.textContent === wanted), text);
+    return handle.evaluate((item) => ({
+      name: item.querySelector('.name')?.textContent ?? '',
+      mine: item.classList.contains('mine'),
+      time: item.querySelector('time').textContent,
+      elements: item.querySelector('.text').childElementCount,
+    }));
+  }
+
+  /** The texts in the log, notes of the page itself aside. */
+  texts() { return this.page.locator('#list .text').allTextContents(); }
+
+  /** Waits until the element shows a text that matches. */
+  reads(selector, pattern) {
+    return within(this.page.locator(selector).filter({ hasText: pattern, visible: true }).waitFor(), `${selector} to read ${pattern}`);
+  }
+
+  picture(name) { return this.page.screenshot({ path: join(pictures, `${name}.png`) }); }
+
+  /** Nothing in the console but what matches one of `expected`. */
+  hasCleanConsole(...expected) {
+    assert.deepEqual(this.complaints.filter((text) => !expected.some((pattern) => pattern.test(text))), []);
+  }
+}
