@@ -4,9 +4,10 @@ CARGO ?= cargo
 ARGS ?=
 # Options of the load benchmark: make bench LOAD='one-100 --seconds 2'
 LOAD ?=
+CHROMIUM ?= chromium
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test ci fmt fmt-check lint doc bench bench-peers
+.PHONY: help run build test ci fmt fmt-check lint doc bench bench-peers test-browser browser-tools
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -42,3 +43,24 @@ bench: ## Measure the server under load, beside the floor (LOAD='--help')
 bench-peers: ## The same beside other servers; installs what they need
 	benches/peers/setup.sh
 	$(CARGO) bench --bench load -- --peers-from benches/peers/target/peers.txt $(LOAD)
+
+test-browser: browser-tools tests/browser/node_modules/.package-lock.json target/tools/bin/websocat build ## Test the page in headless Chromium; pictures in target/browser
+	node --test --test-reporter=spec tests/browser/page.test.js
+
+# Debian's packages, and only the missing ones.
+browser-tools:
+	@missing=; \
+	command -v $(CHROMIUM) >/dev/null || missing="$$missing chromium fonts-noto-color-emoji"; \
+	command -v node >/dev/null || missing="$$missing nodejs"; \
+	command -v npm >/dev/null || missing="$$missing npm"; \
+	test -z "$$missing" || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; }
+
+# Drives the browser that is there; brings none of its own.
+tests/browser/node_modules/.package-lock.json: tests/browser/package.json tests/browser/package-lock.json
+	cd tests/browser && npm ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+# Without --locked: its lock file holds a crate that current Rust refuses.
+# Without TLS: loopback only.
+target/tools/bin/websocat:
+	$(CARGO) install --quiet --root target/tools --no-default-features --features signal_handler websocat@1.14.0

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 
 use crate::http::Answer;
@@ -13,10 +13,10 @@ const PAGE: &str = include_str!("page.html");
 /// only. The hashes are those of the two elements' contents; a test holds
 /// them true.
 const POLICY: &str = "default-src 'none'; \
+    style-src 'sha256-T4S8wdjejw/WSydly97CG0Am8DZkX4CJlEYHkelo1eA='; \
     script-src 'sha256-YKBaf5++72I8bsUwrruFWZ/3qTazNeI44p9F4Mh6xrY='; \
-    style-src 'sha256-QNTLN0DGQR14hE/4oNWqRyhupvdK1fWxU6qswq10l84='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
-    frame-ancestors 'none'";
+    frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// The page. It is the same for every room: it reads its own address.
 pub(crate) fn answer() -> Answer {
@@ -25,6 +25,8 @@ pub(crate) fn answer() -> Answer {
         .header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
         .header(REFERRER_POLICY, HeaderValue::from_static("no-referrer"))
         .header(CACHE_CONTROL, HeaderValue::from_static("no-cache"))
+        // The same address answers others otherwise.
+        .header(VARY, HeaderValue::from_static("accept"))
 }
 
 #[cfg(test)]
