@@ -189,7 +189,7 @@ impl Connection {
     /// The conversation and the hooks around it. A panic in any of them ends
     /// this connection with 1011.
     fn converse(&self, client: &Client, encoding: Encoding, rest: Vec<u8>) -> Option<CloseFrame> {
-        let reader = || Reader::new(&self.shared, client, &self.socket, rest);
+        let reader = || Reader::new(&self.shared, client, &self.socket);
         if let Some(handler) = &self.shared.handler
             && catch_unwind(AssertUnwindSafe(|| handler.on_join(client))).is_err()
         {
@@ -199,9 +199,8 @@ impl Connection {
             events::follow(&self.shared, client, &self.socket);
             return None;
         }
-        catch_unwind(AssertUnwindSafe(|| reader().run())).unwrap_or_else(|_| {
-            Reader::new(&self.shared, client, &self.socket, Vec::new()).fail_for_panic()
-        })
+        catch_unwind(AssertUnwindSafe(|| reader().run(&rest)))
+            .unwrap_or_else(|_| reader().fail_for_panic())
     }
 
     /// Logs the end, counts it, and tells the program.
