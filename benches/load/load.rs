@@ -130,17 +130,20 @@ impl<'a> Load<'a> {
     }
 
     fn check_progress(&self, now: Nanos, end: Nanos) -> Result<()> {
-        let silent = now.saturating_sub(self.last_delivery) > nanos(SILENCE);
-        if (silent && self.in_flight() > 0) || now > end + nanos(OVERTIME) {
-            let missing = self.sent * self.room.clients() as u64 - self.deliveries;
-            let late = Duration::from_nanos(now.saturating_sub(end)).as_secs();
-            return Err(format!(
-                "{missing} deliveries of {} messages are missing {late} s after the last was sent",
-                self.sent
-            )
-            .into());
-        }
-        Ok(())
+        let silence = now.saturating_sub(self.last_delivery);
+        let why = if self.in_flight() > 0 && silence > nanos(SILENCE) {
+            format!("nothing has come for {} s", SILENCE.as_secs())
+        } else if now > end + nanos(OVERTIME) {
+            format!("{} s were not enough for them", OVERTIME.as_secs())
+        } else {
+            return Ok(());
+        };
+        let missing = self.sent * self.room.clients() as u64 - self.deliveries;
+        Err(format!(
+            "{missing} deliveries of {} messages are missing: {why}",
+            self.sent
+        )
+        .into())
     }
 
     fn send(&mut self, due: &mut Schedule, now: Nanos) -> Result<()> {

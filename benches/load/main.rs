@@ -42,6 +42,8 @@ mod usage;
 mod wire;
 
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -56,8 +58,10 @@ use crate::subject::Subject;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Result<T> = std::result::Result<T, Failure>;
 
-/// How often a run is tried while the cores are not in the state asked for.
-const TRIES: usize = 4;
+/// How often a run is tried until it was under the conditions asked for …
+const TRIES: usize = 8;
+/// … and after how long again: they change every few seconds.
+const RETRY: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let options = Options::from_command_line();
@@ -116,7 +120,7 @@ fn measure_group<'a>(
 ) -> Results<'a> {
     let mut results = Results::new(scenarios, subjects);
     for round in 1..=options.rounds * 2 {
-        let comparable = options.cores.is_some() || results.common_state().is_some();
+        let comparable = options.is_picky() || results.common_state().is_some();
         if round > options.rounds && (comparable || !results.all_well()) {
             break;
         }
@@ -135,7 +139,7 @@ fn measure_group<'a>(
     results
 }
 
-/// `None`: the cores were never in the state asked for.
+/// `None`: the conditions asked for never held.
 fn try_measure(
     subject: &Subject,
     scenario: &Scenario,
@@ -146,10 +150,13 @@ fn try_measure(
             eprintln!("failed: {error}");
             error.to_string()
         })?;
-        eprintln!("{}", summary(&run));
-        if options.cores.is_none_or(|state| state == run.cores.state()) {
+        eprint!("{}", summary(&run));
+        if options.accept(&run) {
+            eprintln!();
             return Ok(Some(run));
         }
+        eprintln!("; does not count");
+        thread::sleep(RETRY);
     }
     Ok(None)
 }

@@ -19,11 +19,21 @@ const SETTLED: Duration = Duration::from_millis(50);
 /// … and is waited for so long.
 const SETTLE: Duration = Duration::from_secs(5);
 
+/// A run is disturbed when everybody else used more than this share of a core.
+const DISTURBED: f64 = 0.1;
+
 /// The figures, and how far apart the cores were.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) figures: Figures,
     pub(crate) cores: Distances,
+}
+
+impl Run {
+    pub(crate) fn is_disturbed(&self) -> bool {
+        let others = self.figures.get(&Metric::Others);
+        others.is_some_and(|&others| others > DISTURBED)
+    }
 }
 
 pub(crate) fn measure(subject: &Subject, scenario: &Scenario, options: &Options) -> Result<Run> {
@@ -47,7 +57,7 @@ fn observe(
 ) -> Result<Run> {
     let process = Process::new(child.pid())?;
     let bare = process.resident()?;
-    let started = (Instant::now(), process.cpu()?);
+    let (start, cpu, others) = (Instant::now(), process.cpu()?, others_cpu(&process)?);
     let mut room = Room::connect(
         child.address(),
         subject.dialect(),
@@ -57,8 +67,7 @@ fn observe(
     )?;
     let mut figures = Figures::new();
     if scenario.senders == 0 {
-        let elapsed = started.0.elapsed();
-        connected(scenario, &process, elapsed, started.1, &mut figures)?;
+        connected(scenario, &process, start.elapsed(), cpu, &mut figures)?;
     }
     room.assemble()?;
     let before = cores::distance()?;
@@ -70,10 +79,20 @@ fn observe(
     let members = (scenario.clients + scenario.stalled) as f64;
     let resident = process.resident()?.saturating_sub(bare);
     figures.insert(Metric::Resident, resident as f64 / 1024.0 / members);
+    let others = others_cpu(&process)?.saturating_sub(others);
+    figures.insert(
+        Metric::Others,
+        others.as_secs_f64() / start.elapsed().as_secs_f64(),
+    );
     Ok(Run {
         figures,
         cores: Distances { before, after },
     })
+}
+
+/// What everybody but the server and its load has used so far.
+fn others_cpu(process: &Process) -> Result<Duration> {
+    Ok(machine_cpu()?.saturating_sub(process.cpu()? + own_cpu()?))
 }
 
 /// What connecting took, once the server has nothing more to do for it.
@@ -136,10 +155,9 @@ fn fan_out(
     load.run(options.warm_up())?;
     load.latency().clear();
     let switches = process.switches()?;
-    let (cpu, own, all) = (process.cpu()?, own_cpu()?, machine_cpu()?);
+    let (cpu, own) = (process.cpu()?, own_cpu()?);
     let stretch = load.run(options.duration())?;
     let (cpu, own) = (process.cpu()? - cpu, own_cpu()? - own);
-    let others = (machine_cpu()? - all).saturating_sub(cpu + own);
     let after = process.switches()?;
     load.finish()?;
 
@@ -158,7 +176,6 @@ fn fan_out(
     figures.insert(Metric::Switches, after.since(&switches) as f64 / deliveries);
     figures.insert(Metric::Threads, after.threads() as f64);
     figures.insert(Metric::Generator, own.as_secs_f64() / seconds);
-    figures.insert(Metric::Others, others.as_secs_f64() / seconds);
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use clap::{Parser, ValueEnum};
 use crate::Result;
 use crate::cores::State;
 use crate::floor::Floor;
+use crate::measure::Run;
 use crate::scenario::{self, Scenario};
 use crate::subject::Subject;
 use crate::wire;
@@ -62,6 +63,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "STATE")]
     pub(crate) cores: Option<State>,
 
+    /// Runs during which other processes took more than a tenth of a core are repeated,
+    /// and left out if that does not help.
+    #[arg(long)]
+    undisturbed: bool,
+
     /// Send text messages instead of binary ones.
     #[arg(long)]
     text: bool,
@@ -96,6 +102,17 @@ impl Options {
 
     pub(crate) fn warm_up(&self) -> Duration {
         seconds(self.warm_up)
+    }
+
+    /// Whether there are conditions for a run to count.
+    pub(crate) fn is_picky(&self) -> bool {
+        self.undisturbed || self.cores.is_some()
+    }
+
+    /// Whether a run may count.
+    pub(crate) fn accept(&self, run: &Run) -> bool {
+        let disturbed = self.undisturbed && run.is_disturbed();
+        !disturbed && self.cores.is_none_or(|state| state == run.cores.state())
     }
 
     pub(crate) fn opcode(&self) -> u8 {

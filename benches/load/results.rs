@@ -121,7 +121,11 @@ impl Cell {
             let (_, base) = base.find(|(other, _)| *other == round)?;
             Some(value / base)
         });
-        median(pairs.filter(|ratio| ratio.is_finite()).collect())
+        let of_pairs = median(pairs.collect());
+        let of_medians = || Some(self.median(metric, state)? / base.median(metric, state)?);
+        of_pairs
+            .or_else(of_medians)
+            .filter(|ratio| ratio.is_finite())
     }
 
     fn values(&self, metric: Metric, state: Option<State>) -> impl Iterator<Item = (usize, f64)> {
