@@ -32,7 +32,7 @@ pub struct Config {
     /// are joined; a larger one ends the connection with 1009. Default: 1 MiB.
     pub max_message_size: usize,
     /// The most fragments a message may come in; more end the connection
-    /// with 1008. Default: 16,384, enough for a message of 1 MiB in
+    /// with 1008. Default: 32,768, twice what a message of 1 MiB needs in
     /// fragments of 64 bytes.
     pub max_fragments: usize,
     /// The most messages that wait in one outbox; see also
@@ -145,7 +145,7 @@ impl Default for Config {
             no_echo: false,
             append_newline: false,
             max_message_size: 1024 * 1024,
-            max_fragments: 16_384,
+            max_fragments: 32_768,
             outbox_messages: 1024,
             outbox_bytes: 1024 * 1024,
             max_backlog_total: 256 * 1024 * 1024,

@@ -41,6 +41,8 @@ pub(crate) struct Decoder {
     max_fragments: usize,
     context: Option<WebSocketContext>,
     progress: Progress,
+    /// The Close frame has come.
+    closed: bool,
 }
 
 impl Decoder {
@@ -54,6 +56,7 @@ impl Decoder {
             max_fragments: config.max_fragments,
             context: None,
             progress: Progress::default(),
+            closed: false,
         }
     }
 
@@ -64,31 +67,43 @@ impl Decoder {
         bytes: &[u8],
         mut take: impl FnMut(Unit) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.progress.feed(bytes);
+        if self.closed {
+            return Ok(());
+        }
+        let allowed = self.progress.feed(bytes, self.max_fragments);
         let settings = self.settings;
         let context = self
             .context
             .get_or_insert_with(|| WebSocketContext::new(Role::Server, Some(settings)));
-        let mut bytes = Fed(bytes);
+        let mut fed = Fed(&bytes[..allowed]);
         loop {
-            match context.read(&mut bytes) {
-                Ok(message) => match unit(message) {
-                    Some(unit) => take(unit)?,
-                    None => continue,
-                },
+            match context.read(&mut fed) {
+                Ok(message) => {
+                    let Some(unit) = unit(message) else {
+                        continue;
+                    };
+                    let is_last = matches!(unit, Unit::Close(_));
+                    take(unit)?;
+                    if is_last {
+                        // Nothing counts behind a Close (RFC 6455 §5.5.1).
+                        self.closed = true;
+                        return Ok(());
+                    }
+                }
                 Err(WsError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(violation(error).into()),
             }
         }
-        if !self.progress.in_message() {
-            self.context = None;
-        } else if self.progress.fragments() > self.max_fragments {
+        if allowed < bytes.len() {
             return Err(Violation {
                 code: CloseCode::POLICY_VIOLATION,
                 reason: format!("more than {} fragments", self.max_fragments),
                 cause: Cause::TooManyFragments,
             }
             .into());
+        }
+        if !self.progress.in_message() {
+            self.context = None;
         }
         Ok(())
     }
@@ -217,7 +232,9 @@ mod tests {
         let mut decoder = Decoder::new(&config);
         let mut out = String::new();
         decode(&mut decoder, b"\x01\x80\0\0\0\0\0\x80\0\0\0\0", &mut out).unwrap();
-        let violation = decode(&mut decoder, b"\0\x80\0\0\0\0", &mut out).unwrap_err();
+        // The third is the last, and empty: the message is not to be taken.
+        let violation = decode(&mut decoder, b"\x80\x80\0\0\0\0", &mut out).unwrap_err();
         assert_eq!(violation.cause, Cause::TooManyFragments);
+        assert_eq!(out, "");
     }
 }

@@ -30,9 +30,12 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Takes the next bytes of the stream.
-    pub(crate) fn feed(&mut self, mut bytes: &[u8]) {
+    /// Takes the next bytes of the stream. Returns how many of them come
+    /// before the header of a frame that is one fragment too many.
+    pub(crate) fn feed(&mut self, all: &[u8], max_fragments: usize) -> usize {
+        let mut bytes = all;
         while !bytes.is_empty() && !self.broken {
+            let before = all.len() - bytes.len();
             if self.payload_left > 0 {
                 let skip = self.payload_left.min(bytes.len() as u64);
                 self.payload_left -= skip;
@@ -43,7 +46,7 @@ impl Progress {
                     None => {
                         self.header_len = bytes.len().min(MAX_HEADER);
                         self.header[..self.header_len].copy_from_slice(&bytes[..self.header_len]);
-                        return;
+                        return all.len();
                     }
                 };
             } else {
@@ -57,7 +60,11 @@ impl Progress {
                     self.broken = true;
                 }
             }
+            if self.fragments > max_fragments {
+                return before;
+            }
         }
+        all.len()
     }
 
     /// Reads the header at the beginning of `bytes`; returns its length, or
@@ -84,11 +91,6 @@ impl Progress {
     pub(crate) fn in_message(&self) -> bool {
         self.open || self.payload_left > 0 || self.header_len > 0
     }
-
-    /// In how many fragments the newest message has come so far.
-    pub(crate) fn fragments(&self) -> usize {
-        self.fragments
-    }
 }
 
 #[cfg(test)]
@@ -103,19 +105,27 @@ mod tests {
     fn every_cut_of_the_stream_gives_the_same_answer() {
         for cut in 0..STREAM.len() {
             let mut progress = Progress::default();
-            progress.feed(&STREAM[..cut]);
+            progress.feed(&STREAM[..cut], 9);
             assert_eq!(progress.in_message(), cut > 0, "cut at {cut}");
-            progress.feed(&STREAM[cut..]);
+            progress.feed(&STREAM[cut..], 9);
             assert!(!progress.in_message(), "cut at {cut}");
-            assert_eq!(progress.fragments(), 2);
+            assert_eq!(progress.fragments, 2);
         }
+    }
+
+    #[test]
+    fn the_fragment_that_is_too_many_is_not_passed() {
+        let mut progress = Progress::default();
+        assert_eq!(progress.feed(STREAM, 2), STREAM.len());
+        let mut progress = Progress::default();
+        assert_eq!(progress.feed(STREAM, 1), 15, "the Ping still is");
     }
 
     #[test]
     fn a_byte_at_a_time() {
         let mut progress = Progress::default();
         for (i, byte) in STREAM.iter().enumerate() {
-            progress.feed(&[*byte]);
+            progress.feed(&[*byte], 9);
             assert_eq!(progress.in_message(), i + 1 < STREAM.len());
         }
     }
@@ -123,11 +133,11 @@ mod tests {
     #[test]
     fn a_large_frame_is_in_progress_until_its_last_byte() {
         let mut progress = Progress::default();
-        progress.feed(b"\x82\xff\0\0\0\0\0\x01\x00\x00\x01\x02\x03\x04");
-        progress.feed(&[0; 65535]);
+        progress.feed(b"\x82\xff\0\0\0\0\0\x01\x00\x00\x01\x02\x03\x04", 9);
+        progress.feed(&[0; 65535], 9);
         assert!(progress.in_message());
-        progress.feed(&[0]);
+        progress.feed(&[0], 9);
         assert!(!progress.in_message());
-        assert_eq!(progress.fragments(), 1);
+        assert_eq!(progress.fragments, 1);
     }
 }
