@@ -15,6 +15,7 @@ import tempfile
 import threading
 from urllib.parse import urlsplit
 
+CHROMIUM = os.environ.get("CHROMIUM", "chromium")
 FLAGS = """--headless --disable-gpu --disable-quic --no-first-run
     --disable-background-networking --disable-component-update --disable-sync
     --remote-debugging-pipe""".split()
@@ -29,7 +30,7 @@ class Browser:
         commands, self.commands = os.pipe()
         self.answers, answers = os.pipe()
         self.process = subprocess.Popen(
-            ["sh", "-c", f'exec chromium "$@" 3<&{commands} 4>&{answers}', "sh"]
+            ["sh", "-c", f'exec "$0" "$@" 3<&{commands} 4>&{answers}', CHROMIUM]
             + FLAGS
             + [f"--user-data-dir={profile}"],
             pass_fds=(commands, answers),
@@ -99,8 +100,8 @@ class Browser:
 
 def send_all(browser):
     for line in sys.stdin:
-        browser.send("Runtime.evaluate", expression=f"room.send({json.dumps(line.strip())})")
-    browser.send("Runtime.evaluate", expression="room.close()")
+        browser.send("Runtime.evaluate", expression=f"testRoom.send({json.dumps(line.strip())})")
+    browser.send("Runtime.evaluate", expression="testRoom.close()")
 
 
 def main(url):
@@ -114,9 +115,11 @@ def main(url):
             browser.call("Runtime.addBinding", name="emit")
             browser.call(
                 "Runtime.evaluate",
-                expression=f"{script}; var room = join(WebSocket, {json.dumps(url)}, emit);"
+                # In a function, since the page has names of its own.
+                expression=f"(() => {{ {script};"
+                f"const room = globalThis.testRoom = join(WebSocket, {json.dumps(url)}, emit);"
                 "room.closed.then((clean) => emit(clean ? 'clean' : 'unclean'));"
-                "room.opened.then(() => true)",
+                "return room.opened.then(() => true); })()",
                 awaitPromise=True,
             )
             threading.Thread(target=send_all, args=[browser], daemon=True).start()

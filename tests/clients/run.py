@@ -38,6 +38,7 @@ def clients():
     """Name, command without the room's address, and command that prints the version."""
     python = f"{BASE}/env/bin/python"
     websocat = "target/tools/bin/websocat"
+    chromium = os.environ.get("CHROMIUM", "chromium")
     forms = "--text --text-prefix T --binary-prefix B --base64 --base64-text".split()
     yield "websocat", [websocat, *forms, "--buffer-size", "1000000"], [websocat, "--version"]
     for package, program in (
@@ -56,7 +57,7 @@ def clients():
         print("test-clients: this Node has no WebSocket of its own, left out")
     else:
         yield "node", ["node", *flag, f"{HERE}/node.js", "own"], ["node", "--version"]
-    yield "chromium", [sys.executable, f"{HERE}/chromium.py"], ["chromium", "--version"]
+    yield "chromium", [sys.executable, f"{HERE}/chromium.py"], [chromium, "--version"]
 
 
 def own_websocket_flag():
