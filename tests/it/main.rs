@@ -1,6 +1,8 @@
 //! The integration tests: a real server, real sockets.
 
-#![allow(missing_docs, clippy::unwrap_used)] // tests may panic
+#![allow(missing_docs, unreachable_pub)] // nobody reads these docs
+#![allow(clippy::unwrap_used)] // tests may panic
 
 mod chat;
+mod slow;
 mod support;

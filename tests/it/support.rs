@@ -1,13 +1,14 @@
 //! The real server, real clients, and waiting with deadlines.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hubcast::{Config, Running, Server};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tungstenite::{Message, WebSocket};
 
 /// How long a test waits for what must happen; `HUBCAST_TEST_TIME_FACTOR`
@@ -34,6 +35,21 @@ pub fn server(change: impl FnOnce(&mut Config)) -> Running {
     server.unwrap().spawn().unwrap()
 }
 
+/// A listener whose connections hold little on their way out, so that a
+/// client that does not read is slow at once.
+pub fn tight_listener() -> TcpListener {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    sockopt::set_socket_send_buffer_size(&listener, 4096).unwrap();
+    listener
+}
+
+/// A server on a [`tight_listener`], with changed settings.
+pub fn tight_server(change: impl FnOnce(&mut Config)) -> Running {
+    let server = Server::builder().configure(change);
+    let server = server.from_listener(tight_listener()).unwrap();
+    server.spawn().unwrap()
+}
+
 pub type Client = WebSocket<TcpStream>;
 
 /// A client of a real library, in a room; it has joined when this returns.
@@ -55,7 +71,20 @@ pub fn connect_to(address: SocketAddr, room: &str) -> Client {
 
 /// A TCP connection whose reads and writes have a deadline.
 pub fn dial(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
+    with_deadlines(TcpStream::connect(address).unwrap())
+}
+
+/// Like [`dial`], with a receive buffer that holds little.
+pub fn dial_tight(address: SocketAddr) -> TcpStream {
+    let (family, flags) = (AddressFamily::INET, SocketFlags::CLOEXEC);
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None).unwrap();
+    // It sets the window, so it has to be done before the connect.
+    sockopt::set_socket_recv_buffer_size(&socket, 4096).unwrap();
+    rustix::net::connect(&socket, &address).unwrap();
+    with_deadlines(socket.into())
+}
+
+fn with_deadlines(stream: TcpStream) -> TcpStream {
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(deadline())).unwrap();
     stream.set_write_timeout(Some(deadline())).unwrap();
@@ -85,6 +114,12 @@ pub fn next_close(client: &mut Client) -> (u16, String) {
     }
 }
 
+/// Waits until so many clients have left for this cause.
+#[track_caller]
+pub fn wait_closed(server: &Running, cause: &str, clients: u64) {
+    eventually(cause, || server.handle().stats().departed(cause) >= clients);
+}
+
 /// A frame as it came over the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
@@ -110,8 +145,17 @@ pub struct Raw {
 impl Raw {
     /// Connects, shakes hands and has joined when this returns.
     pub fn connect(server: &Running, room: &str) -> Raw {
+        Raw::join(server, dial(server.local_addr()), room)
+    }
+
+    /// Like [`connect`](Raw::connect), with a receive buffer that holds little.
+    pub fn connect_tight(server: &Running, room: &str) -> Raw {
+        Raw::join(server, dial_tight(server.local_addr()), room)
+    }
+
+    fn join(server: &Running, stream: TcpStream, room: &str) -> Raw {
         let before = server.handle().stats().joins;
-        let raw = Raw::open(server.local_addr(), room);
+        let raw = Raw::upgrade(stream, room);
         eventually("the client to join", || {
             server.handle().stats().joins > before
         });
@@ -120,7 +164,10 @@ impl Raw {
 
     /// Connects and shakes hands.
     pub fn open(address: SocketAddr, room: &str) -> Raw {
-        let mut stream = dial(address);
+        Raw::upgrade(dial(address), room)
+    }
+
+    fn upgrade(mut stream: TcpStream, room: &str) -> Raw {
         stream.write_all(&handshake(room)).unwrap();
         let head = read_head(&mut stream);
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
@@ -154,30 +201,7 @@ impl Raw {
     }
 
     pub fn try_frame(&mut self) -> io::Result<Frame> {
-        let mut head = [0; 2];
-        self.stream.read_exact(&mut head)?;
-        assert_eq!(head[1] & 0x80, 0, "a server's frame is not masked");
-        assert_eq!(head[0] & 0x70, 0, "no reserved bit is set");
-        let len = match head[1] {
-            126 => {
-                let mut len = [0; 2];
-                self.stream.read_exact(&mut len)?;
-                u64::from(u16::from_be_bytes(len))
-            }
-            127 => {
-                let mut len = [0; 8];
-                self.stream.read_exact(&mut len)?;
-                u64::from_be_bytes(len)
-            }
-            short => u64::from(short),
-        };
-        let mut payload = vec![0; len as usize];
-        self.stream.read_exact(&mut payload)?;
-        Ok(Frame {
-            fin: head[0] & 0x80 != 0,
-            opcode: head[0] & 0x0f,
-            payload,
-        })
+        read_frame(&mut self.stream)
     }
 
     /// Expects a Close with this code, and the end of the stream behind it.
@@ -195,6 +219,35 @@ impl Raw {
         self.stream.read_to_end(&mut rest).unwrap();
         assert_eq!(rest, b"", "bytes behind the last frame");
     }
+}
+
+/// Reads a server's frame, and nothing behind it.
+pub fn read_frame(stream: &mut impl Read) -> io::Result<Frame> {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head)?;
+    assert_eq!(head[1] & 0x80, 0, "a server's frame is not masked");
+    assert_eq!(head[0] & 0x70, 0, "no reserved bit is set");
+    let len = match head[1] {
+        126 => {
+            let mut len = [0; 2];
+            stream.read_exact(&mut len)?;
+            u64::from(u16::from_be_bytes(len))
+        }
+        127 => {
+            let mut len = [0; 8];
+            stream.read_exact(&mut len)?;
+            u64::from_be_bytes(len)
+        }
+        short => u64::from(short),
+    };
+    assert!(len <= 64 << 20, "a frame of {len} bytes");
+    let mut payload = vec![0; len as usize];
+    stream.read_exact(&mut payload)?;
+    Ok(Frame {
+        fin: head[0] & 0x80 != 0,
+        opcode: head[0] & 0x0f,
+        payload,
+    })
 }
 
 /// An opening handshake for a room.
