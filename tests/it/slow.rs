@@ -284,6 +284,27 @@ fn with_drop_newest_a_slow_client_ends_with_the_oldest_in_order() {
 }
 
 #[test]
+fn with_drop_oldest_a_client_that_stalls_again_ends_with_the_newest_too() {
+    let (server, mut client) = stalled_client(SlowConsumer::DropOldest);
+    send_numbered(&server.handle(), "/", 0..15);
+    wait_given(&server, 16);
+    // When the large message is out, those that wait go to the writer, and
+    // the client stalls again.
+    assert_eq!(client.data().payload.len(), 1 << 19);
+    eventually("the large message to be out", || {
+        the_client_in(&server, "/").backlog_bytes < 1 << 19
+    });
+    send_numbered(&server.handle(), "/", 15..500);
+    wait_given(&server, 501);
+    let kept = 500 - the_client_in(&server, "/").dropped as usize;
+    let received: Vec<usize> = (0..kept).map(|_| number_of(&client.data())).collect();
+    assert!(received.is_sorted());
+    let newest = received.rsplit(|n| *n < 484).next().unwrap();
+    assert_eq!(newest.last(), Some(&499));
+    assert!(newest.len() >= 8, "half of its outbox or more: {newest:?}");
+}
+
+#[test]
 fn one_message_may_wait_however_large() {
     let server = tight_server(|config| {
         config.outbox_messages = 1;
