@@ -4,5 +4,6 @@
 #![allow(clippy::unwrap_used)] // tests may panic
 
 mod chat;
+mod closing;
 mod slow;
 mod support;

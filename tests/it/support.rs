@@ -221,6 +221,11 @@ impl Raw {
     }
 }
 
+/// Ends a connection by a reset.
+pub fn reset(stream: TcpStream) {
+    sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+}
+
 /// Reads a server's frame, and nothing behind it.
 pub fn read_frame(stream: &mut impl Read) -> io::Result<Frame> {
     let mut head = [0; 2];
@@ -319,13 +324,23 @@ pub struct Program {
 impl Program {
     /// Starts the program on a free port and waits until it listens.
     pub fn start(args: &[&str]) -> Program {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_hubcast"))
-            .args(["--listen", "127.0.0.1:0"])
-            .args(args)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Program::launch(Program::command(args))
+    }
+
+    /// The command that [`start`](Program::start) launches, to be changed.
+    pub fn command(args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hubcast"));
+        if !args.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        command.args(args).env("RUST_LOG", "info");
+        command
+    }
+
+    /// Runs a command that becomes the program and waits until it listens.
+    pub fn launch(mut command: Command) -> Program {
+        command.stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (lines, log) = channel();
         thread::spawn(move || {
@@ -361,6 +376,17 @@ impl Program {
                 return line;
             }
         }
+    }
+
+    /// The whole log of a program that has ended.
+    #[track_caller]
+    pub fn whole_log(&mut self) -> &str {
+        self.wait();
+        while let Ok(line) = self.log.recv_timeout(deadline()) {
+            self.seen.push_str(&line);
+            self.seen.push('\n');
+        }
+        &self.seen
     }
 
     pub fn pid(&self) -> u32 {
