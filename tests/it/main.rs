@@ -5,5 +5,7 @@
 
 mod chat;
 mod closing;
+mod handshake;
+mod http;
 mod slow;
 mod support;
