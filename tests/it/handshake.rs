@@ -50,6 +50,20 @@ fn every_request_gets_its_answer_and_the_end_of_the_stream() {
 }
 
 #[test]
+fn a_host_that_is_none_is_refused() {
+    let server = server(|_| {});
+    // RFC 9112 §3.2: an invalid Host must be answered with 400.
+    for host in ["a b", "a/b", "user@a", "a,b", "[::1", "a:b"] {
+        let line = format!("Host: {host}");
+        let request = instead("Host", &[&line]);
+        let mut stream = dial(server.local_addr());
+        stream.write_all(&request).unwrap();
+        let head = read_head(&mut stream);
+        assert!(head.starts_with("HTTP/1.1 400 "), "{line}: {head}");
+    }
+}
+
+#[test]
 fn a_head_that_does_not_come_in_time_gets_408() {
     let server = server(|config| config.handshake_timeout = Duration::from_millis(200));
     for begun in [&b""[..], b"G", b"GET / HTTP/1.1\r\nHost: a\r\n"] {
