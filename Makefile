@@ -7,7 +7,7 @@ LOAD ?=
 CHROMIUM ?= chromium
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test ci fmt fmt-check lint doc bench bench-peers test-browser browser-tools
+.PHONY: help run build test ci fmt fmt-check lint doc bench bench-peers test-browser browser-tools autobahn test-clients
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -60,7 +60,18 @@ tests/browser/node_modules/.package-lock.json: tests/browser/package.json tests/
 	cd tests/browser && npm ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
-# Without --locked: its lock file holds a crate that current Rust refuses.
-# Without TLS: loopback only.
-target/tools/bin/websocat:
-	$(CARGO) install --quiet --root target/tools --no-default-features --features signal_handler websocat@1.14.0
+# The version is said in the script.
+target/tools/bin/websocat: tests/clients/websocat.sh
+	sh tests/clients/websocat.sh
+	@touch $@
+
+autobahn: build ## Run the Autobahn test suite against the server (needs a Python 2.7)
+	sh tests/autobahn/install.sh
+	python3 tests/clients/with_server.py --within 540 \
+	    --max-message-size 16MiB --max-fragments 100000 -- \
+	    python3 tests/autobahn/run.py
+
+test-clients: browser-tools build ## Bring websocat, Python, Node and Chromium into one room
+	CHROMIUM=$(CHROMIUM) sh tests/clients/install.sh
+	CHROMIUM=$(CHROMIUM) python3 tests/clients/with_server.py --within 240 -- \
+	    python3 tests/clients/run.py
