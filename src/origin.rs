@@ -32,7 +32,7 @@ impl Origin {
 }
 
 /// Splits `host[:port]`; the host may be a bracketed IPv6 address.
-fn parse_authority(text: &str) -> Option<(String, Option<u16>)> {
+pub(crate) fn parse_authority(text: &str) -> Option<(String, Option<u16>)> {
     let (host, port) = match text.rfind(':') {
         Some(colon) if !text.ends_with(']') => (&text[..colon], Some(text[colon + 1..].parse())),
         _ => (text, None),
@@ -40,7 +40,7 @@ fn parse_authority(text: &str) -> Option<(String, Option<u16>)> {
     let bare = host
         .strip_prefix('[')
         .map_or(Some(host), |rest| rest.strip_suffix(']'))?;
-    let is_host = |b: u8| b.is_ascii_graphic() && !b"/?#@[]\\".contains(&b);
+    let is_host = |b: u8| b.is_ascii_graphic() && !b"/?#@[]\\,".contains(&b);
     let bracketed = bare.len() != host.len();
     if bare.is_empty() || !bare.bytes().all(is_host) || (bare.contains(':') && !bracketed) {
         return None;

@@ -50,6 +50,15 @@ pub(crate) enum Pushed {
     Failed(Cause),
 }
 
+impl OutboxRules {
+    /// The most frames and bytes of a chunk: never more than half of what
+    /// may wait, so that the other half is left to the newest.
+    fn chunk(&self) -> (usize, usize) {
+        let frames = CHUNK_FRAMES.min(self.max_messages / 2).max(1);
+        (frames, CHUNK_BYTES.min(self.max_bytes / 2).max(1))
+    }
+}
+
 /// One client's way out.
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -202,7 +211,8 @@ impl Outbox {
         chunk.frames.extend(backlog.pong.take());
         chunk.frames.extend(backlog.ping.take());
         backlog.handed.bytes = chunk.frames.iter().map(Bytes::len).sum();
-        while backlog.handed.bytes < CHUNK_BYTES && chunk.frames.len() < CHUNK_FRAMES {
+        let (max_frames, max_bytes) = self.rules.chunk();
+        while backlog.handed.bytes < max_bytes && chunk.frames.len() < max_frames {
             let Some(frame) = backlog.queue.pop_front() else {
                 // Invariant: the Close is the last frame of all.
                 if let Some(close) = backlog.close.take() {

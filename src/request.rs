@@ -19,7 +19,9 @@ pub(crate) fn the_host(request: &Request<()>) -> Result<&str, Answer> {
     let host = single(request.headers(), HOST)?
         .ok_or_else(|| Answer::bad_request("the header Host is missing"))?
         .to_str()
-        .map_err(|_| Answer::bad_request("the header Host is malformed"))?;
+        .ok()
+        .filter(|host| origin::parse_authority(host).is_some())
+        .ok_or_else(|| Answer::bad_request("the header Host is malformed"))?;
     let authority = request.uri().authority();
     Ok(authority.map_or(host, |authority| authority.as_str()))
 }
