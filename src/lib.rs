@@ -1,7 +1,10 @@
 //! A synchronous WebSocket broadcast server: what one client of a room
 //! sends, every client of that room receives.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
+#![cfg_attr(
+    any(fuzzing, test),
+    allow(clippy::unwrap_used, reason = "tests may panic")
+)]
 
 mod accept;
 mod admin;
@@ -17,6 +20,9 @@ mod door;
 mod error;
 mod events;
 mod frame;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handle;
 mod handler;
 mod http;

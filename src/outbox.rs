@@ -427,3 +427,10 @@ fn sent(result: io::Result<usize>) -> Result<usize, Cause> {
         Err(error) => Err(Cause::of_write(&error)),
     }
 }
+
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fake;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod model;
+#[cfg(test)]
+mod tests;

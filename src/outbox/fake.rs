@@ -1,0 +1,199 @@
+//! A client's socket and writer thread, both played by the test.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, IoSlice};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::client::ClientId;
+use crate::socket::Socket;
+use crate::writer::{Chunk, StartWriter};
+
+/// A socket that takes as much as the test says.
+#[derive(Debug)]
+pub(crate) struct FakeSocket {
+    wire: Mutex<Wire>,
+    start: Sender<Chunk>,
+    chunks: Receiver<Chunk>,
+}
+
+/// What the socket has seen, and how it answers.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    /// All bytes that were sent, until the test takes them.
+    pub(crate) out: Vec<u8>,
+    /// How many bytes the next send of the hub takes at the most.
+    pub(crate) room: usize,
+    /// What every send of the hub fails with.
+    pub(crate) error: Option<io::ErrorKind>,
+    /// What the writer has not written yet of its chunk.
+    writing: VecDeque<Bytes>,
+    pub(crate) plain_sends: usize,
+    pub(crate) vectored_sends: usize,
+    pub(crate) writers_started: usize,
+    pub(crate) finished: usize,
+    pub(crate) aborted: usize,
+}
+
+impl FakeSocket {
+    /// A socket that takes everything.
+    pub(crate) fn new() -> Arc<FakeSocket> {
+        let (start, chunks) = bounded(1);
+        let wire = Mutex::new(Wire {
+            out: Vec::new(),
+            room: usize::MAX,
+            error: None,
+            writing: VecDeque::new(),
+            plain_sends: 0,
+            vectored_sends: 0,
+            writers_started: 0,
+            finished: 0,
+            aborted: 0,
+        });
+        Arc::new(FakeSocket {
+            wire,
+            start,
+            chunks,
+        })
+    }
+
+    pub(crate) fn wire(&self) -> MutexGuard<'_, Wire> {
+        self.wire.lock().unwrap()
+    }
+
+    /// From now on the hub's sends take so many bytes each.
+    pub(crate) fn set_room(&self, room: usize) {
+        self.wire().room = room;
+    }
+
+    /// The bytes that were sent since this was asked last.
+    pub(crate) fn take_out(&self) -> Vec<u8> {
+        std::mem::take(&mut self.wire().out)
+    }
+
+    /// Takes the chunk that the outbox has handed over, if there is a new
+    /// one; the writer has it from now on. Returns its frames.
+    pub(crate) fn take_chunk(&self) -> Option<Vec<Bytes>> {
+        let chunk = self.chunks.try_recv().ok()?;
+        let mut wire = self.wire();
+        assert!(wire.writing.is_empty(), "a second chunk beside the first");
+        assert!(!chunk.frames.is_empty(), "a chunk without a frame");
+        wire.writing = chunk.frames.iter().cloned().collect();
+        Some(chunk.frames)
+    }
+
+    /// Whether the writer has something to write.
+    pub(crate) fn is_writing(&self) -> bool {
+        !self.wire().writing.is_empty() || !self.chunks.is_empty()
+    }
+
+    /// The writer writes up to `n` bytes of its chunk. Returns whether it
+    /// has written the last of it, which the outbox is to be told.
+    pub(crate) fn write(&self, mut n: usize) -> bool {
+        self.take_chunk();
+        let mut wire = self.wire();
+        let Wire { out, writing, .. } = &mut *wire;
+        let had = !writing.is_empty();
+        while let Some(frame) = writing.front_mut() {
+            let taken = frame.split_to(n.min(frame.len()));
+            n -= taken.len();
+            out.extend_from_slice(&taken);
+            if !frame.is_empty() {
+                break;
+            }
+            writing.pop_front();
+        }
+        had && writing.is_empty()
+    }
+
+    fn hub_sends(&self) -> io::Result<MutexGuard<'_, Wire>> {
+        assert!(
+            !self.is_writing(),
+            "the hub writes while the writer has a chunk"
+        );
+        let wire = self.wire();
+        assert_eq!(wire.finished, 0, "a send behind the end of the stream");
+        match wire.error {
+            Some(kind) => Err(kind.into()),
+            None if wire.room == 0 => Err(io::ErrorKind::WouldBlock.into()),
+            None => Ok(wire),
+        }
+    }
+}
+
+impl Socket for FakeSocket {
+    fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.wire().plain_sends += 1;
+        let mut wire = self.hub_sends()?;
+        let n = bytes.len().min(wire.room);
+        wire.out.extend_from_slice(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn try_send_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.wire().vectored_sends += 1;
+        let mut wire = self.hub_sends()?;
+        let mut left = wire.room;
+        for slice in slices {
+            let n = slice.len().min(left);
+            wire.out.extend_from_slice(&slice[..n]);
+            left -= n;
+        }
+        Ok(wire.room - left)
+    }
+
+    fn send_within(&self, _: &[IoSlice<'_>], _: Duration) -> io::Result<usize> {
+        unreachable!("the test plays the writer thread");
+    }
+
+    fn finish(&self) {
+        self.wire().finished += 1;
+    }
+
+    fn abort(&self) {
+        self.wire().aborted += 1;
+    }
+}
+
+/// Starts no thread: the chunks go to the client's [`FakeSocket`].
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FakeWriters(Arc<Mutex<Sockets>>);
+
+#[derive(Debug, Default)]
+struct Sockets {
+    by_client: HashMap<ClientId, Arc<FakeSocket>>,
+    refuse: bool,
+}
+
+impl FakeWriters {
+    /// Makes a client's socket.
+    pub(crate) fn socket(&self, id: ClientId) -> Arc<FakeSocket> {
+        let socket = FakeSocket::new();
+        let mut sockets = self.0.lock().unwrap();
+        sockets.by_client.insert(id, socket.clone());
+        socket
+    }
+
+    /// From now on no thread can be started.
+    #[cfg_attr(not(test), allow(dead_code, reason = "for the unit tests"))]
+    pub(crate) fn refuse(&self) {
+        self.0.lock().unwrap().refuse = true;
+    }
+}
+
+impl StartWriter for FakeWriters {
+    fn start(&self, id: ClientId, _: Arc<dyn Socket>) -> io::Result<Sender<Chunk>> {
+        let sockets = self.0.lock().unwrap();
+        if sockets.refuse {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let socket = &sockets.by_client[&id];
+        let mut wire = socket.wire();
+        wire.writers_started += 1;
+        assert_eq!(wire.writers_started, 1, "a second writer thread");
+        Ok(socket.start.clone())
+    }
+}

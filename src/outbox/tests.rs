@@ -1,0 +1,602 @@
+use std::io::IoSlice;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use super::fake::{FakeSocket, FakeWriters};
+use super::model::{self, Tally};
+use super::*;
+use crate::close::{CloseCode, CloseFrame};
+use crate::frame::{self, BurstBuilder};
+use crate::fuzzing::Choices;
+use crate::writer;
+
+/// An outbox for at most 3 messages and 100 bytes, its socket full or not.
+struct Fixture {
+    outbox: Outbox,
+    socket: Arc<FakeSocket>,
+    writers: FakeWriters,
+}
+
+const MAX_MESSAGES: usize = 3;
+const MAX_BYTES: usize = 100;
+
+impl Fixture {
+    fn new(slow_consumer: SlowConsumer) -> Fixture {
+        let writers = FakeWriters::default();
+        let id = ClientId(1);
+        let socket = writers.socket(id);
+        let rules = OutboxRules {
+            max_messages: MAX_MESSAGES,
+            max_bytes: MAX_BYTES,
+            slow_consumer,
+            writers: Box::new(writers.clone()),
+        };
+        Fixture {
+            outbox: Outbox::new(id, socket.clone(), Arc::new(rules)),
+            socket,
+            writers,
+        }
+    }
+
+    /// With a socket that is full: the writer has the message `w` already.
+    fn full(slow_consumer: SlowConsumer) -> Fixture {
+        let mut fixture = Fixture::new(slow_consumer);
+        fixture.socket.set_room(0);
+        assert_eq!(fixture.push(&["w"]), Pushed::Done);
+        fixture
+    }
+
+    /// Pushes texts as one burst.
+    fn push(&mut self, texts: &[&str]) -> Pushed {
+        self.deliver(&[burst(texts)])
+    }
+
+    fn deliver(&mut self, bursts: &[Burst]) -> Pushed {
+        Delivery::prepare(bursts, &mut Vec::new(), |d| self.outbox.push(d))
+    }
+
+    fn close(&mut self) -> Pushed {
+        self.outbox
+            .close(frame::close(&CloseFrame::new(CloseCode::NORMAL, "end")))
+    }
+
+    /// Lets the writer write all it has and gets, and returns in short what
+    /// came out since this was asked last: texts as they are, `P` and the
+    /// payload for a Ping, `p` for a Pong, `CLOSE`.
+    fn came_out(&mut self) -> Vec<String> {
+        while self.socket.write(usize::MAX) {
+            assert_eq!(self.outbox.written(), Pushed::Done);
+        }
+        frames(&self.socket.take_out())
+    }
+}
+
+fn burst(texts: &[&str]) -> Burst {
+    let mut builder = BurstBuilder::default();
+    texts.iter().for_each(|text| builder.text(text, false));
+    builder.take()
+}
+
+/// The frames of `bytes`, all of them short.
+fn frames(mut bytes: &[u8]) -> Vec<String> {
+    let mut frames = Vec::new();
+    while let [first, len @ 0..126, rest @ ..] = bytes {
+        let (payload, rest) = rest.split_at(usize::from(*len));
+        let payload = String::from_utf8_lossy(payload);
+        frames.push(match first {
+            0x81 => payload.into_owned(),
+            0x89 => format!("P{payload}"),
+            0x8a => format!("p{payload}"),
+            0x88 => "CLOSE".to_owned(),
+            first => panic!("a frame that begins with {first:#x}"),
+        });
+        bytes = rest;
+    }
+    assert!(bytes.is_empty(), "half a frame: {bytes:?}");
+    frames
+}
+
+#[test]
+fn an_open_socket_gets_everything_from_the_hub_itself() {
+    let mut fixture = Fixture::new(SlowConsumer::Evict);
+    for text in ["a", "b"] {
+        assert_eq!(fixture.push(&[text]), Pushed::Done);
+    }
+    assert_eq!(fixture.outbox.ping(frame::ping(b"1")), Pushed::Done);
+    assert_eq!(fixture.outbox.pong(frame::pong(b"2")), Pushed::Done);
+    assert_eq!(
+        frames(&fixture.socket.take_out()),
+        ["a", "b", "P1", "p2"].map(str::to_owned)
+    );
+    assert_eq!(fixture.socket.wire().writers_started, 0);
+    assert_eq!(fixture.outbox.backlog_bytes(), 0);
+}
+
+#[test]
+fn several_small_bursts_are_one_plain_send_and_large_ones_a_vectored_one() {
+    let mut fixture = Fixture::new(SlowConsumer::Evict);
+    fixture.deliver(&[burst(&["a", "b"]), burst(&["c"])]);
+    assert_eq!(fixture.came_out(), ["a", "b", "c"].map(str::to_owned));
+    assert_eq!(fixture.socket.wire().plain_sends, 1);
+    let large = "x".repeat(40_000);
+    fixture.deliver(&[burst(&[&large]), burst(&[&large]), burst(&["c"])]);
+    assert_eq!(fixture.socket.wire().vectored_sends, 1);
+    assert_eq!(fixture.socket.take_out().len(), 2 * 40_004 + 3);
+    // One burst is sent as it is, however large.
+    fixture.deliver(&[burst(&[&large, &large])]);
+    assert_eq!(fixture.socket.wire().plain_sends, 2);
+}
+
+#[test]
+fn a_frame_that_was_begun_is_finished_before_anything_else() {
+    let mut fixture = Fixture::new(SlowConsumer::DropNewest);
+    fixture.socket.set_room(3 + 2);
+    fixture.push(&["a", "begun", "c"]);
+    fixture.outbox.pong(frame::pong(b""));
+    fixture.push(&["d"]);
+    assert_eq!(fixture.outbox.backlog_messages(), 3);
+    assert_eq!(fixture.outbox.backlog_bytes(), 5 + 3 + 3);
+    assert_eq!(
+        fixture.came_out(),
+        ["a", "begun", "c", "p", "d"].map(str::to_owned)
+    );
+}
+
+#[test]
+fn a_frame_cut_in_the_second_burst_of_a_large_delivery_is_finished() {
+    let large = "x".repeat(70_000);
+    for cut in [1, 9, 70_010, 70_011, 70_012, 140_019] {
+        let mut fixture = Fixture::new(SlowConsumer::DropNewest);
+        fixture.socket.set_room(cut);
+        fixture.deliver(&[burst(&[&large]), burst(&[&large])]);
+        let mut out = fixture.socket.take_out();
+        assert_eq!(out.len(), cut);
+        while fixture.socket.write(1000) || fixture.socket.is_writing() {
+            if !fixture.socket.is_writing() {
+                fixture.outbox.written();
+            }
+        }
+        out.extend(fixture.socket.take_out());
+        let whole = [burst(&[&large]).bytes, burst(&[&large]).bytes].concat();
+        assert!(out == whole, "cut at {cut}");
+    }
+}
+
+#[test]
+fn the_hub_writes_again_once_the_backlog_is_gone() {
+    let mut fixture = Fixture::full(SlowConsumer::Evict);
+    assert_eq!(fixture.came_out(), ["w"]);
+    fixture.socket.set_room(usize::MAX);
+    fixture.push(&["a"]);
+    assert_eq!(frames(&fixture.socket.take_out()), ["a"]);
+    // The writer thread is kept: it serves the next backlog too.
+    fixture.socket.set_room(0);
+    fixture.push(&["b"]);
+    assert_eq!(fixture.came_out(), ["b"]);
+    assert_eq!(fixture.socket.wire().writers_started, 1);
+}
+
+#[test]
+fn evict_overflows_at_the_bound_on_messages() {
+    let mut fixture = Fixture::full(SlowConsumer::Evict);
+    assert_eq!(fixture.push(&["a", "b"]), Pushed::Done);
+    assert_eq!(fixture.outbox.backlog_messages(), MAX_MESSAGES);
+    assert_eq!(fixture.push(&["c"]), Pushed::Overflow);
+    assert_eq!(fixture.outbox.backlog_messages(), MAX_MESSAGES);
+}
+
+#[test]
+fn evict_overflows_at_the_bound_on_bytes() {
+    let mut fixture = Fixture::full(SlowConsumer::Evict);
+    // The writer's 3 bytes count: 97 are left, headers included.
+    assert_eq!(fixture.push(&[&"a".repeat(50)]), Pushed::Done);
+    assert_eq!(fixture.push(&[&"b".repeat(43)]), Pushed::Done);
+    assert_eq!(fixture.outbox.backlog_bytes(), MAX_BYTES);
+    let mut fixture = Fixture::full(SlowConsumer::Evict);
+    assert_eq!(fixture.push(&[&"a".repeat(50)]), Pushed::Done);
+    assert_eq!(fixture.push(&[&"b".repeat(44)]), Pushed::Overflow);
+}
+
+#[test]
+fn one_message_may_always_wait_however_large() {
+    for policy in [
+        SlowConsumer::Evict,
+        SlowConsumer::DropOldest,
+        SlowConsumer::DropNewest,
+    ] {
+        let mut fixture = Fixture::full(policy);
+        let large = "x".repeat(10 * MAX_BYTES);
+        assert_eq!(fixture.push(&[&large]), Pushed::Done);
+        assert_eq!(fixture.outbox.dropped(), 0, "{policy:?}");
+        assert_eq!(fixture.outbox.backlog_messages(), 2);
+    }
+}
+
+#[test]
+fn after_an_overflow_the_begun_frame_and_the_close_still_come_and_nothing_else() {
+    let mut fixture = Fixture::new(SlowConsumer::Evict);
+    fixture.socket.set_room(4);
+    let overflow = fixture.push(&["begun", "a", "b", "c", "d"]);
+    assert_eq!(overflow, Pushed::Overflow);
+    // What is in the writer's hands cannot be taken back: the begun frame
+    // and the three that fitted.
+    assert_eq!(fixture.outbox.discard(), (4, 3 + 3 * 3));
+    assert_eq!(fixture.close(), Pushed::Done);
+    assert_eq!(fixture.push(&["late"]), Pushed::Done);
+    assert_eq!(
+        fixture.came_out(),
+        ["begun", "a", "b", "c", "CLOSE"].map(str::to_owned)
+    );
+}
+
+#[test]
+fn an_overflow_without_a_begun_frame_leaves_the_hub_to_send_the_close() {
+    let mut fixture = Fixture::new(SlowConsumer::Evict);
+    fixture.socket.set_room(0);
+    let overflow = fixture.push(&["a", "b", "c", "d"]);
+    assert_eq!(overflow, Pushed::Overflow);
+    assert_eq!(fixture.outbox.discard(), (3, 9));
+    assert_eq!(fixture.outbox.dropped(), 3);
+    fixture.socket.set_room(usize::MAX);
+    assert_eq!(fixture.close(), Pushed::Done);
+    assert_eq!(frames(&fixture.socket.take_out()), ["CLOSE"]);
+    assert_eq!(fixture.socket.wire().writers_started, 0);
+}
+
+#[test]
+fn drop_oldest_keeps_the_newest_in_order() {
+    let mut fixture = Fixture::full(SlowConsumer::DropOldest);
+    fixture.push(&["a", "b", "c"]);
+    fixture.push(&["d"]);
+    // The writer's message counts, so two more may wait.
+    assert_eq!(fixture.outbox.dropped(), 2);
+    assert_eq!(fixture.came_out(), ["w", "c", "d"].map(str::to_owned));
+}
+
+#[test]
+fn drop_oldest_drops_as_many_as_a_large_message_needs() {
+    let mut fixture = Fixture::full(SlowConsumer::DropOldest);
+    fixture.push(&[&"a".repeat(40), &"b".repeat(40)]);
+    fixture.push(&[&"c".repeat(90)]);
+    assert_eq!(fixture.outbox.dropped(), 2);
+    assert_eq!(fixture.came_out(), ["w".to_owned(), "c".repeat(90)]);
+}
+
+#[test]
+fn drop_newest_keeps_the_oldest_in_order() {
+    let mut fixture = Fixture::full(SlowConsumer::DropNewest);
+    fixture.push(&["a", "b", "c"]);
+    fixture.push(&["d"]);
+    assert_eq!(fixture.outbox.dropped(), 2);
+    assert_eq!(fixture.came_out(), ["w", "a", "b"].map(str::to_owned));
+}
+
+#[test]
+fn drop_newest_may_queue_a_small_message_behind_a_large_one_it_dropped() {
+    let mut fixture = Fixture::full(SlowConsumer::DropNewest);
+    fixture.push(&["a", &"b".repeat(MAX_BYTES), "c"]);
+    assert_eq!(fixture.outbox.dropped(), 1);
+    assert_eq!(fixture.came_out(), ["w", "a", "c"].map(str::to_owned));
+}
+
+#[test]
+fn pings_and_pongs_that_wait_are_replaced_by_the_newest_and_overtake_messages() {
+    let mut fixture = Fixture::full(SlowConsumer::DropNewest);
+    fixture.push(&["a"]);
+    for n in 0..100_000 {
+        let payload = [b'0' + (n % 10) as u8];
+        assert_eq!(fixture.outbox.pong(frame::pong(&payload)), Pushed::Done);
+        assert_eq!(fixture.outbox.ping(frame::ping(&payload)), Pushed::Done);
+    }
+    assert_eq!(fixture.outbox.backlog_messages(), 2);
+    assert_eq!(fixture.outbox.backlog_bytes(), 6);
+    assert_eq!(fixture.outbox.dropped(), 0);
+    assert_eq!(
+        fixture.came_out(),
+        ["w", "p9", "P9", "a"].map(str::to_owned)
+    );
+}
+
+#[test]
+fn a_ping_that_does_not_fit_is_no_message_of_the_backlog() {
+    let mut fixture = Fixture::new(SlowConsumer::Evict);
+    fixture.socket.set_room(1);
+    fixture.outbox.ping(frame::ping(b"x"));
+    assert_eq!(fixture.outbox.backlog_messages(), 0);
+    assert_eq!(fixture.outbox.backlog_bytes(), 2);
+    assert_eq!(fixture.push(&["a", "b", "c"]), Pushed::Done);
+    assert_eq!(fixture.outbox.backlog_messages(), 3);
+    assert_eq!(fixture.came_out(), ["Px", "a", "b", "c"].map(str::to_owned));
+}
+
+#[test]
+fn a_close_goes_behind_everything_and_nothing_follows_it() {
+    let mut fixture = Fixture::full(SlowConsumer::Evict);
+    fixture.push(&["a"]);
+    assert_eq!(fixture.close(), Pushed::Done);
+    assert_eq!(fixture.push(&["late"]), Pushed::Done);
+    assert_eq!(fixture.outbox.ping(frame::ping(b"late")), Pushed::Done);
+    assert_eq!(fixture.outbox.pong(frame::pong(b"late")), Pushed::Done);
+    assert_eq!(fixture.close(), Pushed::Done);
+    assert_eq!(fixture.came_out(), ["w", "a", "CLOSE"].map(str::to_owned));
+    fixture.socket.set_room(usize::MAX);
+    fixture.push(&["later"]);
+    fixture.outbox.ping(frame::ping(b"later"));
+    fixture.close();
+    assert!(fixture.came_out().is_empty());
+}
+
+#[test]
+fn a_close_that_is_cut_is_finished_by_the_writer() {
+    for room in 0..5 {
+        let mut fixture = Fixture::new(SlowConsumer::Evict);
+        fixture.socket.set_room(room);
+        assert_eq!(fixture.close(), Pushed::Done);
+        fixture.outbox.finish();
+        assert_eq!(fixture.push(&["late"]), Pushed::Done);
+        assert_eq!(fixture.socket.wire().finished, 0);
+        assert_eq!(fixture.outbox.backlog_messages(), 0);
+        assert_eq!(fixture.came_out(), ["CLOSE"]);
+        assert_eq!(fixture.socket.wire().finished, 1);
+    }
+}
+
+#[test]
+fn our_direction_ends_when_the_close_is_out_and_not_before() {
+    let mut fixture = Fixture::full(SlowConsumer::Evict);
+    fixture.outbox.finish();
+    assert_eq!(fixture.socket.wire().finished, 0);
+    fixture.close();
+    assert_eq!(fixture.socket.wire().finished, 0);
+    assert_eq!(fixture.came_out(), ["w", "CLOSE"].map(str::to_owned));
+    assert_eq!(fixture.socket.wire().finished, 1);
+
+    let mut fixture = Fixture::new(SlowConsumer::Evict);
+    fixture.close();
+    assert_eq!(fixture.socket.wire().finished, 0);
+    fixture.outbox.finish();
+    assert_eq!(fixture.socket.wire().finished, 1);
+}
+
+#[test]
+fn discarding_tells_how_far_behind_and_keeps_what_the_writer_has() {
+    let mut fixture = Fixture::full(SlowConsumer::Evict);
+    assert_eq!(fixture.push(&["a", "b"]), Pushed::Done);
+    fixture.outbox.ping(frame::ping(b""));
+    fixture.outbox.pong(frame::pong(b""));
+    assert_eq!(fixture.outbox.discard(), (3, 9));
+    assert_eq!(fixture.outbox.dropped(), 2);
+    assert_eq!(fixture.outbox.backlog_messages(), 1);
+    assert_eq!(fixture.came_out(), ["w"]);
+    assert_eq!(fixture.outbox.discard(), (0, 0));
+}
+
+#[test]
+fn shedding_drops_one_message_as_the_policy_says() {
+    for (policy, left) in [
+        (SlowConsumer::DropOldest, ["w", "b"]),
+        (SlowConsumer::DropNewest, ["w", "a"]),
+    ] {
+        let mut fixture = Fixture::new(policy);
+        assert!(!fixture.outbox.shed(), "nothing waits");
+        fixture.socket.set_room(0);
+        fixture.push(&["w"]);
+        assert!(!fixture.outbox.shed(), "the writer has it");
+        fixture.push(&["a", "b"]);
+        assert!(fixture.outbox.shed());
+        assert_eq!(fixture.outbox.dropped(), 1);
+        assert_eq!(fixture.came_out(), left.map(str::to_owned));
+    }
+    let mut fixture = Fixture::full(SlowConsumer::Evict);
+    fixture.push(&["a"]);
+    assert!(!fixture.outbox.shed());
+    assert_eq!(fixture.outbox.backlog_messages(), 2);
+}
+
+#[test]
+fn a_socket_that_fails_is_a_cause_to_end() {
+    let kind = io::ErrorKind::BrokenPipe;
+    let operations: [fn(&mut Fixture) -> Pushed; 4] = [
+        |fixture| fixture.push(&["a"]),
+        |fixture| fixture.outbox.ping(frame::ping(b"")),
+        |fixture| fixture.outbox.pong(frame::pong(b"")),
+        Fixture::close,
+    ];
+    for operation in operations {
+        let mut fixture = Fixture::new(SlowConsumer::Evict);
+        fixture.socket.wire().error = Some(kind);
+        let failed = Pushed::Failed(Cause::WriteFailed(kind));
+        assert_eq!(operation(&mut fixture), failed);
+    }
+}
+
+#[test]
+fn a_writer_thread_that_cannot_be_started_is_a_cause_to_end() {
+    let mut fixture = Fixture::new(SlowConsumer::Evict);
+    fixture.writers.refuse();
+    assert_eq!(fixture.push(&["a"]), Pushed::Done);
+    fixture.socket.set_room(0);
+    let failed = Pushed::Failed(Cause::NoWriterThread);
+    assert_eq!(fixture.push(&["b"]), failed);
+}
+
+#[test]
+fn abort_reaches_the_socket() {
+    let fixture = Fixture::new(SlowConsumer::Evict);
+    fixture.outbox.abort();
+    assert_eq!(fixture.socket.wire().aborted, 1);
+}
+
+/// Seeds for each policy; a failure prints its own.
+const SEEDS: u64 = 200;
+const STEPS: usize = 150;
+
+fn model_holds(slow_consumer: SlowConsumer, seeds: u64) -> Tally {
+    let mut tally = Tally::default();
+    for seed in 0..seeds {
+        let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            model::run(&mut Choices::Seed(seed), slow_consumer, STEPS, &mut tally);
+        }));
+        assert!(run.is_ok(), "{slow_consumer:?}: seed {seed}");
+    }
+    println!("{slow_consumer:?}: {tally:?}");
+    // Every kind of thing has happened, again and again.
+    assert!(tally.steps > 10_000, "{tally:?}");
+    for often in [
+        tally.messages,
+        tally.begun,
+        tally.chunks,
+        tally.replaced,
+        tally.closed,
+        tally.failed,
+    ] {
+        assert!(often > 30, "{tally:?}");
+    }
+    tally
+}
+
+#[test]
+fn with_evict_any_schedule_gives_whole_frames_in_order_and_loses_none() {
+    // The lives of those who are evicted are short.
+    let tally = model_holds(SlowConsumer::Evict, 3 * SEEDS);
+    assert!(tally.overflows > SEEDS, "{tally:?}");
+    assert_eq!((tally.dropped, tally.shed), (0, 0));
+}
+
+#[test]
+fn with_drop_oldest_any_schedule_gives_whole_frames_in_order() {
+    let tally = model_holds(SlowConsumer::DropOldest, SEEDS);
+    assert!(tally.dropped > SEEDS && tally.shed > SEEDS, "{tally:?}");
+    assert_eq!(tally.overflows, 0);
+}
+
+#[test]
+fn with_drop_newest_any_schedule_gives_whole_frames_in_order() {
+    let tally = model_holds(SlowConsumer::DropNewest, SEEDS);
+    assert!(tally.dropped > SEEDS && tally.shed > SEEDS, "{tally:?}");
+    assert_eq!(tally.overflows, 0);
+}
+
+/// A socket for the writer's side: takes the given amounts, one a call, each
+/// after a while, and notes how long it was allowed to block.
+#[derive(Debug)]
+struct Dripping {
+    amounts: Mutex<VecDeque<io::Result<usize>>>,
+    allowed: Mutex<Vec<Duration>>,
+    out: Mutex<Vec<u8>>,
+    each_takes: Duration,
+}
+
+impl Dripping {
+    fn new(each_takes: Duration, amounts: impl IntoIterator<Item = io::Result<usize>>) -> Dripping {
+        Dripping {
+            amounts: Mutex::new(amounts.into_iter().collect()),
+            allowed: Mutex::default(),
+            out: Mutex::default(),
+            each_takes,
+        }
+    }
+}
+
+impl Socket for Dripping {
+    fn try_send(&self, _: &[u8]) -> io::Result<usize> {
+        unreachable!("the hub does not write here");
+    }
+
+    fn try_send_vectored(&self, _: &[IoSlice<'_>]) -> io::Result<usize> {
+        unreachable!("the hub does not write here");
+    }
+
+    fn send_within(&self, slices: &[IoSlice<'_>], timeout: Duration) -> io::Result<usize> {
+        self.allowed.lock().unwrap().push(timeout);
+        let start = Instant::now();
+        while start.elapsed() < self.each_takes {
+            std::hint::spin_loop();
+        }
+        let amount = self.amounts.lock().unwrap().pop_front();
+        let amount = amount.unwrap_or(Ok(usize::MAX))?;
+        let bytes = slices.iter().flat_map(|slice| slice.iter()).take(amount);
+        let mut out = self.out.lock().unwrap();
+        let before = out.len();
+        out.extend(bytes);
+        Ok(out.len() - before)
+    }
+
+    fn finish(&self) {}
+
+    fn abort(&self) {}
+}
+
+fn chunk(frames: &[&'static [u8]]) -> Chunk {
+    let mut chunk = Chunk::new(0);
+    chunk.frames = frames.iter().copied().map(Bytes::from_static).collect();
+    chunk
+}
+
+#[test]
+fn the_writer_writes_a_chunk_whole_whatever_the_socket_takes() {
+    for amount in 1..10 {
+        let socket = Dripping::new(Duration::ZERO, (0..10).map(|_| Ok(amount)));
+        let written = chunk(&[b"one", b"2", b"three"]).write(&socket, Duration::from_secs(60));
+        assert_eq!(written, Ok(()));
+        assert_eq!(*socket.out.lock().unwrap(), b"one2three");
+    }
+}
+
+#[test]
+fn each_frame_has_the_write_timeout_and_a_drip_does_not_stretch_it() {
+    let timeout = Duration::from_secs(60);
+    let socket = Dripping::new(Duration::from_micros(50), [1, 1, 2, 1].map(Ok));
+    let written = chunk(&[b"one", b"two"]).write(&socket, timeout);
+    assert_eq!(written, Ok(()));
+    let allowed = socket.allowed.lock().unwrap();
+    assert!(allowed[1] < allowed[0] && allowed[2] < allowed[1]);
+    assert!(allowed[3] > allowed[2], "the second frame has its own time");
+    assert!(allowed[4] < allowed[3]);
+    assert!(allowed.iter().all(|allowed| *allowed <= timeout));
+}
+
+#[test]
+fn a_frame_that_is_not_out_in_time_ends_the_client_though_bytes_move() {
+    let socket = Dripping::new(Duration::from_millis(1), (0..1000).map(|_| Ok(1)));
+    let frame: &'static [u8] = &[0; 1000];
+    let written = chunk(&[frame]).write(&socket, Duration::from_millis(20));
+    assert_eq!(written, Err(Cause::WriteTimeout));
+    assert!(socket.out.lock().unwrap().len() <= 20);
+}
+
+#[test]
+fn errors_of_the_writers_socket_are_causes() {
+    for (result, cause) in [
+        (Ok(0), Cause::WriteFailed(io::ErrorKind::WriteZero)),
+        (
+            Err(io::ErrorKind::ConnectionReset.into()),
+            Cause::WriteFailed(io::ErrorKind::ConnectionReset),
+        ),
+        (Err(io::ErrorKind::WouldBlock.into()), Cause::WriteTimeout),
+    ] {
+        let socket = Dripping::new(Duration::ZERO, [result]);
+        let written = chunk(&[b"one"]).write(&socket, Duration::from_secs(60));
+        assert_eq!(written, Err(cause));
+    }
+}
+
+#[test]
+fn the_writer_reports_each_chunk_until_nobody_listens() {
+    let (sender, chunks) = crossbeam_channel::bounded(3);
+    for frame in [b"a", b"b", b"c"] {
+        sender.send(chunk(&[frame])).unwrap();
+    }
+    drop(sender);
+    let socket = Dripping::new(Duration::ZERO, []);
+    let reports = Mutex::new(0);
+    let timeout = Duration::from_secs(60);
+    writer::run(ClientId(1), &socket, &chunks, timeout, |result| {
+        assert_eq!(result, Ok(()));
+        *reports.lock().unwrap() += 1;
+        *reports.lock().unwrap() < 2
+    });
+    assert_eq!(*socket.out.lock().unwrap(), b"ab");
+    writer::run(ClientId(1), &socket, &chunks, timeout, |_| true);
+    assert_eq!(*socket.out.lock().unwrap(), b"abc");
+}
