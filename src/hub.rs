@@ -287,3 +287,6 @@ impl Hub {
         self.settle_one(place, pushed);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -178,7 +178,7 @@ impl FakeWriters {
     }
 
     /// From now on no thread can be started.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for the unit tests"))]
+    #[cfg(test)]
     pub(crate) fn refuse(&self) {
         self.0.lock().unwrap().refuse = true;
     }
@@ -196,4 +196,30 @@ impl StartWriter for FakeWriters {
         assert_eq!(wire.writers_started, 1, "a second writer thread");
         Ok(socket.start.clone())
     }
+}
+
+/// What a client reads from these bytes, in short: texts as they are, `P` and
+/// the payload for a Ping, `p` for a Pong, `CLOSE` with code and reason. All
+/// frames are short ones.
+#[cfg(test)]
+pub(crate) fn frames(mut bytes: &[u8]) -> Vec<String> {
+    let mut frames = Vec::new();
+    while let [first, len @ 0..126, rest @ ..] = bytes {
+        let (payload, rest) = rest.split_at(usize::from(*len));
+        let text = String::from_utf8_lossy(payload);
+        frames.push(match (first, payload) {
+            (0x81, _) => text.into_owned(),
+            (0x89, _) => format!("P{text}"),
+            (0x8a, _) => format!("p{text}"),
+            (0x88, []) => "CLOSE".to_owned(),
+            (0x88, [high, low, reason @ ..]) => {
+                let code = u16::from_be_bytes([*high, *low]);
+                format!("CLOSE {code} {}", String::from_utf8_lossy(reason))
+            }
+            (first, _) => panic!("a frame that begins with {first:#x}"),
+        });
+        bytes = rest;
+    }
+    assert!(bytes.is_empty(), "half a frame: {bytes:?}");
+    frames
 }

@@ -592,11 +592,10 @@ impl Waiting {
         self.handed_messages = usize::from(self.begun.is_some() && self.begun_is_message);
         self.begun_is_message = false;
         let mut rest = frames;
-        for first in [self.begun.take(), self.pong.take(), self.ping.take()] {
-            if let Some(expected) = first {
-                assert_eq!(rest[0], expected, "begun, pong, ping go first");
-                rest = &rest[1..];
-            }
+        let first = [self.begun.take(), self.pong.take(), self.ping.take()];
+        for expected in first.into_iter().flatten() {
+            assert_eq!(rest[0], expected, "begun, pong, ping go first");
+            rest = &rest[1..];
         }
         let mut bytes: usize = frames[..frames.len() - rest.len()]
             .iter()

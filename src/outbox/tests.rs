@@ -2,7 +2,7 @@ use std::io::IoSlice;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::fake::{FakeSocket, FakeWriters};
+use super::fake::{FakeSocket, FakeWriters, frames};
 use super::model::{self, Tally};
 use super::*;
 use crate::close::{CloseCode, CloseFrame};
@@ -60,9 +60,8 @@ impl Fixture {
             .close(frame::close(&CloseFrame::new(CloseCode::NORMAL, "end")))
     }
 
-    /// Lets the writer write all it has and gets, and returns in short what
-    /// came out since this was asked last: texts as they are, `P` and the
-    /// payload for a Ping, `p` for a Pong, `CLOSE`.
+    /// Lets the writer write all it has and gets, and returns what came out
+    /// since this was asked last.
     fn came_out(&mut self) -> Vec<String> {
         while self.socket.write(usize::MAX) {
             assert_eq!(self.outbox.written(), Pushed::Done);
@@ -75,25 +74,6 @@ fn burst(texts: &[&str]) -> Burst {
     let mut builder = BurstBuilder::default();
     texts.iter().for_each(|text| builder.text(text, false));
     builder.take()
-}
-
-/// The frames of `bytes`, all of them short.
-fn frames(mut bytes: &[u8]) -> Vec<String> {
-    let mut frames = Vec::new();
-    while let [first, len @ 0..126, rest @ ..] = bytes {
-        let (payload, rest) = rest.split_at(usize::from(*len));
-        let payload = String::from_utf8_lossy(payload);
-        frames.push(match first {
-            0x81 => payload.into_owned(),
-            0x89 => format!("P{payload}"),
-            0x8a => format!("p{payload}"),
-            0x88 => "CLOSE".to_owned(),
-            first => panic!("a frame that begins with {first:#x}"),
-        });
-        bytes = rest;
-    }
-    assert!(bytes.is_empty(), "half a frame: {bytes:?}");
-    frames
 }
 
 #[test]
@@ -225,7 +205,7 @@ fn after_an_overflow_the_begun_frame_and_the_close_still_come_and_nothing_else()
     assert_eq!(fixture.push(&["late"]), Pushed::Done);
     assert_eq!(
         fixture.came_out(),
-        ["begun", "a", "b", "c", "CLOSE"].map(str::to_owned)
+        ["begun", "a", "b", "c", "CLOSE 1000 end"].map(str::to_owned)
     );
 }
 
@@ -239,7 +219,7 @@ fn an_overflow_without_a_begun_frame_leaves_the_hub_to_send_the_close() {
     assert_eq!(fixture.outbox.dropped(), 3);
     fixture.socket.set_room(usize::MAX);
     assert_eq!(fixture.close(), Pushed::Done);
-    assert_eq!(frames(&fixture.socket.take_out()), ["CLOSE"]);
+    assert_eq!(frames(&fixture.socket.take_out()), ["CLOSE 1000 end"]);
     assert_eq!(fixture.socket.wire().writers_started, 0);
 }
 
@@ -318,7 +298,10 @@ fn a_close_goes_behind_everything_and_nothing_follows_it() {
     assert_eq!(fixture.outbox.ping(frame::ping(b"late")), Pushed::Done);
     assert_eq!(fixture.outbox.pong(frame::pong(b"late")), Pushed::Done);
     assert_eq!(fixture.close(), Pushed::Done);
-    assert_eq!(fixture.came_out(), ["w", "a", "CLOSE"].map(str::to_owned));
+    assert_eq!(
+        fixture.came_out(),
+        ["w", "a", "CLOSE 1000 end"].map(str::to_owned)
+    );
     fixture.socket.set_room(usize::MAX);
     fixture.push(&["later"]);
     fixture.outbox.ping(frame::ping(b"later"));
@@ -336,7 +319,7 @@ fn a_close_that_is_cut_is_finished_by_the_writer() {
         assert_eq!(fixture.push(&["late"]), Pushed::Done);
         assert_eq!(fixture.socket.wire().finished, 0);
         assert_eq!(fixture.outbox.backlog_messages(), 0);
-        assert_eq!(fixture.came_out(), ["CLOSE"]);
+        assert_eq!(fixture.came_out(), ["CLOSE 1000 end"]);
         assert_eq!(fixture.socket.wire().finished, 1);
     }
 }
@@ -348,7 +331,10 @@ fn our_direction_ends_when_the_close_is_out_and_not_before() {
     assert_eq!(fixture.socket.wire().finished, 0);
     fixture.close();
     assert_eq!(fixture.socket.wire().finished, 0);
-    assert_eq!(fixture.came_out(), ["w", "CLOSE"].map(str::to_owned));
+    assert_eq!(
+        fixture.came_out(),
+        ["w", "CLOSE 1000 end"].map(str::to_owned)
+    );
     assert_eq!(fixture.socket.wire().finished, 1);
 
     let mut fixture = Fixture::new(SlowConsumer::Evict);
