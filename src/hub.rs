@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::client::{ClientId, ClientState};
 use crate::close::Cause;
-use crate::config::Config;
+use crate::config::{Config, SlowConsumer};
 use crate::frame::Encoding;
 use crate::outbox::{Outbox, Pushed};
 use crate::rooms::{Membership, Pending, Rooms};
@@ -51,6 +51,7 @@ pub(crate) struct Hub {
     stopping: bool,
     close_timeout: Duration,
     max_backlog_total: usize,
+    slow_consumer: SlowConsumer,
     counters: Arc<Counters>,
     // Working space, kept so that a fan-out allocates nothing.
     joined: Vec<u8>,
@@ -72,6 +73,7 @@ impl Hub {
             stopping: false,
             close_timeout: config.close_timeout,
             max_backlog_total: config.max_backlog_total,
+            slow_consumer: config.slow_consumer,
             counters,
             joined: Vec::new(),
             followers: Vec::new(),

@@ -22,12 +22,12 @@ use crate::frame::Burst;
 use crate::socket::Socket;
 use crate::writer::{Chunk, StartWriter};
 
-/// A chunk for the writer thread holds about this many bytes at the most,
-/// but always one frame. What it holds can no longer be dropped or overtaken.
+/// A chunk for the writer thread is full at so many bytes of messages, but
+/// always takes one. What it holds can no longer be dropped or overtaken.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// A chunk becomes one vectored send; more slices than this are not taken by
-/// every system.
-const CHUNK_FRAMES: usize = 64;
+/// A chunk is also full at so many messages: it becomes one vectored send,
+/// and not every system takes many slices.
+const CHUNK_MESSAGES: usize = 64;
 
 /// What every outbox of a server has in common.
 #[derive(Debug)]
@@ -51,11 +51,11 @@ pub(crate) enum Pushed {
 }
 
 impl OutboxRules {
-    /// The most frames and bytes of a chunk: never more than half of what
-    /// may wait, so that the other half is left to the newest.
+    /// How many messages and bytes of messages fill a chunk: never more than
+    /// half of what may wait, so that the other half is left to the newest.
     fn chunk(&self) -> (usize, usize) {
-        let frames = CHUNK_FRAMES.min(self.max_messages / 2).max(1);
-        (frames, CHUNK_BYTES.min(self.max_bytes / 2).max(1))
+        let messages = CHUNK_MESSAGES.min(self.max_messages / 2).max(1);
+        (messages, CHUNK_BYTES.min(self.max_bytes / 2).max(1))
     }
 }
 
@@ -205,27 +205,32 @@ impl Outbox {
         if backlog.handed.bytes > 0 {
             return Pushed::Done;
         }
+        let (max_messages, max_bytes) = self.rules.chunk();
         let mut chunk = Chunk::new(self.dropped);
-        chunk.frames.extend(begun);
-        backlog.handed.messages = chunk.frames.len();
+        let (mut messages, mut bytes) = (0, 0);
+        if let Some(begun) = begun {
+            (messages, bytes) = (1, begun.len());
+            chunk.frames.push(begun);
+        }
         chunk.frames.extend(backlog.pong.take());
         chunk.frames.extend(backlog.ping.take());
-        backlog.handed.bytes = chunk.frames.iter().map(Bytes::len).sum();
-        let (max_frames, max_bytes) = self.rules.chunk();
-        while backlog.handed.bytes < max_bytes && chunk.frames.len() < max_frames {
-            let Some(frame) = backlog.queue.pop_front() else {
-                // Invariant: the Close is the last frame of all.
-                if let Some(close) = backlog.close.take() {
-                    backlog.handed.bytes += close.len();
-                    chunk.frames.push(close);
-                }
-                break;
-            };
+        while messages < max_messages
+            && bytes < max_bytes
+            && let Some(frame) = backlog.queue.pop_front()
+        {
+            messages += 1;
+            bytes += frame.len();
             backlog.queued_bytes -= frame.len();
-            backlog.handed.bytes += frame.len();
-            backlog.handed.messages += 1;
             chunk.frames.push(frame);
         }
+        if backlog.queue.is_empty() {
+            // Invariant: the Close is the last frame of all.
+            chunk.frames.extend(backlog.close.take());
+        }
+        backlog.handed = Load {
+            messages,
+            bytes: chunk.frames.iter().map(Bytes::len).sum(),
+        };
         if chunk.frames.is_empty() {
             self.backlog = None;
             return Pushed::Done;
@@ -342,9 +347,9 @@ impl Outbox {
         was
     }
 
-    /// Makes room in a backlog as its policy says, because all backlogs
-    /// together are too large. False: the policy is to evict, or there is
-    /// nothing that could be dropped.
+    /// Drops one message that waits, the oldest or the newest as the policy
+    /// says, because all backlogs together are too large. False: there is
+    /// none that could be dropped, or the policy is to evict.
     pub(crate) fn shed(&mut self) -> bool {
         let Some(backlog) = self.backlog.as_mut() else {
             return false;
@@ -356,6 +361,12 @@ impl Outbox {
         };
         self.dropped += u64::from(dropped);
         dropped
+    }
+
+    /// Whether messages wait that the writer thread does not have.
+    pub(crate) fn has_queued(&self) -> bool {
+        let backlog = self.backlog.as_ref();
+        backlog.is_some_and(|backlog| !backlog.queue.is_empty())
     }
 
     /// Ends our direction of the stream as soon as the Close is out.

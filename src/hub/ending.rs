@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::client::ClientId;
 use crate::close::{Cause, CloseCode, CloseFrame};
+use crate::config::SlowConsumer;
 use crate::events;
 use crate::frame::{self, Encoding};
 use crate::outbox::Pushed;
@@ -29,56 +30,64 @@ impl Hub {
     }
 
     /// Treats the client with the largest backlog as a slow consumer for as
-    /// long as all backlogs together are too large.
+    /// long as all backlogs together are too large. What the writer threads
+    /// have cannot be taken back, so only who has more than that is looked
+    /// at; of who is ending already, what waits goes before its Close.
     pub(super) fn relieve(&mut self) {
         while self.totals.backlog > self.max_backlog_total {
-            let open = self.members.iter().filter(|(_, member)| !member.ending);
-            let largest = open.max_by_key(|(_, member)| member.outbox.backlog_bytes());
-            let Some(place) = largest.map(|(place, _)| place) else {
+            let members = self.members.iter();
+            let holding = members.filter(|(_, member)| member.outbox.has_queued());
+            let largest = holding.max_by_key(|(_, member)| member.outbox.backlog_bytes());
+            let Some((place, member)) = largest else {
                 return;
             };
-            if !self.shed(place) {
-                self.evict(place);
+            match self.slow_consumer {
+                _ if member.ending => drop(self.discard(place)),
+                SlowConsumer::Evict => self.evict(place),
+                SlowConsumer::DropOldest | SlowConsumer::DropNewest => self.shed(place),
             }
         }
     }
 
-    /// Halves a member's backlog if its policy is to drop messages.
-    pub(super) fn shed(&mut self, place: u32) -> bool {
+    /// Halves a member's backlog by dropping messages as its policy says.
+    pub(super) fn shed(&mut self, place: u32) {
         let Some(member) = self.members.get_mut(place) else {
-            return false;
+            return;
         };
         let enough = member.outbox.backlog_bytes() / 2;
-        let before = member.outbox.dropped();
-        while self.totals.backlog > self.max_backlog_total && member.outbox.backlog_bytes() > enough
+        let mut dropped = true;
+        while dropped
+            && self.totals.backlog > self.max_backlog_total
+            && member.outbox.backlog_bytes() > enough
         {
-            let mut dropped = false;
             self.totals.track(&mut member.outbox, |outbox| {
                 dropped = outbox.shed();
                 Pushed::Done
             });
-            if !dropped {
-                break;
-            }
         }
-        member.outbox.dropped() > before
+    }
+
+    /// Forgets what waits for a member. Returns how many messages and bytes
+    /// its backlog was.
+    fn discard(&mut self, place: u32) -> (usize, usize) {
+        let mut was = (0, 0);
+        if let Some(member) = self.members.get_mut(place) {
+            self.totals.track(&mut member.outbox, |outbox| {
+                was = outbox.discard();
+                Pushed::Done
+            });
+        }
+        was
     }
 
     pub(super) fn evict(&mut self, place: u32) {
-        let Some(member) = self.members.get_mut(place) else {
+        let open = self.members.get(place).filter(|member| !member.ending);
+        let Some(id) = open.map(|member| member.id) else {
             return;
         };
-        if member.ending {
-            return;
-        }
-        let (mut messages, mut bytes) = (0, 0);
-        self.totals.track(&mut member.outbox, |outbox| {
-            (messages, bytes) = outbox.discard();
-            Pushed::Done
-        });
+        let (messages, bytes) = self.discard(place);
         let reason = format!("slow consumer: {messages} messages ({bytes} bytes) behind");
         let frame = CloseFrame::new(CloseCode::POLICY_VIOLATION, reason);
-        let id = member.id;
         self.close(id, frame, Cause::Evicted { messages, bytes }, false);
     }
 

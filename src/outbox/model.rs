@@ -352,10 +352,15 @@ impl<'a, 'b> World<'a, 'b> {
     /// The writer gets its next chunk now if it has none and something waits.
     fn hand_over(&mut self) {
         let chunk = self.socket.take_chunk();
+        // At most half of what may wait is out of reach of the policy.
+        let chunk_limits = (
+            (self.model.max_messages / 2).clamp(1, 64),
+            (self.model.max_bytes / 2).clamp(1, 64 * 1024),
+        );
         match (&mut self.model.waiting, chunk) {
             (Some(waiting), Some(frames)) if !waiting.is_handed => {
                 self.tally.chunks += 1;
-                waiting.take_chunk(&frames);
+                waiting.take_chunk(&frames, chunk_limits);
             }
             (Some(waiting), None) => assert!(waiting.is_handed, "nobody writes"),
             (None, None) => {}
@@ -586,25 +591,27 @@ impl Waiting {
 
     /// The writer thread got these frames: they are the right ones, enough
     /// and not too many.
-    fn take_chunk(&mut self, frames: &[Bytes]) {
+    fn take_chunk(&mut self, frames: &[Bytes], (max_messages, max_bytes): (usize, usize)) {
         self.is_handed = true;
         self.handed_bytes = frames.iter().map(Bytes::len).sum();
         self.handed_messages = usize::from(self.begun.is_some() && self.begun_is_message);
         self.begun_is_message = false;
         let mut rest = frames;
+        let mut messages = usize::from(self.begun.is_some());
+        let mut bytes = self.begun.as_ref().map_or(0, Bytes::len);
         let first = [self.begun.take(), self.pong.take(), self.ping.take()];
         for expected in first.into_iter().flatten() {
             assert_eq!(rest[0], expected, "begun, pong, ping go first");
             rest = &rest[1..];
         }
-        let mut bytes: usize = frames[..frames.len() - rest.len()]
-            .iter()
-            .map(Bytes::len)
-            .sum();
         while let [first, others @ ..] = rest
             && self.queue.front() == Some(first)
         {
-            assert!(bytes < CHUNK_BYTES, "a chunk too large");
+            assert!(
+                messages < max_messages && bytes < max_bytes,
+                "a chunk too large"
+            );
+            messages += 1;
             bytes += first.len();
             rest = others;
             self.queue.pop_front();
@@ -616,11 +623,15 @@ impl Waiting {
             self.handed_close = true;
         }
         assert!(rest.is_empty(), "frames that nobody expected");
-        assert!(frames.len() <= CHUNK_FRAMES, "a chunk of too many frames");
-        if !self.queue.is_empty() || self.close.is_some() {
-            let is_full = self.handed_bytes >= CHUNK_BYTES || frames.len() == CHUNK_FRAMES;
-            assert!(is_full, "a chunk that could hold more");
-        }
+        let is_full = messages >= max_messages || bytes >= max_bytes;
+        assert!(
+            is_full || self.queue.is_empty(),
+            "a chunk that could hold more"
+        );
+        assert!(
+            !self.queue.is_empty() || self.close.is_none(),
+            "the Close could go"
+        );
     }
 }
 
