@@ -18,9 +18,8 @@ run: ## Build and run the server; options in ARGS='--listen 127.0.0.1:9000'
 build: ## Build the release program, target/release/hubcast
 	$(CARGO) build --release
 
-test: ## Run the tests
-	$(CARGO) test --all-targets
-	$(CARGO) test --doc
+test: ## Run the tests, those in the documentation too
+	$(CARGO) test
 
 ci: fmt-check lint test doc ## What must pass before anything lands
 

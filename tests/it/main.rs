@@ -5,6 +5,7 @@
 
 mod chat;
 mod closing;
+mod examples;
 mod handshake;
 mod http;
 mod slow;
