@@ -1,7 +1,7 @@
-//! A sensor loop whose readings reach everybody who watches.
+//! A sensor loop whose readings reach every browser that watches.
 //!
-//! Run it with `cargo run --example ticker`. Then watch in as many terminals
-//! as you like: `websocat ws://127.0.0.1:8080/`.
+//! Run it with `cargo run --example ticker`, and open http://127.0.0.1:8080/
+//! in as many browsers as you like, or `websocat ws://127.0.0.1:8080/`.
 
 use std::error::Error;
 use std::thread;
