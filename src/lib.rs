@@ -1,5 +1,168 @@
 //! A synchronous WebSocket broadcast server: what one client of a room
 //! sends, every client of that room receives.
+//!
+//! This is for programs without an async runtime: a daemon, a command-line
+//! tool, an embedded device. Every client has a thread, one hub thread owns
+//! the rooms, and a program talks to all of it through a [`Handle`]. A slow
+//! client never delays anybody else.
+//!
+//! # The smallest program
+//!
+//! A complete server, a plain relay:
+//!
+//! ```no_run
+//! hubcast::Server::bind("127.0.0.1:8080")?.run()?;
+//! # Ok::<(), hubcast::Error>(())
+//! ```
+//!
+//! And a program that does something else as well, and pushes what it has to
+//! every browser and terminal that watches:
+//!
+//! ```
+//! use hubcast::Server;
+//!
+//! let running = Server::bind("127.0.0.1:0")?.spawn()?; // port 0: any free one
+//! println!("watch at http://{}/", running.local_addr());
+//!
+//! let handle = running.handle(); // cheap to clone, for any thread
+//! for celsius in [21.2, 21.3, 21.3] {
+//!     handle.broadcast("/", format!("{celsius} °C"))?;
+//! }
+//!
+//! let summary = running.shutdown()?; // in order; dropping it does the same
+//! assert_eq!(summary.stats.broadcasts, 3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The repository's `examples` folder has programs to start from: `ticker`
+//! (a sensor), `chat`, `auth` (tokens), `moderated`, and `in_process_test`
+//! (how to test a program that embeds this crate).
+//!
+//! # The types
+//!
+//! To run a server:
+//!
+//! - [`Server`] is bound to its address; [`run`](Server::run) blocks,
+//!   [`spawn`](Server::spawn) does not.
+//! - [`ServerBuilder`] is how a server gets settings and hooks.
+//! - [`Config`] holds the settings. Every field's doc says its default.
+//! - [`Running`] is a spawned server; it ends in order when it is dropped.
+//! - [`Summary`] says what a server has done, once it has ended.
+//!
+//! To talk to it while it runs:
+//!
+//! - [`Handle`] broadcasts, sends, disconnects, lists and shuts down, from
+//!   any thread.
+//! - [`Message`] is text or binary, and whole.
+//! - [`Subscription`] gives a program every message that a room receives.
+//! - [`ClientInfo`], [`RoomInfo`] and [`Stats`] are what a handle tells.
+//!
+//! To take part in what clients do:
+//!
+//! - [`Handler`] has the hooks: on upgrade, on join, on message, on leave.
+//!   Closures do, where a trait is too much.
+//! - [`Upgrade`] is a request that may be accepted or answered with a
+//!   [`Refusal`]; a value can be attached to the client here.
+//! - [`Client`] is one connected peer, named by its [`ClientId`].
+//! - [`Departure`] says how and why a connection ended: its [`Cause`] and
+//!   the [`CloseFrame`]s that were exchanged. It is a value, not an error.
+//! - [`Secret`] is a token that is compared in constant time.
+//!
+//! What can go wrong: [`Error`] when a server is started or has ended badly,
+//! [`SendError`] when a message was not accepted (it hands the message back),
+//! [`Stopped`] when there is no server any more.
+//!
+//! # The threads
+//!
+//! ```text
+//!  hubcast-accept        reader-17 (one per client)            hubcast-hub
+//!  TcpListener ─socket─▶ opening handshake, on_upgrade
+//!                        join ───────────────────────────────▶ ┌───────┐
+//!  client's bytes ─────▶ messages are parsed and checked       │ inbox │  rooms and
+//!                        on_message                            │bounded│  their clients
+//!                        encoded once ───────────────────────▶ └───────┘      │
+//!  a Handle, any thread ── broadcast ────────────────────────▶                ▼
+//!                                                               each client's outbox
+//!                                                               │ socket has room: sent now
+//!                                                               │ socket is full: queued ─┐
+//!                                                               ▼                         ▼
+//!                                                            socket ◀──────────── writer-17
+//! ```
+//!
+//! - The **accept** thread takes connections and gives each its thread.
+//! - A **reader** thread serves one client from its first byte to its
+//!   departure. Hooks run here, one after another for one client, and at the
+//!   same time for different clients.
+//! - The **hub** thread owns the rooms. It sends without blocking, or it
+//!   queues. It runs no hook and waits for nobody.
+//! - A **writer** thread is started when a client's socket is full for the
+//!   first time, and sends what is queued for that client.
+//!
+//! Waiting goes one way: a full inbox makes readers (and callers of a
+//! [`Handle`]) wait, so TCP slows the senders down. A hook may therefore take
+//! its time and call anything on a handle: it holds up its own client only.
+//!
+//! # Guarantees
+//!
+//! - All clients of a room receive its messages in the same order.
+//! - A message is delivered whole and at most once. No two messages are ever
+//!   merged, text stays text, binary stays binary.
+//! - `Ok` from [`Handle::broadcast`] means: accepted, in order. A client that
+//!   keeps up receives it. What happens to one that does not is
+//!   [`Config::slow_consumer`]; what is dropped is counted.
+//! - A slow client delays nobody else. Every queue is bounded in messages and
+//!   in bytes, and every wait on a peer has a deadline.
+//! - What was sent to a client before its Close frame is delivered before it,
+//!   and the closing handshake is waited for.
+//! - A panic in a hook ends that client's connection (1011), and nothing else.
+//! - A [`ClientId`] is never used again.
+//! - Several servers in one process do not know of each other. The library
+//!   installs no logger, no signal handler and no global; it logs through the
+//!   [`log`] crate. There is no unsafe code in it.
+//!
+//! # Limits
+//!
+//! Each client costs one thread, or two once its socket was full, one
+//! descriptor, and up to eight memory mappings. [`Config::max_clients`] is
+//! computed from the limits of the process unless it is set. A room's name
+//! has at most 256 bytes when a client names it, and none begins with `/-/`.
+//!
+//! # Memory
+//!
+//! An idle client costs about 25 KiB of resident memory. The most that a
+//! server can use, with *n* clients of which each sends the largest messages
+//! and none receives any:
+//!
+//! ```text
+//!   n × (25 KiB + read_buffer + 3 × max_message_size)           reading
+//! + max_backlog_total + n × (64 KiB + max_message_size)         outboxes
+//! + 64 MiB + 16 × max_message_size                              inbox
+//! ```
+//!
+//! The outboxes are also at most *n* × (`outbox_bytes` + 64 KiB +
+//! `max_message_size`), where that is less. A message that waits for many
+//! clients is in memory once and counts for each. The kernel's socket buffers
+//! come on top, up to some MiB for each stalled client. A server on a small
+//! device should lower `max_message_size`, `outbox_bytes` and
+//! `max_backlog_total`; with 4 KiB, 16 KiB and 1 MiB a hundred clients fit
+//! into 16 MiB.
+//!
+//! # What it does not do
+//!
+//! - TLS: put a proxy that ends it before the server.
+//! - Compression (permessage-deflate) or other extensions.
+//! - History: who joins receives what is sent from then on. The `chat`
+//!   example keeps the last lines itself.
+//! - Delivery across reconnects, acknowledgements, or several processes that
+//!   share rooms.
+//! - Tens of thousands of clients: a thread each is too much then.
+//! - Windows. It is made for Unix, and tested on Linux.
+//!
+//! # Features
+//!
+//! - `cli` (default): the program `hubcast` and its options, logger and
+//!   signals. Nothing of it is in the library, so a program that embeds the
+//!   library turns it off: `default-features = false`.
 
 #![cfg_attr(
     any(fuzzing, test),
@@ -67,3 +230,8 @@ pub use stats::Stats;
 pub use subscription::Subscription;
 pub use token::Secret;
 pub use upgrade::{Refusal, Upgrade};
+
+/// The README's programs, compiled as doctests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
