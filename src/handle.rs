@@ -16,22 +16,33 @@ use crate::server::Shared;
 use crate::stats::Stats;
 use crate::subscription::Subscription;
 
-/// What a program asks of a running server.
+/// What a program asks of a running server; from
+/// [`Running::handle`](crate::Running::handle),
+/// [`Server::handle`](crate::Server::handle) or [`Client::handle`].
 ///
 /// # What `Ok` means
 ///
-/// The hub has taken the message into its inbox. It is given to everybody
-/// who is in the room when its turn comes, in the order in which the hub took
-/// the messages, at most once; a slow consumer may lose it as
-/// [`Config::slow_consumer`](crate::Config::slow_consumer) says. A room is
-/// named by the path of its URL; the leading slash may be left out.
+/// A message was accepted: it waits in the hub's inbox. It is given to
+/// everybody who is in the room when its turn comes, in the order in which
+/// the messages were accepted, at most once. A room without clients is no
+/// error. A slow consumer may lose a message as
+/// [`Config::slow_consumer`](crate::Config::slow_consumer) says, and what was
+/// accepted before an abort may not go out.
+///
+/// # Rooms
+///
+/// A room is named by the path of its URL; the leading slash may be left
+/// out, so `"lobby"` is `"/lobby"`. A room exists while a client is in it.
 ///
 /// # Threads and cloning
 ///
 /// Cheap to clone and usable from any thread, the threads that run hooks
-/// included. Sending waits while the hub's inbox is full, which is short: the
-/// hub never waits for a client. Only [`try_broadcast`](Handle::try_broadcast)
-/// never waits.
+/// included. A handle does not keep the server alive.
+///
+/// What sends waits while the hub's inbox is full, which is short: the hub
+/// never waits for a client. What asks waits for the hub's answer.
+/// [`try_broadcast`](Handle::try_broadcast), [`stats`](Handle::stats) and
+/// [`shutdown`](Handle::shutdown) never wait.
 ///
 /// ```
 /// use hubcast::Server;
@@ -50,12 +61,29 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Sends a message to every client of a room.
+    /// Sends a message to every client of a room. Waits while the inbox is
+    /// full.
     ///
     /// # Errors
     ///
-    /// The server is stopping, or the message is too large; the error hands
-    /// the message back.
+    /// The server is stopping or gone, or the message is larger than
+    /// [`Config::max_message_size`](crate::Config::max_message_size). The
+    /// error hands the message back.
+    ///
+    /// ```
+    /// use hubcast::{Message, Server};
+    ///
+    /// let running = Server::builder()
+    ///     .configure(|config| config.max_message_size = 5)
+    ///     .bind("127.0.0.1:0")?
+    ///     .spawn()?;
+    /// let handle = running.handle();
+    /// handle.broadcast("/lobby", "small")?;
+    /// let error = handle.broadcast("/lobby", "too large").unwrap_err();
+    /// assert!(error.is_too_large());
+    /// assert_eq!(error.into_message(), Message::from("too large"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn broadcast(&self, room: &str, message: impl Into<Message>) -> Result<(), SendError> {
         let room = room_name(room);
         self.publish(Audience::Room { room, except: None }, message.into())
@@ -65,8 +93,21 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// The inbox is full, the server is stopping, or the message is too
-    /// large.
+    /// The inbox is full, the server is stopping or gone, or the message is
+    /// too large.
+    ///
+    /// ```
+    /// // The server does not run yet, so its inbox fills up.
+    /// let server = hubcast::Server::bind("127.0.0.1:0")?;
+    /// let handle = server.handle();
+    /// let error = loop {
+    ///     if let Err(error) = handle.try_broadcast("/", "tick") {
+    ///         break error;
+    ///     }
+    /// };
+    /// assert!(error.is_full());
+    /// # Ok::<(), hubcast::Error>(())
+    /// ```
     pub fn try_broadcast(&self, room: &str, message: impl Into<Message>) -> Result<(), SendError> {
         let message = message.into();
         let room = room_name(room);
@@ -81,6 +122,27 @@ impl Handle {
     /// # Errors
     ///
     /// As [`broadcast`](Handle::broadcast).
+    ///
+    /// ```
+    /// use hubcast::Server;
+    ///
+    /// let running = Server::builder()
+    ///     .on_join(|client| {
+    ///         let hello = format!("{} is here too", client.id());
+    ///         let _ = client
+    ///             .handle()
+    ///             .broadcast_except(client.room(), client.id(), hello);
+    ///     })
+    ///     .bind("127.0.0.1:0")?
+    ///     .spawn()?;
+    ///
+    /// let url = format!("ws://{}/", running.local_addr());
+    /// let (mut ann, _) = tungstenite::connect(&url)?;
+    /// # while running.handle().stats().joins < 1 { std::thread::yield_now() }
+    /// let (_bob, _) = tungstenite::connect(&url)?;
+    /// assert_eq!(ann.read()?.to_text()?, "2 is here too");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn broadcast_except(
         &self,
         room: &str,
@@ -94,14 +156,42 @@ impl Handle {
         self.publish(to, message.into())
     }
 
-    /// Sends a message to the clients of a room for whom `filter` is true.
+    /// Sends a message to the clients of a room for whom `filter` is true,
+    /// for example by the value that was attached to them.
     ///
     /// The filter runs here, on the calling thread, over those who are in
-    /// the room now.
+    /// the room now: it may take its time and may use the handle. Waits for
+    /// the hub to name them.
     ///
     /// # Errors
     ///
     /// As [`broadcast`](Handle::broadcast).
+    ///
+    /// ```
+    /// use hubcast::Server;
+    ///
+    /// struct Language(String);
+    ///
+    /// let running = Server::builder()
+    ///     .on_upgrade(|upgrade| {
+    ///         let language = upgrade.request().uri().query().unwrap_or("en");
+    ///         upgrade.attach(Language(language.to_owned()));
+    ///         Ok(())
+    ///     })
+    ///     .bind("127.0.0.1:0")?
+    ///     .spawn()?;
+    /// let handle = running.handle();
+    ///
+    /// let url = format!("ws://{}/?fr", running.local_addr());
+    /// let (mut client, _) = tungstenite::connect(url)?;
+    /// # while handle.stats().joins < 1 { std::thread::yield_now() }
+    /// for (language, greeting) in [("en", "good morning"), ("fr", "bonjour")] {
+    ///     let speaks = |Language(theirs): &Language| theirs == language;
+    ///     handle.broadcast_where("/", |c| c.attached().is_some_and(speaks), greeting)?;
+    /// }
+    /// assert_eq!(client.read()?.to_text()?, "bonjour");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn broadcast_where(
         &self,
         room: &str,
@@ -117,11 +207,22 @@ impl Handle {
         self.publish(to, message)
     }
 
-    /// Sends a message to every client of every room.
+    /// Sends a message to every client of every room, once to each.
     ///
     /// # Errors
     ///
     /// As [`broadcast`](Handle::broadcast).
+    ///
+    /// ```
+    /// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
+    /// let url = format!("ws://{}", running.local_addr());
+    /// let (mut lobby, _) = tungstenite::connect(format!("{url}/lobby"))?;
+    /// let (mut cellar, _) = tungstenite::connect(format!("{url}/cellar"))?;
+    /// # while running.handle().stats().joins < 2 { std::thread::yield_now() }
+    /// running.handle().broadcast_all("a restart at noon")?;
+    /// assert_eq!(lobby.read()?, cellar.read()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn broadcast_all(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.publish(Audience::Everybody { except: None }, message.into())
     }
@@ -140,22 +241,60 @@ impl Handle {
         self.publish(Audience::Everybody { except }, message.into())
     }
 
-    /// Sends a message to one client. Nothing happens if it has left.
+    /// Sends a message to one client. Nothing happens if it has left. The
+    /// client receives it behind everything that was accepted for it before,
+    /// in whatever room.
     ///
     /// # Errors
     ///
     /// As [`broadcast`](Handle::broadcast).
+    ///
+    /// ```
+    /// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
+    /// let handle = running.handle();
+    /// let url = format!("ws://{}/", running.local_addr());
+    /// let (mut client, _) = tungstenite::connect(url)?;
+    /// # while handle.stats().joins < 1 { std::thread::yield_now() }
+    /// handle.broadcast("/", "first")?;
+    /// for info in handle.clients()? {
+    ///     handle.send(info.id, "second")?;
+    /// }
+    /// assert_eq!(client.read()?.to_text()?, "first");
+    /// assert_eq!(client.read()?.to_text()?, "second");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn send(&self, client: ClientId, message: impl Into<Message>) -> Result<(), SendError> {
         self.publish(Audience::Client(client), message.into())
     }
 
     /// Closes one client's connection in order: what was sent to it goes out
-    /// first. A reason longer than [`MAX_REASON`](crate::MAX_REASON) bytes is
-    /// cut. Nothing happens if the client has left.
+    /// first, then the Close frame, and the peer's is waited for, for at most
+    /// [`Config::close_timeout`](crate::Config::close_timeout). The call
+    /// itself does not wait for any of it. A reason longer than
+    /// [`MAX_REASON`](crate::MAX_REASON) bytes is cut. Nothing happens if the
+    /// client has left.
     ///
     /// # Errors
     ///
-    /// The server is stopping, so the client is closed anyway.
+    /// The server has stopped, so the client is gone anyway.
+    ///
+    /// ```
+    /// use hubcast::CloseCode;
+    ///
+    /// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
+    /// let handle = running.handle();
+    /// let url = format!("ws://{}/", running.local_addr());
+    /// let (mut client, _) = tungstenite::connect(url)?;
+    /// # while handle.stats().joins < 1 { std::thread::yield_now() }
+    /// for info in handle.clients()? {
+    ///     handle.disconnect(info.id, CloseCode::POLICY_VIOLATION, "too loud")?;
+    /// }
+    /// let tungstenite::Message::Close(Some(frame)) = client.read()? else {
+    ///     panic!("expected a Close frame");
+    /// };
+    /// assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1008, "too loud"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn disconnect(
         &self,
         client: ClientId,
@@ -171,11 +310,29 @@ impl Handle {
     }
 
     /// Puts a client into one more room; it receives what is sent there, and
-    /// what it sends still goes to the room it came in by.
+    /// what it sends still goes to the room it came in by. Nothing happens if
+    /// it is in that room already, or has left.
     ///
     /// # Errors
     ///
-    /// The server is stopping.
+    /// The server has stopped.
+    ///
+    /// ```
+    /// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
+    /// let handle = running.handle();
+    /// let url = format!("ws://{}/lobby", running.local_addr());
+    /// let (mut client, _) = tungstenite::connect(url)?;
+    /// # while handle.stats().joins < 1 { std::thread::yield_now() }
+    /// let id = handle.clients()?[0].id;
+    ///
+    /// handle.add_to_room(id, "/cellar")?;
+    /// handle.broadcast("/cellar", "who is down there?")?;
+    /// assert_eq!(client.read()?.to_text()?, "who is down there?");
+    ///
+    /// handle.remove_from_room(id, "/lobby")?;
+    /// assert_eq!(handle.clients()?[0].rooms, ["/cellar"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn add_to_room(&self, client: ClientId, room: &str) -> Result<(), Stopped> {
         self.ask(Command::Enter {
             id: client,
@@ -183,11 +340,13 @@ impl Handle {
         })
     }
 
-    /// Takes a client out of a room. It stays connected, even in no room.
+    /// Takes a client out of a room; see [`add_to_room`](Handle::add_to_room).
+    /// It stays connected, even in no room. Nothing happens if it is not in
+    /// that room, or has left.
     ///
     /// # Errors
     ///
-    /// The server is stopping.
+    /// The server has stopped.
     pub fn remove_from_room(&self, client: ClientId, room: &str) -> Result<(), Stopped> {
         self.ask(Command::Exit {
             id: client,
@@ -195,16 +354,35 @@ impl Handle {
         })
     }
 
-    /// Lists the clients. Waits for the hub to answer.
+    /// Lists what is known about every client, in no particular order. Waits
+    /// for the hub to answer, behind everything that was sent before. Clients
+    /// whose Close is under way are not among them.
     ///
     /// # Errors
     ///
     /// The server has stopped.
+    ///
+    /// ```
+    /// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
+    /// let handle = running.handle();
+    /// let url = format!("ws://{}/lobby", running.local_addr());
+    /// let (mut client, _) = tungstenite::connect(url)?;
+    /// # while handle.stats().joins < 1 { std::thread::yield_now() }
+    /// handle.broadcast("/lobby", "hello")?;
+    ///
+    /// let clients = handle.clients()?;
+    /// assert_eq!(clients.len(), 1);
+    /// assert_eq!(clients[0].rooms, ["/lobby"]);
+    /// assert!(clients[0].peer.ip().is_loopback());
+    /// # drop(client);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn clients(&self) -> Result<Vec<ClientInfo>, Stopped> {
         self.query(|reply| Command::Clients { room: None, reply })
     }
 
-    /// Lists the clients of a room. Waits for the hub to answer.
+    /// Lists what is known about the clients of a room; see
+    /// [`clients`](Handle::clients).
     ///
     /// # Errors
     ///
@@ -214,12 +392,37 @@ impl Handle {
         self.query(|reply| Command::Clients { room, reply })
     }
 
-    /// The clients of a room, to look at what is attached to them. Waits for
-    /// the hub to answer.
+    /// The clients of a room themselves, to look at what is attached to them
+    /// or to keep one. Waits for the hub to answer.
     ///
     /// # Errors
     ///
     /// The server has stopped.
+    ///
+    /// ```
+    /// use hubcast::{Client, Server};
+    ///
+    /// struct Nick(String);
+    ///
+    /// let running = Server::builder()
+    ///     .on_upgrade(|upgrade| {
+    ///         let nick = upgrade.request().uri().query().unwrap_or("somebody");
+    ///         upgrade.attach(Nick(nick.to_owned()));
+    ///         Ok(())
+    ///     })
+    ///     .bind("127.0.0.1:0")?
+    ///     .spawn()?;
+    /// let handle = running.handle();
+    ///
+    /// let url = format!("ws://{}/?ann", running.local_addr());
+    /// let (mut client, _) = tungstenite::connect(url)?;
+    /// # while handle.stats().joins < 1 { std::thread::yield_now() }
+    /// let nick = |client: &Client| client.attached().map(|Nick(nick)| nick.clone());
+    /// let nicks: Vec<String> = handle.members("/")?.iter().filter_map(nick).collect();
+    /// assert_eq!(nicks, ["ann"]);
+    /// # drop(client);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn members(&self, room: &str) -> Result<Vec<Client>, Stopped> {
         let room = room_name(room);
         let states = self.query(|reply| Command::Members { room, reply })?;
@@ -230,18 +433,32 @@ impl Handle {
         Ok(states.into_iter().map(client).collect())
     }
 
-    /// Lists the rooms, each with at least one client. Waits for the hub to
-    /// answer.
+    /// Lists the rooms, in no particular order. Waits for the hub to answer.
     ///
     /// # Errors
     ///
     /// The server has stopped.
+    ///
+    /// ```
+    /// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
+    /// let handle = running.handle();
+    /// assert!(handle.rooms()?.is_empty());
+    ///
+    /// let url = format!("ws://{}/caf%C3%A9", running.local_addr());
+    /// let (mut client, _) = tungstenite::connect(url)?;
+    /// # while handle.stats().joins < 1 { std::thread::yield_now() }
+    /// let rooms = handle.rooms()?;
+    /// assert_eq!((rooms[0].name.as_str(), rooms[0].clients), ("/café", 1));
+    /// # drop(client);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn rooms(&self) -> Result<Vec<RoomInfo>, Stopped> {
         self.query(|reply| Command::Rooms { reply })
     }
 
     /// Listens to a room: the subscription gives every message that the room
-    /// receives from here on, whoever sends it.
+    /// receives from here on, whoever sends it. The room need not have a
+    /// client yet. The call waits while the inbox is full.
     ///
     /// # Errors
     ///
@@ -273,14 +490,43 @@ impl Handle {
         self.query(|reply| Command::Count { room, reply })
     }
 
-    /// A snapshot of the server's counters. Does not wait.
+    /// A snapshot of the server's counters. Never waits, and works after the
+    /// server's end.
+    ///
+    /// ```
+    /// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
+    /// let handle = running.handle();
+    /// let url = format!("ws://{}/", running.local_addr());
+    /// let (mut client, _) = tungstenite::connect(url)?;
+    /// client.send("hello".into())?;
+    /// client.read()?;
+    /// let stats = handle.stats();
+    /// assert_eq!((stats.joins, stats.messages_in), (1, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn stats(&self) -> Stats {
         self.shared.counters.snapshot()
     }
 
     /// Begins the orderly end of the server and returns at once: no new
     /// connections, every client its queued messages and a Close with 1001.
-    /// To wait for the end, [`Running::shutdown`](crate::Running::shutdown).
+    /// What is left after
+    /// [`Config::shutdown_timeout`](crate::Config::shutdown_timeout) is
+    /// aborted. To wait for the end as well, use
+    /// [`Running::shutdown`](crate::Running::shutdown). A second call does
+    /// nothing.
+    ///
+    /// ```
+    /// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
+    /// let url = format!("ws://{}/", running.local_addr());
+    /// let (mut client, _) = tungstenite::connect(url)?;
+    /// running.handle().shutdown();
+    /// let tungstenite::Message::Close(Some(frame)) = client.read()? else {
+    ///     panic!("expected a Close frame");
+    /// };
+    /// assert_eq!(u16::from(frame.code), 1001);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn shutdown(&self) {
         self.shared.stop.trigger();
     }

@@ -8,14 +8,26 @@ use crate::close::Departure;
 use crate::message::Message;
 use crate::upgrade::{Refusal, Upgrade};
 
-/// The hooks by which a program takes part in what the server does.
+/// The hooks by which a program takes part in what the server does; given to
+/// [`ServerBuilder::handler`](crate::ServerBuilder::handler).
 ///
-/// Every hook has a default, which does what the plain relay does. The hooks
-/// for one client run on that client's own thread, one after another; those
-/// of different clients run at the same time. A hook may take its time and
-/// may call anything on a [`Handle`](crate::Handle): it holds up only the
-/// client it is called for. A hook that panics ends that client's connection
-/// (1011), and nothing else.
+/// Every hook has a default, which does what the plain relay does. Where one
+/// hook is enough, a closure does:
+/// [`ServerBuilder::on_message`](crate::ServerBuilder::on_message) and its
+/// like.
+///
+/// # Threads
+///
+/// The hooks for one client run on that client's own thread, one after
+/// another, in the order of its messages; those of different clients run at
+/// the same time. A hook may take its time and may call anything on a
+/// [`Handle`](crate::Handle): it holds up only the client it is called for,
+/// whose further messages wait. It cannot block the hub, nor deadlock it. Its
+/// stack has [`Config::stack_size`](crate::Config::stack_size).
+///
+/// # Panics
+///
+/// A hook that panics ends that client's connection (1011), and nothing else.
 ///
 /// ```
 /// use hubcast::{Client, Handler, Message};
@@ -34,9 +46,13 @@ use crate::upgrade::{Refusal, Upgrade};
 /// # Ok::<(), hubcast::Error>(())
 /// ```
 pub trait Handler: Send + Sync + 'static {
-    /// Called with a valid WebSocket request, before it is accepted. May
+    /// Called with a valid request for a room, before it is accepted. May
     /// refuse it, choose the room and the subprotocol, and attach a value to
     /// the client. Default: accepts.
+    ///
+    /// The checks of the settings come first: the origin, the token. The time
+    /// it takes is not part of
+    /// [`Config::handshake_timeout`](crate::Config::handshake_timeout).
     ///
     /// # Errors
     ///
@@ -47,20 +63,26 @@ pub trait Handler: Send + Sync + 'static {
     }
 
     /// Called when the client has joined its room, before its first message.
+    /// What is broadcast to the room from here on reaches it. Default: does
+    /// nothing.
     fn on_join(&self, client: &Client) {
         let _ = client;
     }
 
     /// Called with each message of the client. What is returned is relayed
-    /// to the client's room: the message, another one, or nothing. Default:
-    /// the message.
+    /// to the room that the client came in by: the message, another one, or
+    /// nothing. Default: the message.
+    ///
+    /// What the hook sends through a handle reaches the hub before what it
+    /// returns.
     fn on_message(&self, client: &Client, message: Message) -> Option<Message> {
         let _ = client;
         Some(message)
     }
 
     /// Called when the client has left, whatever the cause; the last hook.
-    /// Called only if [`on_join`](Handler::on_join) was.
+    /// Called once for each [`on_join`](Handler::on_join), even if that has
+    /// panicked. Default: does nothing.
     fn on_leave(&self, client: &Client, departure: &Departure) {
         let _ = (client, departure);
     }

@@ -49,11 +49,16 @@ impl fmt::Debug for dyn Handler {
 
 /// A server that is bound to its address and not yet running.
 ///
+/// [`run`](Server::run) blocks for as long as the server lives;
+/// [`spawn`](Server::spawn) leaves the calling thread free. Dropped without
+/// either, the server gives its port back.
+///
 /// ```no_run
 /// hubcast::Server::bind("127.0.0.1:8080")?.run()?;
 /// # Ok::<(), hubcast::Error>(())
 /// ```
 #[derive(Debug)]
+#[must_use = "a server serves nobody until it runs"]
 pub struct Server {
     pub(crate) listener: TcpListener,
     pub(crate) admin: Option<TcpListener>,
@@ -67,10 +72,21 @@ impl Server {
     /// Binds a plain relay with the default [`Config`]. Port 0 takes a free
     /// port; [`local_addr`](Server::local_addr) says which.
     ///
+    /// Blocks only where a name has to be looked up.
+    ///
     /// # Errors
     ///
     /// The address cannot be listened on, or the system lacks what the
     /// server needs.
+    ///
+    /// ```
+    /// use hubcast::{ErrorKind, Server};
+    ///
+    /// let server = Server::bind("127.0.0.1:0")?;
+    /// let error = Server::bind(server.local_addr()).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Bind, "the port is in use");
+    /// # Ok::<(), hubcast::Error>(())
+    /// ```
     pub fn bind(address: impl ToSocketAddrs + fmt::Debug) -> Result<Server, Error> {
         Server::builder().bind(address)
     }
@@ -85,18 +101,39 @@ impl Server {
         Server::builder().from_listener(listener)
     }
 
-    /// A builder, for a server with settings or hooks.
+    /// A builder, for a server with settings or hooks; see
+    /// [`ServerBuilder`].
     pub fn builder() -> ServerBuilder {
         ServerBuilder::default()
     }
 
-    /// The address the server is bound to.
+    /// The address the server is bound to, with the real port.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// A handle to the server; what it is asked to do happens once the
-    /// server runs.
+    /// A handle to the server, to be given to other threads before
+    /// [`run`](Server::run) takes this one.
+    ///
+    /// What it is asked to do happens once the server runs. Until then a
+    /// question, such as [`Handle::clients`], waits, and so does a broadcast
+    /// once the inbox is full: do neither on the thread that is to call
+    /// `run`. If the server is dropped instead, they fail.
+    ///
+    /// ```
+    /// use std::thread;
+    /// use std::time::Duration;
+    ///
+    /// let server = hubcast::Server::bind("127.0.0.1:0")?;
+    /// let handle = server.handle();
+    /// thread::spawn(move || {
+    ///     thread::sleep(Duration::from_millis(1)); // some work
+    ///     handle.shutdown();
+    /// });
+    /// let summary = server.run()?; // until the handle shuts it down
+    /// assert_eq!(summary.stats.joins, 0);
+    /// # Ok::<(), hubcast::Error>(())
+    /// ```
     pub fn handle(&self) -> Handle {
         Handle {
             shared: self.shared.clone(),
@@ -104,20 +141,33 @@ impl Server {
     }
 
     /// Runs the server and blocks until it has been shut down by a
-    /// [`Handle`].
+    /// [`Handle`]. The calling thread only waits: the server has threads of
+    /// its own.
     ///
     /// # Errors
     ///
-    /// The system refuses a thread, or a thread ends that must not.
+    /// The system refuses a thread
+    /// ([`ErrorKind::Start`](crate::ErrorKind::Start)), or a thread ends that
+    /// must not ([`Internal`](crate::ErrorKind::Internal)). What happens to a
+    /// single client is never an error here.
     pub fn run(self) -> Result<Summary, Error> {
         self.spawn()?.wait()
     }
 
-    /// Runs the server on threads of its own.
+    /// Runs the server on threads of its own and returns at once.
     ///
     /// # Errors
     ///
     /// The system refuses a thread.
+    ///
+    /// ```
+    /// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
+    /// let url = format!("ws://{}/", running.local_addr());
+    /// let (mut client, _) = tungstenite::connect(url)?;
+    /// client.send("to all of the room, me included".into())?;
+    /// assert!(client.read()?.is_text());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn spawn(self) -> Result<Running, Error> {
         let handle = self.handle();
         let (address, stack_size) = (self.address, self.shared.config.stack_size);
@@ -236,8 +286,21 @@ fn serve(
     Ok(summary)
 }
 
-/// What a server has done, once it has ended.
-#[derive(Clone, Debug)]
+/// What a server has done, once it has ended; from [`Server::run`],
+/// [`Running::shutdown`] and [`Running::wait`].
+///
+/// Its text is the line that the log ends with.
+///
+/// ```
+/// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
+/// running.handle().broadcast("/", "nobody hears this")?;
+/// let summary = running.shutdown()?;
+/// assert_eq!((summary.aborted, summary.left), (0, 0));
+/// assert_eq!(summary.stats.broadcasts, 1);
+/// assert!(summary.to_string().starts_with("clients=0 "));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
     /// How many threads of clients were still there at the shutdown's
@@ -265,9 +328,22 @@ impl fmt::Display for Summary {
     }
 }
 
-/// A server that runs on threads of its own. Dropping it shuts the server
-/// down and waits, as [`shutdown`](Running::shutdown) does.
+/// A server that runs on threads of its own; from [`Server::spawn`].
+///
+/// Dropping it shuts the server down and waits, as
+/// [`shutdown`](Running::shutdown) does. Keep it for as long as the server is
+/// to live, or [`wait`](Running::wait).
+///
+/// ```
+/// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
+/// let handle = running.handle();
+/// assert!(handle.broadcast("/", "the server lives").is_ok());
+/// drop(running);
+/// assert!(handle.broadcast("/", "too late").is_err());
+/// # Ok::<(), hubcast::Error>(())
+/// ```
 #[derive(Debug)]
+#[must_use = "the server is shut down when this is dropped"]
 pub struct Running {
     address: SocketAddr,
     handle: Handle,
@@ -275,12 +351,12 @@ pub struct Running {
 }
 
 impl Running {
-    /// The address the server listens on.
+    /// The address the server listens on, with the real port.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// A handle to the server.
+    /// A handle to the server. It does not keep the server alive.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
@@ -297,7 +373,8 @@ impl Running {
         self.wait()
     }
 
-    /// Waits until the server has been shut down by a [`Handle`].
+    /// Waits until the server has been shut down by a [`Handle`], and for
+    /// its end.
     ///
     /// # Errors
     ///
