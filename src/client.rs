@@ -12,7 +12,22 @@ use crate::error::{SendError, Stopped};
 use crate::handle::Handle;
 use crate::message::Message;
 
-/// Names a client for as long as the server lives; never used again.
+/// Names a client for as long as the server lives; never used again, so what
+/// is said to a client that has left reaches nobody else.
+///
+/// Later connections have larger ids. The text is the number.
+///
+/// ```
+/// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
+/// let handle = running.handle();
+/// let url = format!("ws://{}/", running.local_addr());
+/// let (mut client, _) = tungstenite::connect(url)?;
+/// # while handle.stats().joins < 1 { std::thread::yield_now() }
+/// let id = handle.clients()?[0].id;
+/// assert_eq!(id.to_string(), id.value().to_string());
+/// # drop(client);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientId(pub(crate) u64);
 
@@ -106,13 +121,46 @@ impl fmt::Display for ClientState {
     }
 }
 
-/// One client, as the hooks of a [`Handler`](crate::Handler) see it.
+/// One client, as the hooks of a [`Handler`](crate::Handler) see it, and as
+/// [`Handle::members`] lists it.
 ///
 /// # Threads and cloning
 ///
 /// Cheap to clone and usable from any thread; a clone may be kept. It does
 /// not keep the connection open: what is sent to a client that has left goes
-/// nowhere, without an error.
+/// nowhere, without an error. It keeps what is attached to the client.
+///
+/// ```
+/// use std::sync::atomic::{AtomicU32, Ordering};
+///
+/// use hubcast::Server;
+///
+/// /// What is attached to every client.
+/// #[derive(Default)]
+/// struct Count(AtomicU32);
+///
+/// let running = Server::builder()
+///     .on_upgrade(|upgrade| {
+///         upgrade.attach(Count::default());
+///         Ok(())
+///     })
+///     .on_message(|client, _message| {
+///         let Count(count) = client.attached()?;
+///         let number = 1 + count.fetch_add(1, Ordering::Relaxed);
+///         let _ = client.send(format!("message {number} of {}", client.id()));
+///         None
+///     })
+///     .bind("127.0.0.1:0")?
+///     .spawn()?;
+///
+/// let url = format!("ws://{}/", running.local_addr());
+/// let (mut client, _) = tungstenite::connect(url)?;
+/// for number in 1..=3 {
+///     client.send("hello".into())?;
+///     assert_eq!(client.read()?.to_text()?, format!("message {number} of 1"));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Client {
     pub(crate) state: Arc<ClientState>,
@@ -125,23 +173,25 @@ impl Client {
         self.state.id
     }
 
-    /// The peer's address.
+    /// The peer's address. Behind a proxy it is the proxy's.
     pub fn peer(&self) -> SocketAddr {
         self.state.peer
     }
 
-    /// The room the client came in by; what it sends is relayed there.
+    /// The room the client came in by; what it sends is relayed there, even
+    /// after [`Handle::remove_from_room`].
     pub fn room(&self) -> &str {
         &self.state.room
     }
 
     /// What [`Upgrade::attach`](crate::Upgrade::attach) attached, if it is a
-    /// `T`.
+    /// `T`; otherwise `None`. To change it later, attach something that can
+    /// be changed through a shared reference, such as a `Mutex`.
     pub fn attached<T: Any + Send + Sync>(&self) -> Option<&T> {
         self.state.attachment.as_ref()?.downcast_ref()
     }
 
-    /// The server's handle.
+    /// The server's handle, to speak to others than this client.
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
@@ -150,7 +200,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// The server is stopping, or the message is too large.
+    /// The server is stopping or gone, or the message is too large.
     pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.handle.send(self.id(), message)
     }
@@ -159,7 +209,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// The server is stopping, so the client is closed anyway.
+    /// The server has stopped, so the client is gone anyway.
     pub fn disconnect(&self, code: CloseCode, reason: impl Into<String>) -> Result<(), Stopped> {
         self.handle.disconnect(self.id(), code, reason)
     }
@@ -175,7 +225,8 @@ impl fmt::Debug for Client {
     }
 }
 
-/// What the server knows of one client; see [`Handle::clients`].
+/// What is known about one client; from [`Handle::clients`] and
+/// [`Handle::clients_in`]. A snapshot: it does not change.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ClientInfo {
@@ -183,13 +234,13 @@ pub struct ClientInfo {
     pub id: ClientId,
     /// The peer's address.
     pub peer: SocketAddr,
-    /// The rooms the client is in, the one it came in by first.
+    /// The rooms the client is in, in the order in which it entered them.
     pub rooms: Vec<String>,
     /// How long ago it joined.
     pub age: Duration,
-    /// How many messages wait in its outbox.
+    /// How many messages wait in its outbox: zero, unless its socket is full.
     pub backlog_messages: usize,
-    /// How many bytes wait in its outbox.
+    /// How many bytes wait in its outbox, frame headers included.
     pub backlog_bytes: usize,
     /// How many messages it has sent.
     pub messages_in: u64,
@@ -199,13 +250,15 @@ pub struct ClientInfo {
     pub messages_out: u64,
     /// How many bytes were given to its outbox, frame headers included.
     pub bytes_out: u64,
-    /// How many of them were dropped, because it is a slow consumer.
+    /// How many of the messages given to its outbox were dropped, because it
+    /// is a slow consumer.
     pub dropped: u64,
-    /// The round trip of the last Ping that was answered.
+    /// The round trip of the last Ping that was answered; `None` before the
+    /// first. A client that is never silent gets no Ping.
     pub rtt: Option<Duration>,
 }
 
-/// What the server knows of one room; see [`Handle::rooms`].
+/// What is known about one room; from [`Handle::rooms`]. A snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RoomInfo {

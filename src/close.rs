@@ -3,7 +3,7 @@
 
 use std::{fmt, io};
 
-/// The longest close reason in bytes: a control frame holds 125 bytes, two
+/// The longest close reason, 123 bytes: a control frame holds 125 bytes, two
 /// of them are the code (RFC 6455 §5.5, §5.5.1).
 pub const MAX_REASON: usize = 123;
 
@@ -69,7 +69,18 @@ impl fmt::Display for CloseCode {
     }
 }
 
-/// What a Close frame says: nothing, or a code and a reason.
+/// What a Close frame says: nothing, or a code and a reason (RFC 6455
+/// §5.5.1).
+///
+/// Its text, for a log, has the reason escaped: it may come from a peer.
+///
+/// ```
+/// use hubcast::{CloseCode, CloseFrame};
+///
+/// let frame = CloseFrame::new(CloseCode::NORMAL, "bye\n");
+/// assert_eq!(frame.to_string(), r#"1000 "bye\n""#);
+/// assert_eq!(CloseFrame::empty().code, None);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct CloseFrame {
@@ -113,7 +124,6 @@ impl CloseFrame {
     }
 }
 
-/// The reason is escaped: it may come from a peer.
 impl fmt::Display for CloseFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.code {
@@ -124,44 +134,65 @@ impl fmt::Display for CloseFrame {
     }
 }
 
-/// Why a connection ended: what happened first.
+/// Why a connection ended: what happened first. Part of a [`Departure`].
+///
+/// The text is a phrase for a log; [`name`](Cause::name) is for counters.
+///
+/// ```
+/// use hubcast::Cause;
+///
+/// assert!(Cause::ClosedByPeer.is_normal());
+/// assert_eq!(Cause::PongTimeout.name(), "pong_timeout");
+/// assert_eq!(Cause::PongTimeout.to_string(), "no pong in time");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
     /// The peer sent a Close frame.
     ClosedByPeer,
-    /// The stream ended without a Close frame.
+    /// The stream ended without a Close frame: the peer crashed, was
+    /// killed, or is a receiver of events, which have no Close frame.
     EndOfStream,
     /// Reading from the socket failed.
     ReadFailed(io::ErrorKind),
     /// Writing to the socket failed.
     WriteFailed(io::ErrorKind),
-    /// A frame did not go out within the write timeout.
+    /// A frame did not go out within
+    /// [`Config::write_timeout`](crate::Config::write_timeout).
     WriteTimeout,
-    /// The peer stayed silent for the pong timeout after a ping.
+    /// The peer stayed silent after a Ping for
+    /// [`Config::pong_timeout`](crate::Config::pong_timeout).
     PongTimeout,
-    /// A message was begun and not completed within the message timeout.
+    /// A message was begun and not completed within
+    /// [`Config::message_timeout`](crate::Config::message_timeout); closed
+    /// with 1008.
     MessageTimeout,
-    /// The peer broke the protocol; the text says which rule.
+    /// The peer broke the protocol; the text says which rule. Closed with
+    /// 1002.
     ProtocolError(String),
-    /// A text message or a close reason was not UTF-8.
+    /// A text message or a close reason was not UTF-8; closed with 1007.
     InvalidUtf8,
-    /// A message was larger than the server takes.
+    /// A message was larger than
+    /// [`Config::max_message_size`](crate::Config::max_message_size); closed
+    /// with 1009.
     TooLarge,
-    /// A message had more fragments than the server takes.
+    /// A message had more fragments than
+    /// [`Config::max_fragments`](crate::Config::max_fragments); closed with
+    /// 1008.
     TooManyFragments,
-    /// A slow consumer was evicted with this backlog.
+    /// A slow consumer was evicted with this backlog; closed with 1008.
     Evicted {
         /// Messages that waited.
         messages: usize,
         /// Bytes that waited.
         bytes: usize,
     },
-    /// The program disconnected the client.
+    /// The program disconnected the client, with
+    /// [`Handle::disconnect`](crate::Handle::disconnect).
     Disconnected,
-    /// The server shut down.
+    /// The server shut down; closed with 1001.
     Shutdown,
-    /// A hook of the handler panicked.
+    /// A hook of the handler panicked; closed with 1011.
     HandlerPanicked,
     /// The system refused the client's writer thread.
     NoWriterThread,
@@ -177,7 +208,8 @@ impl Cause {
         )
     }
 
-    /// A short name without spaces, for counters.
+    /// A short name without spaces, as counters have it; see
+    /// [`Stats::departed`](crate::Stats::departed).
     pub fn name(&self) -> &'static str {
         Cause::NAMES[self.index()]
     }
@@ -264,7 +296,36 @@ impl fmt::Display for Cause {
 /// How and why a connection ended: the cause, and the Close frames that were
 /// sent and received.
 ///
-/// A departure is a value, not an error: connections end.
+/// A departure is a value, not an error: connections end. It is given to
+/// [`Handler::on_leave`](crate::Handler::on_leave), and its text is how the
+/// log tells it.
+///
+/// ```
+/// use std::sync::mpsc;
+///
+/// use hubcast::{CloseCode, Server};
+///
+/// let (sender, departures) = mpsc::channel();
+/// let running = Server::builder()
+///     .on_join(|client| {
+///         let _ = client.disconnect(CloseCode::TRY_AGAIN_LATER, "closed for lunch");
+///     })
+///     .on_leave(move |_client, departure| {
+///         let _ = sender.send(departure.clone());
+///     })
+///     .bind("127.0.0.1:0")?
+///     .spawn()?;
+///
+/// let url = format!("ws://{}/", running.local_addr());
+/// let (mut client, _) = tungstenite::connect(url)?;
+/// while client.read().is_ok() {} // answers the Close frame
+/// # drop(client);
+/// let departure = departures.recv()?;
+/// assert!(departure.is_normal());
+/// let sent = departure.sent.and_then(|frame| frame.code);
+/// assert_eq!(sent, Some(CloseCode::TRY_AGAIN_LATER));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Departure {

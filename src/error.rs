@@ -6,22 +6,37 @@ use crate::message::Message;
 
 /// Why a server could not be started or ended badly.
 ///
-/// The text is one line that names the thing and the value; the operating
-/// system's error, where there is one, is the [`source`](error::Error::source).
-/// New kinds may come, so the kind is asked for and not matched on.
+/// The text is one line that names the thing, the value and the cause; the
+/// operating system's error, where there is one, is also the
+/// [`source`](error::Error::source). What to do about it depends on the
+/// [`kind`](Error::kind).
+///
+/// ```
+/// use hubcast::{ErrorKind, Server};
+///
+/// let server = Server::bind("127.0.0.1:0")?;
+/// let address = server.local_addr();
+/// let error = Server::bind(address).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Bind);
+/// let text = format!("cannot listen on {address}: ");
+/// assert!(error.to_string().starts_with(&text));
+/// # Ok::<(), hubcast::Error>(())
+/// ```
 pub struct Error {
     kind: ErrorKind,
     context: String,
     source: Option<io::Error>,
 }
 
-/// What kind of thing went wrong; see [`Error::kind`].
+/// What kind of thing went wrong; see [`Error::kind`]. New kinds may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A field of the configuration has a value that cannot be.
+    /// A field of [`Config`](crate::Config) has a value that cannot be; the
+    /// text names the field and says what can be.
     Config,
-    /// The address cannot be listened on.
+    /// The address cannot be listened on: it is in use, not this machine's,
+    /// or not permitted.
     Bind,
     /// The system refused a thread or a descriptor the server needs to start.
     Start,
@@ -95,6 +110,22 @@ impl error::Error for Error {
 }
 
 /// A message that was not accepted, and why. It hands the message back.
+///
+/// From the methods of [`Handle`](crate::Handle) that send. Exactly one of
+/// the `is_` methods is true. It is shown without the message.
+///
+/// ```
+/// use hubcast::{Message, Server};
+///
+/// let running = Server::bind("127.0.0.1:0")?.spawn()?;
+/// let handle = running.handle();
+/// running.shutdown()?;
+/// let error = handle.broadcast("/", "too late").unwrap_err();
+/// assert!(error.is_stopped() && !error.is_full());
+/// assert_eq!(error.to_string(), "sending to a server that has stopped");
+/// assert_eq!(error.into_message(), Message::from("too late"));
+/// # Ok::<(), hubcast::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct SendError {
     message: Message,
@@ -119,8 +150,9 @@ impl SendError {
         self.message
     }
 
-    /// Whether the hub's inbox was full; only the methods that do not wait
-    /// say so.
+    /// Whether the hub's inbox was full; only
+    /// [`try_broadcast`](crate::Handle::try_broadcast), which does not wait,
+    /// says so.
     pub fn is_full(&self) -> bool {
         self.reason == SendErrorReason::Full
     }
@@ -155,7 +187,16 @@ impl fmt::Display for SendError {
 
 impl error::Error for SendError {}
 
-/// The server is stopping or gone: what was asked of it cannot be done.
+/// The server has stopped: what was asked of it cannot be done.
+///
+/// ```
+/// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
+/// let handle = running.handle();
+/// running.shutdown()?;
+/// let stopped = handle.clients().unwrap_err();
+/// assert_eq!(stopped.to_string(), "asking a server that has stopped");
+/// # Ok::<(), hubcast::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stopped;

@@ -3,7 +3,8 @@
 /// One message, as a client or a program sends it.
 ///
 /// A message is whole: fragments are joined before a message reaches a
-/// program, and no two messages are ever merged.
+/// program, and no two messages are ever merged. Wherever a message is taken,
+/// `&str` and `String` become text, `&[u8]` and `Vec<u8>` become binary.
 ///
 /// ```
 /// use hubcast::Message;

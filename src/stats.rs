@@ -151,10 +151,22 @@ impl Refused {
     }
 }
 
-/// A snapshot of the server's counters since it started.
+/// A snapshot of the server's counters since it started; from
+/// [`Handle::stats`](crate::Handle::stats) and in
+/// [`Summary`](crate::Summary).
 ///
 /// The numbers are read one after another while the server works on, so they
-/// need not fit each other exactly.
+/// need not fit each other exactly. `clients`, `rooms`, `handshakes` and
+/// `backlog_bytes` go up and down; the others only grow.
+///
+/// ```
+/// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
+/// running.handle().broadcast("/", "nobody hears this")?;
+/// let stats = running.shutdown()?.stats;
+/// assert_eq!((stats.broadcasts, stats.deliveries), (1, 0));
+/// assert_eq!(stats.departed("evicted"), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -186,12 +198,14 @@ pub struct Stats {
     pub dropped: u64,
     /// Bytes that wait in all outboxes together.
     pub backlog_bytes: u64,
-    /// How many clients left, by the name of the [`Cause`].
+    /// How many clients left, by the [name](Cause::name) of the cause; all
+    /// causes are listed.
     pub departures: Vec<(&'static str, u64)>,
 }
 
 impl Stats {
-    /// How many clients left for this cause; see [`Cause::name`].
+    /// How many clients left for the cause of this name; see
+    /// [`Cause::name`]. Zero for a name that no cause has.
     pub fn departed(&self, name: &str) -> u64 {
         self.departures
             .iter()
