@@ -12,12 +12,21 @@ use crate::token::Secret;
 /// kebab-case. Sizes are in bytes. Where a field says that zero turns
 /// something off, that is the only special value.
 ///
+/// New fields may come, so a `Config` is made by [`Config::default`] and then
+/// changed. [`ServerBuilder::bind`](crate::ServerBuilder::bind) checks it:
+/// sizes, counts and timeouts must not be zero where nothing is said of zero,
+/// `read_buffer` is at least 256 bytes and `stack_size` at least 64 KiB.
+///
 /// ```
-/// use hubcast::Config;
+/// use hubcast::{Config, Server, SlowConsumer};
 ///
 /// let mut config = Config::default();
-/// config.no_echo = true;
 /// assert_eq!(config.max_message_size, 1024 * 1024);
+/// config.max_message_size = 4096;
+/// config.slow_consumer = SlowConsumer::DropOldest;
+/// let server = Server::builder().config(config).bind("127.0.0.1:0")?;
+/// # drop(server);
+/// # Ok::<(), hubcast::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -105,7 +114,7 @@ pub struct Config {
     /// that stands here is chosen (RFC 6455 §4.2.2). Default: none.
     pub subprotocol: Vec<String>,
     /// The token that is needed to enter any room; see
-    /// [`Secret`](crate::Secret). It is brought as `Authorization: Bearer`,
+    /// [`Secret`]. It is brought as `Authorization: Bearer`,
     /// as a subprotocol entry `hubcast.token.` with the base64url of the
     /// token, or as `?token=`. Default: none, everybody may enter.
     pub token: Option<Secret>,
@@ -125,7 +134,13 @@ pub struct Config {
     pub admin_listen: Option<String>,
 }
 
-/// What is done about a slow consumer, a client whose outbox is full.
+/// What is done about a slow consumer, a client whose outbox is full; see
+/// [`Config::slow_consumer`].
+///
+/// Whatever it is, a message that has begun to go out is finished, a Close
+/// frame still gets through, and what is dropped is counted in
+/// [`ClientInfo::dropped`](crate::ClientInfo::dropped) and
+/// [`Stats::dropped`](crate::Stats::dropped).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum SlowConsumer {

@@ -50,12 +50,30 @@ impl Tap {
     }
 }
 
-/// What a room receives, for the program itself; see
+/// What a room receives, for the program itself; from
 /// [`Handle::subscribe`](crate::Handle::subscribe).
 ///
 /// An iterator: it waits for the next message, and ends when the server has.
-/// It never holds up the room: what the program does not take in time is
-/// missed, and counted.
+/// Messages come as they were published, in the order of the room. Dropping
+/// it ends the subscription.
+///
+/// It never holds up the room: at most 4 MiB and about 1,024 messages wait
+/// for the program, and what does not fit is missed, and counted.
+///
+/// ```
+/// use hubcast::{Message, Server};
+///
+/// let running = Server::bind("127.0.0.1:0")?.spawn()?;
+/// let mut lobby = running.handle().subscribe("/lobby")?;
+///
+/// let url = format!("ws://{}/lobby", running.local_addr());
+/// let (mut client, _) = tungstenite::connect(url)?;
+/// client.send("what a client says".into())?;
+/// assert_eq!(lobby.next(), Some(Message::from("what a client says")));
+/// assert_eq!(lobby.missed(), 0);
+/// # drop(client);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Subscription {
     bursts: Receiver<Burst>,
@@ -80,7 +98,7 @@ impl Subscription {
         (subscription, tap)
     }
 
-    /// How many messages were missed so far.
+    /// How many messages were missed so far, because too much waited.
     pub fn missed(&self) -> u64 {
         self.shared.missed.load(Ordering::Relaxed)
     }

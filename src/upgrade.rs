@@ -23,6 +23,35 @@ use crate::token;
 /// [`Handler::on_upgrade`](crate::Handler::on_upgrade) decides about: a
 /// WebSocket, or a `GET` that asks for events, or, where
 /// [`Config::publish`] is on, a `POST` that publishes.
+///
+/// Its methods show the request, and set what the client gets: its room, its
+/// subprotocol, and a value that stays with it.
+///
+/// ```
+/// use hubcast::Server;
+///
+/// let running = Server::builder()
+///     .on_upgrade(|upgrade| {
+///         let header = upgrade.request().headers().get("user-agent");
+///         let agent = header.and_then(|value| value.to_str().ok());
+///         upgrade.attach(agent.unwrap_or("unknown").to_owned());
+///         if upgrade.room() == "/" {
+///             upgrade.set_room("/lobby");
+///         }
+///         Ok(())
+///     })
+///     .on_join(|client| {
+///         let agent: Option<&String> = client.attached();
+///         let _ = client.send(format!("{} in {}", agent.unwrap(), client.room()));
+///     })
+///     .bind("127.0.0.1:0")?
+///     .spawn()?;
+///
+/// let url = format!("ws://{}/", running.local_addr());
+/// let (mut client, _) = tungstenite::connect(url)?;
+/// assert_eq!(client.read()?.to_text()?, "unknown in /lobby");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Upgrade<'a> {
     request: &'a Request<()>,
@@ -49,7 +78,7 @@ impl<'a> Upgrade<'a> {
         self.request
     }
 
-    /// The peer's address.
+    /// The peer's address. Behind a proxy it is the proxy's.
     pub fn peer(&self) -> SocketAddr {
         self.peer
     }
@@ -60,8 +89,8 @@ impl<'a> Upgrade<'a> {
         &self.room
     }
 
-    /// Sets the room the client will join. A leading slash is added where it
-    /// is missing.
+    /// Sets the room the client will join, whatever the path says. A leading
+    /// slash is added where it is missing.
     pub fn set_room(&mut self, room: &str) {
         self.room = crate::handle::room_name(room).to_string();
     }
@@ -73,7 +102,8 @@ impl<'a> Upgrade<'a> {
         offers.filter(|offer| !token::is_token_entry(offer))
     }
 
-    /// The subprotocol that will be answered, if any.
+    /// The subprotocol that will be answered, if any: the first offered one
+    /// that is in [`Config::subprotocol`], unless it has been set to another.
     pub fn subprotocol(&self) -> Option<&str> {
         self.subprotocol.as_deref()
     }
@@ -94,25 +124,29 @@ impl<'a> Upgrade<'a> {
     }
 }
 
-/// The answer to a request that is not accepted.
+/// The answer to a request that is not accepted: a complete HTTP response,
+/// after which the connection is closed.
 ///
 /// ```
-/// use http::StatusCode;
+/// use http::{HeaderValue, StatusCode, header};
 /// use hubcast::Refusal;
 ///
-/// let refusal = Refusal::new(StatusCode::FORBIDDEN, "members only");
-/// assert_eq!(refusal.status(), StatusCode::FORBIDDEN);
+/// let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "closed for lunch")
+///     .header(header::RETRY_AFTER, HeaderValue::from_static("3600"));
+/// assert_eq!(refusal.status(), StatusCode::SERVICE_UNAVAILABLE);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Refusal(pub(crate) Answer);
 
 impl Refusal {
-    /// A refusal with a status and one line of text.
+    /// A refusal with a status and one line of text, which becomes the body.
+    /// It is best when it says what was wrong and what to do.
     pub fn new(status: StatusCode, text: impl Into<String>) -> Refusal {
         Refusal(Answer::text(status, text))
     }
 
-    /// Adds a header to the answer.
+    /// Adds a header to the answer. Those about the body and the connection
+    /// are there already.
     pub fn header(self, name: HeaderName, value: HeaderValue) -> Refusal {
         Refusal(self.0.header(name, value))
     }
