@@ -8,5 +8,6 @@ mod closing;
 mod examples;
 mod handshake;
 mod http;
+mod load;
 mod slow;
 mod support;
