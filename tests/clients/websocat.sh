@@ -7,5 +7,5 @@ version=1.14.1
 
 [ "$(target/tools/bin/websocat --version 2>/dev/null)" = "websocat $version" ] && exit 0
 echo "building websocat $version"
-exec cargo install --quiet --locked --root target/tools websocat@$version \
+exec cargo install --force --quiet --locked --root target/tools websocat@$version \
     --no-default-features --features signal_handler,tokio-process,unix_stdio
