@@ -9,5 +9,6 @@ mod examples;
 mod handshake;
 mod http;
 mod load;
+mod shutdown;
 mod slow;
 mod support;
