@@ -9,6 +9,7 @@ mod examples;
 mod handshake;
 mod http;
 mod load;
+mod rfc6455;
 mod shutdown;
 mod slow;
 mod support;
