@@ -39,7 +39,7 @@ pub(crate) struct Violation {
 pub(crate) struct Decoder {
     settings: WebSocketConfig,
     max_fragments: usize,
-    context: Option<WebSocketContext>,
+    context: Option<Box<WebSocketContext>>,
     progress: Progress,
     /// The Close frame has come.
     closed: bool,
@@ -74,7 +74,7 @@ impl Decoder {
         let settings = self.settings;
         let context = self
             .context
-            .get_or_insert_with(|| WebSocketContext::new(Role::Server, Some(settings)));
+            .get_or_insert_with(|| Box::new(WebSocketContext::new(Role::Server, Some(settings))));
         let mut fed = Fed(&bytes[..allowed]);
         loop {
             match context.read(&mut fed) {

@@ -99,7 +99,7 @@ impl<'a> Reader<'a> {
     /// Reads until the connection ends; returns the peer's Close frame, if
     /// it came. `early` are the bytes that came with the request. Why it
     /// ended is in the client's state then.
-    pub(crate) fn run(mut self, early: &[u8]) -> Option<CloseFrame> {
+    pub(crate) fn run(&mut self, early: &[u8]) -> Option<CloseFrame> {
         let mut stack = [const { MaybeUninit::uninit() }; STACK_BUFFER];
         let mut heap = Vec::new();
         let size = self.relay.shared.config.read_buffer;
@@ -125,12 +125,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Ends the connection because a hook has panicked.
-    pub(crate) fn fail_for_panic(self) -> Option<CloseFrame> {
+    pub(crate) fn fail_for_panic(&mut self) -> Option<CloseFrame> {
         let mut buffer = [MaybeUninit::uninit(); 256];
         self.end(handler_panicked(), &mut buffer)
     }
 
-    fn end(mut self, end: End, buffer: &mut [MaybeUninit<u8>]) -> Option<CloseFrame> {
+    fn end(&mut self, end: End, buffer: &mut [MaybeUninit<u8>]) -> Option<CloseFrame> {
         let client = self.relay.client;
         let id = client.id();
         let (command, received) = match end {
@@ -187,6 +187,9 @@ impl<'a> Reader<'a> {
     }
 
     /// The peer has sent bytes.
+    // Its frame is not to lie on the stack while the thread waits: a page
+    // that was touched once stays with every idle client.
+    #[inline(never)]
     fn heard(&mut self, bytes: &[u8]) -> Result<(), End> {
         let relay = &mut self.relay;
         relay.units = 0;
