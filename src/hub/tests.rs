@@ -8,12 +8,13 @@ use crate::client::ClientInfo;
 use crate::close::{CloseCode, CloseFrame};
 use crate::config::SlowConsumer;
 use crate::delivery::MAX_BURSTS;
-use crate::frame;
+use crate::frame::{self, Encoding};
 use crate::fuzzing::Choices;
 use crate::inbox::Inbox;
 use crate::message::Message;
 use crate::outbox::OutboxRules;
 use crate::outbox::fake::{FakeSocket, FakeWriters, frames};
+use crate::subscription::Subscription;
 
 /// A hub and everybody around it.
 struct World {
@@ -29,6 +30,7 @@ struct Peer {
     id: ClientId,
     state: Arc<ClientState>,
     socket: Arc<FakeSocket>,
+    encoding: Encoding,
 }
 
 /// How many messages and bytes an outbox holds here.
@@ -65,7 +67,7 @@ impl World {
         }
     }
 
-    fn peer(&mut self, room: &str) -> (Peer, Command) {
+    fn peer(&mut self, room: &str, encoding: Encoding) -> (Peer, Command) {
         let id = ClientId(self.next_id);
         self.next_id += 1;
         let address = ([127, 0, 0, 1], 9).into();
@@ -73,18 +75,24 @@ impl World {
             id,
             state: Arc::new(ClientState::new(id, address, room.into(), None)),
             socket: self.writers.socket(id),
+            encoding,
         };
         let outbox = Outbox::new(id, peer.socket.clone(), self.rules.clone());
         let join = Command::Join {
             encoding: crate::frame::Encoding::Frames,
             client: peer.state.clone(),
             outbox: Box::new(outbox),
+            encoding,
         };
         (peer, join)
     }
 
     fn join(&mut self, room: &str) -> Peer {
-        let (peer, join) = self.peer(room);
+        self.join_as(room, Encoding::Frames)
+    }
+
+    fn join_as(&mut self, room: &str, encoding: Encoding) -> Peer {
+        let (peer, join) = self.peer(room, encoding);
         self.hub.apply(join);
         peer
     }
@@ -165,7 +173,11 @@ impl World {
     fn received(&mut self, peer: &Peer) -> Vec<String> {
         self.hub.end_pass();
         self.write_all(peer);
-        frames(&peer.socket.take_out())
+        let out = peer.socket.take_out();
+        match peer.encoding {
+            Encoding::Frames => frames(&out),
+            Encoding::Events => events(&out),
+        }
     }
 
     fn ask<T>(&mut self, command: impl FnOnce(Sender<T>) -> Command) -> T {
@@ -194,6 +206,21 @@ impl World {
         assert_eq!(rooms.len(), count, "a room twice");
         rooms
     }
+}
+
+/// What a client of events reads from these bytes, as [`frames`] puts it.
+fn events(bytes: &[u8]) -> Vec<String> {
+    let text = std::str::from_utf8(bytes).unwrap();
+    let whole = text.split_inclusive("\n\n");
+    whole
+        .map(|event| {
+            let event = event.strip_suffix("\n\n").expect("a whole event");
+            match event.strip_prefix("event: close\ndata: ") {
+                Some(close) => format!("CLOSE {close}"),
+                None => event.strip_prefix("data: ").unwrap().to_owned(),
+            }
+        })
+        .collect()
 }
 
 fn strings<const N: usize>(texts: [&str; N]) -> [String; N] {
@@ -894,6 +921,108 @@ fn the_counters_tell_what_was_done() {
 }
 
 #[test]
+fn clients_of_events_receive_what_the_others_do() {
+    let mut world = World::new();
+    let peers = [
+        world.join("/"),
+        world.join_as("/", Encoding::Events),
+        world.join_as("/", Encoding::Events),
+    ];
+    world.broadcast("/", "1");
+    for except in [0, 1] {
+        let to = Audience::Room {
+            room: "/".into(),
+            except: Some(peers[except].id),
+        };
+        world.publish(to, &format!("not for {except}"));
+    }
+    world.publish(Audience::Everybody { except: None }, "2");
+    world.send(&peers[1], "3");
+    let all = strings(["1", "not for 0", "not for 1", "2"]);
+    assert_eq!(world.received(&peers[0]), strings(["1", "not for 1", "2"]));
+    assert_eq!(
+        world.received(&peers[1]),
+        strings(["1", "not for 0", "2", "3"])
+    );
+    assert_eq!(world.received(&peers[2]), all);
+}
+
+#[test]
+fn a_client_of_events_is_told_the_end_and_then_its_stream_ends() {
+    let mut world = World::new();
+    let (a, b) = (
+        world.join_as("/", Encoding::Events),
+        world.join_as("/", Encoding::Events),
+    );
+    b.socket.set_room(3);
+    world.broadcast("/", "last");
+    world.disconnect(&a, "bye");
+    world.hub.apply(Command::Shutdown);
+    assert_eq!(world.received(&a), strings(["last", "CLOSE 1000 bye"]));
+    assert_eq!(b.socket.wire().finished, 0, "the rest is still to come");
+    assert_eq!(
+        world.received(&b),
+        strings(["last", "CLOSE 1001 server shutdown"])
+    );
+    for peer in [&a, &b] {
+        assert!(peer.socket.wire().finished > 0);
+    }
+}
+
+#[test]
+fn a_subscription_hears_its_room_and_keeps_nobody_waiting() {
+    let mut world = World::new();
+    let peer = world.join("/b");
+    let (mut subscription, tap) = Subscription::new();
+    let room = "/a".into();
+    world.hub.apply(Command::Tap { room, tap });
+    world.broadcast("/a", "1");
+    world.broadcast("/b", "elsewhere");
+    world.broadcast("/a", "2");
+    world.hub.end_pass();
+    let heard: Vec<_> = subscription.by_ref().take(2).collect();
+    assert_eq!(heard, ["1", "2"].map(Message::from));
+    assert_eq!(world.received(&peer), ["elsewhere"]);
+    // It is no client: the room is not listed, and goes with it.
+    assert_eq!(world.rooms(), [("/b".into(), 1)].into());
+    drop(subscription);
+    world.broadcast("/a", "unheard");
+    world.hub.end_pass();
+    assert_eq!(world.counters.snapshot().rooms, 1);
+}
+
+#[test]
+fn a_room_with_a_subscription_outlives_its_members() {
+    let mut world = World::new();
+    let peer = world.join("/");
+    let (mut subscription, tap) = Subscription::new();
+    let room = "/".into();
+    world.hub.apply(Command::Tap { room, tap });
+    world.leave(&peer);
+    let later = world.join("/");
+    world.broadcast("/", "both");
+    assert_eq!(world.received(&later), ["both"]);
+    assert_eq!(subscription.next(), Some(Message::from("both")));
+}
+
+#[test]
+fn members_are_counted_at_the_point_of_the_question() {
+    let mut world = World::new();
+    let count = |world: &mut World| {
+        world.ask(|reply| Command::Count {
+            room: "/".into(),
+            reply,
+        })
+    };
+    assert_eq!(count(&mut world), 0);
+    let peer = world.join("/");
+    world.join_as("/", Encoding::Events);
+    assert_eq!(count(&mut world), 2);
+    world.disconnect(&peer, "");
+    assert_eq!(count(&mut world), 1);
+}
+
+#[test]
 fn an_asker_that_has_gone_away_is_no_harm() {
     let mut world = World::new();
     let (reply, _) = bounded(1);
@@ -926,7 +1055,11 @@ fn rooms_hold(seed: u64) {
         let who = choices.below(here.len());
         match (choices.below(16), here.get_mut(who)) {
             (0..3, _) | (_, None) => {
-                let peer = world.join(room);
+                let encoding = match choices.below(3) {
+                    0 => Encoding::Events,
+                    _ => Encoding::Frames,
+                };
+                let peer = world.join_as(room, encoding);
                 here.push(Expecting {
                     peer,
                     rooms: [room].into(),
