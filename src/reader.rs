@@ -116,6 +116,14 @@ impl<'a> Reader<'a> {
         while step.is_ok() {
             step = self.step(buffer);
         }
+        self.conclude(step, buffer)
+    }
+
+    fn conclude(
+        mut self,
+        step: Result<(), End>,
+        buffer: &mut [MaybeUninit<u8>],
+    ) -> Option<CloseFrame> {
         // What came before the end still counts.
         let _ = self.relay.send_burst();
         match step {
@@ -358,3 +366,6 @@ fn answer_to(frame: &CloseFrame) -> CloseFrame {
 fn count(counter: &AtomicU64, n: u64) {
     counter.store(counter.load(Ordering::Relaxed) + n, Ordering::Relaxed);
 }
+
+#[cfg(any(fuzzing, test))]
+pub(crate) mod model;
