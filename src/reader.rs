@@ -119,8 +119,9 @@ impl<'a> Reader<'a> {
         self.conclude(step, buffer)
     }
 
+    /// Ends the connection for the reason that reading has ended for.
     fn conclude(
-        mut self,
+        &mut self,
         step: Result<(), End>,
         buffer: &mut [MaybeUninit<u8>],
     ) -> Option<CloseFrame> {

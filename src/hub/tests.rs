@@ -79,7 +79,6 @@ impl World {
         };
         let outbox = Outbox::new(id, peer.socket.clone(), self.rules.clone());
         let join = Command::Join {
-            encoding: crate::frame::Encoding::Frames,
             client: peer.state.clone(),
             outbox: Box::new(outbox),
             encoding,
