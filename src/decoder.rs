@@ -1,8 +1,8 @@
 //! From a client's bytes to its messages, without I/O.
 //!
 //! tungstenite parses and checks the frames. Its state is made when bytes
-//! come and dropped at the end of a message, so that an idle client holds no
-//! buffer. What it would write is discarded: pongs and Close replies are the
+//! come and dropped when the client rests, or has sent something large, so
+//! that an idle client holds no buffer. What it would write is discarded: pongs and Close replies are the
 //! hub's to send.
 
 use std::io::{self, Read, Write};
@@ -16,6 +16,9 @@ use crate::close::{Cause, CloseCode, CloseFrame};
 use crate::config::Config;
 use crate::progress::Progress;
 
+/// A payload larger than this leaves a large buffer behind.
+const LARGE: usize = 64 * 1024;
+
 /// Something whole that a client has sent.
 #[derive(Debug)]
 pub(crate) enum Unit {
@@ -24,6 +27,17 @@ pub(crate) enum Unit {
     Ping(Bytes),
     Pong(Bytes),
     Close(CloseFrame),
+}
+
+impl Unit {
+    /// How many bytes of payload it holds.
+    fn len(&self) -> usize {
+        match self {
+            Unit::Text(text) => text.len(),
+            Unit::Binary(bytes) | Unit::Ping(bytes) | Unit::Pong(bytes) => bytes.len(),
+            Unit::Close(frame) => frame.reason.len(),
+        }
+    }
 }
 
 /// How a client is told that it broke a rule, and what is noted about it.
@@ -39,7 +53,7 @@ pub(crate) struct Violation {
 pub(crate) struct Decoder {
     settings: WebSocketConfig,
     max_fragments: usize,
-    context: Option<Box<WebSocketContext>>,
+    context: Option<WebSocketContext>,
     progress: Progress,
     /// The Close frame has come.
     closed: bool,
@@ -74,7 +88,8 @@ impl Decoder {
         let settings = self.settings;
         let context = self
             .context
-            .get_or_insert_with(|| Box::new(WebSocketContext::new(Role::Server, Some(settings))));
+            .get_or_insert_with(|| WebSocketContext::new(Role::Server, Some(settings)));
+        let mut largest = 0;
         let mut fed = Fed(&bytes[..allowed]);
         loop {
             match context.read(&mut fed) {
@@ -83,6 +98,7 @@ impl Decoder {
                         continue;
                     };
                     let is_last = matches!(unit, Unit::Close(_));
+                    largest = largest.max(unit.len());
                     take(unit)?;
                     if is_last {
                         // Nothing counts behind a Close (RFC 6455 §5.5.1).
@@ -102,10 +118,18 @@ impl Decoder {
             }
             .into());
         }
+        if largest > LARGE {
+            self.rest();
+        }
+        Ok(())
+    }
+
+    /// Lets go of the buffer, unless a message is in it: the client has been
+    /// silent for a while.
+    pub(crate) fn rest(&mut self) {
         if !self.progress.in_message() {
             self.context = None;
         }
-        Ok(())
     }
 
     /// Whether a frame or a fragmented message is incomplete.
@@ -217,11 +241,22 @@ mod tests {
     }
 
     #[test]
-    fn between_messages_nothing_is_held() {
+    fn a_client_at_rest_holds_nothing() {
         let mut decoder = Decoder::new(&Config::default());
         decode(&mut decoder, &STREAM[..3], &mut String::new()).unwrap();
-        assert!(decoder.context.is_some());
+        decoder.rest();
+        assert!(decoder.context.is_some(), "in the middle of a message");
         decode(&mut decoder, &STREAM[3..8], &mut String::new()).unwrap();
+        decoder.rest();
+        assert!(decoder.context.is_none());
+    }
+
+    #[test]
+    fn nothing_large_is_held() {
+        let mut decoder = Decoder::new(&Config::default());
+        let mut large = b"\x82\xff\0\0\0\0\0\x02\0\0\0\0\0\0".to_vec();
+        large.resize(large.len() + 0x20000, 7);
+        decode(&mut decoder, &large, &mut String::new()).unwrap();
         assert!(decoder.context.is_none());
     }
 

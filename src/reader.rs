@@ -222,6 +222,7 @@ impl<'a> Reader<'a> {
 
     /// The peer has been silent for so long.
     fn silence(&mut self, time: Duration) -> Result<(), End> {
+        self.decoder.rest();
         if self.relay.client.state.is_ending() {
             // The hub waits for the closing handshake, with a deadline.
             return Ok(());
