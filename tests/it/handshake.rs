@@ -10,7 +10,8 @@ use hubcast::{Config, Running};
 
 use crate::http::{Answer, GOOD, get, instead, request};
 use crate::support::{
-    Program, Raw, dial, eventually, handshake, masked, read_head, server, threads_and_descriptors,
+    Program, Raw, dial, eventually, handshake, masked, raise_descriptor_limit, read_head, server,
+    threads_and_descriptors,
 };
 
 mod cases;
@@ -155,6 +156,7 @@ fn latencies(client: &mut Raw, times: usize) -> Vec<Duration> {
 
 #[test]
 fn five_hundred_slow_handshakes_do_not_disturb_a_chat() {
+    raise_descriptor_limit();
     let timeout = Duration::from_millis(1500);
     let server = server(|config| config.handshake_timeout = timeout);
     let mut client = Raw::connect(&server, "/");

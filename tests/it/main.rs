@@ -8,6 +8,7 @@ mod closing;
 mod examples;
 mod handshake;
 mod http;
+mod limits;
 mod load;
 mod rfc6455;
 mod shutdown;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use hubcast::{Config, Running, Server};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tungstenite::{Message, WebSocket};
 
 /// How long a test waits for what must happen; `HUBCAST_TEST_TIME_FACTOR`
@@ -301,7 +302,18 @@ pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The threads and the descriptors of this process, to see that none is
+/// Lets this process have as many descriptors as it may: many shells give
+/// a program a thousand, and both ends of a connection may be here.
+pub fn raise_descriptor_limit() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    setrlimit(Resource::Nofile, raised).unwrap();
+}
+
+/// The threads and the descriptors of a process, to see that none is
 /// left. Tests run at the same time, so only the program's own process
 /// ([`Program`]) gives figures that mean something.
 pub fn threads_and_descriptors(pid: u32) -> (usize, usize) {
