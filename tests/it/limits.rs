@@ -156,6 +156,13 @@ fn without_descriptors_it_serves_on_waits_idly_and_recovers() {
 }
 
 #[test]
+fn a_small_descriptor_limit_leaves_room_for_clients() {
+    let program = limited("ulimit -n 64", &[]);
+    let mut clients: Vec<Raw> = (0..20).map(|_| Raw::open(program.address, "/")).collect();
+    chat(&mut clients[19]);
+}
+
+#[test]
 fn a_thread_that_cannot_be_started_costs_one_connection_a_503() {
     // Each thread wants a tenth of what the address space has left.
     let args = ["--stack-size=64MiB", "--max-clients=100"];
