@@ -8,6 +8,7 @@ mod closing;
 mod examples;
 mod handshake;
 mod http;
+mod keepalive;
 mod limits;
 mod load;
 mod rfc6455;

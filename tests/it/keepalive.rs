@@ -1,0 +1,400 @@
+//! Silence, dripping and haste: when the server pings, gives up, or reads
+//! more slowly.
+
+use std::io::{ErrorKind, Write};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::{Frame, Raw, deadline, eventually, masked, server, tight_server, wait_closed};
+
+const TEXT: u8 = 0x81;
+const BINARY: u8 = 0x82;
+const PING: u8 = 0x89;
+const PONG: u8 = 0x8a;
+
+const fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// Longer than any test takes: what waits for it does not happen.
+const NEVER: Duration = Duration::from_secs(600);
+
+/// The next frame, which must be a Ping.
+#[track_caller]
+fn ping(client: &mut Raw) -> Frame {
+    let frame = client.frame();
+    assert_eq!((frame.opcode, frame.fin), (9, true), "{frame:?}");
+    assert!(frame.payload.len() <= 125);
+    frame
+}
+
+#[test]
+fn a_silent_client_is_pinged_after_the_interval_and_lost_after_the_timeout() {
+    let server = server(|config| {
+        config.ping_interval = millis(200);
+        config.pong_timeout = millis(300);
+    });
+    let start = Instant::now();
+    let mut client = Raw::connect(&server, "/");
+    ping(&mut client);
+    let pinged = start.elapsed();
+    assert!(pinged >= millis(190), "{pinged:?}");
+    client.expect_end();
+    let lost = start.elapsed();
+    assert!(lost >= millis(480), "{lost:?}");
+    assert!(lost < deadline() / 4, "{lost:?}");
+    wait_closed(&server, "pong_timeout", 1);
+    assert_eq!(server.handle().stats().clients, 0);
+}
+
+#[test]
+fn a_client_that_does_not_read_is_lost_all_the_same() {
+    let server = tight_server(|config| {
+        config.ping_interval = millis(50);
+        config.pong_timeout = millis(50);
+        config.write_timeout = NEVER;
+        config.outbox_bytes = 1 << 30;
+    });
+    let client = Raw::connect_tight(&server, "/");
+    server.handle().broadcast("/", vec![0; 1 << 20]).unwrap();
+    wait_closed(&server, "pong_timeout", 1);
+    eventually("no backlog", || server.handle().stats().backlog_bytes == 0);
+    drop(client);
+}
+
+#[test]
+fn a_client_that_answers_stays_and_its_round_trip_is_shown() {
+    let server = server(|config| {
+        config.ping_interval = millis(20);
+        // A loaded machine takes its time to answer.
+        config.pong_timeout = NEVER;
+    });
+    let mut client = Raw::connect(&server, "/");
+    let rtt = || server.handle().clients().unwrap()[0].rtt;
+    let mut payloads = Vec::new();
+    for turn in 0..10 {
+        let ping = ping(&mut client);
+        if turn == 0 {
+            assert_eq!(rtt(), None);
+        }
+        thread::sleep(millis(10)); // its pace
+        client.send(PONG, &ping.payload);
+        payloads.push(ping.payload);
+    }
+    eventually("the round trip", || rtt().is_some());
+    let rtt = rtt().unwrap();
+    assert!(rtt >= millis(10) && rtt < deadline(), "{rtt:?}");
+    // A late pong cannot be taken for another's.
+    payloads.dedup();
+    assert_eq!(payloads.len(), 10);
+    assert_eq!(server.handle().stats().clients, 1);
+}
+
+#[test]
+fn whatever_comes_from_a_client_is_a_sign_of_life() {
+    let server = server(|config| {
+        config.ping_interval = millis(30);
+        config.pong_timeout = Duration::from_secs(2);
+        config.message_timeout = NEVER;
+    });
+    let mut client = Raw::connect(&server, "/");
+    // For longer than the timeout, with never a right pong.
+    let start = Instant::now();
+    let mut signs = [
+        masked(TEXT, b"not a pong"),
+        masked(PONG, b"another's"),
+        masked(PING, b"are you?"),
+        masked(0x01, b"a begun"),
+        masked(0x80, b" message")[..3].to_vec(),
+        masked(0x80, b" message")[3..].to_vec(),
+    ]
+    .into_iter()
+    .cycle();
+    while start.elapsed() < millis(2500) {
+        while client.frame().opcode != 9 {}
+        client.send_bytes(&signs.next().unwrap());
+    }
+    assert_eq!(server.handle().stats().clients, 1);
+}
+
+#[test]
+fn a_client_that_talks_is_not_pinged() {
+    let server = server(|config| config.ping_interval = Duration::from_secs(1));
+    let mut client = Raw::connect(&server, "/");
+    let start = Instant::now();
+    while start.elapsed() < millis(1500) {
+        client.send(TEXT, b"bla");
+        assert_eq!(client.frame().payload, b"bla", "no ping");
+        thread::sleep(millis(50)); // its pace
+    }
+}
+
+#[test]
+fn without_an_interval_nobody_is_pinged() {
+    let server = server(|config| {
+        config.ping_interval = Duration::ZERO;
+        config.pong_timeout = millis(1);
+    });
+    let mut client = Raw::connect(&server, "/");
+    thread::sleep(millis(300)); // the silence
+    server.handle().broadcast("/", "first").unwrap();
+    assert_eq!(client.frame().payload, b"first");
+}
+
+#[test]
+fn a_ping_is_answered_at_once_with_its_payload() {
+    let server = server(|_| {});
+    let mut client = Raw::connect(&server, "/");
+    let start = Instant::now();
+    for length in 0..=125 {
+        let payload: Vec<u8> = (0..length).map(|byte| byte * 2 + 1).collect();
+        client.send(PING, &payload);
+        let pong = client.frame();
+        assert_eq!((pong.opcode, pong.fin), (10, true));
+        assert_eq!(pong.payload, payload);
+    }
+    assert!(start.elapsed() < deadline() / 4, "{:?}", start.elapsed());
+    // Several in one segment: the last of them is answered in any case.
+    let pings: Vec<u8> = (0..20).flat_map(|n: u8| masked(PING, &[n])).collect();
+    client.send_bytes(&pings);
+    let mut last = 0;
+    while last < 19 {
+        let pong = client.frame();
+        assert!(pong.opcode == 10 && (last == 0 || pong.payload[0] > last));
+        last = pong.payload[0];
+    }
+}
+
+/// Sends pieces, one every 30 ms, until the server has had enough; returns
+/// how long that took.
+fn drip(pieces: impl Iterator<Item = Vec<u8>>) -> Duration {
+    let server = server(|config| config.message_timeout = millis(300));
+    let mut client = Raw::connect(&server, "/");
+    let start = Instant::now();
+    for piece in pieces {
+        if start.elapsed() > deadline() || client.stream.write_all(&piece).is_err() {
+            break;
+        }
+        if server.handle().clients().unwrap().is_empty() {
+            break;
+        }
+        thread::sleep(millis(30)); // its pace
+    }
+    let took = start.elapsed();
+    let close = loop {
+        let frame = client.data();
+        if frame.opcode == 8 {
+            break frame;
+        }
+    };
+    assert_eq!(close.close_code(), 1008);
+    assert_eq!(&close.payload[2..], b"message not completed in time");
+    drop(client);
+    wait_closed(&server, "message_timeout", 1);
+    took
+}
+
+#[test]
+fn a_message_must_be_complete_in_time_however_it_drips() {
+    let fragments = std::iter::once(masked(0x01, b"a")).chain(std::iter::repeat_with(|| {
+        // Whole control frames between them are no progress.
+        [masked(0x00, b"b"), masked(PING, b"c")].concat()
+    }));
+    let bytes = masked(BINARY, &[7; 60_000]).into_iter().map(|b| vec![b]);
+    let header = [0x82, 0xff].into_iter().chain(std::iter::repeat(0));
+    let header = header.map(|byte| vec![byte]).take(13);
+    let begun = std::iter::once(vec![TEXT]).chain(std::iter::repeat(vec![]));
+    thread::scope(|scope| {
+        let drips = [
+            scope.spawn(|| drip(fragments)),
+            scope.spawn(|| drip(bytes)),
+            scope.spawn(|| drip(header.chain(std::iter::repeat(vec![])))),
+            scope.spawn(|| drip(begun)),
+        ];
+        for drip in drips {
+            let took = drip.join().unwrap();
+            assert!(took >= millis(270), "{took:?}");
+            assert!(took < deadline() / 4, "{took:?}");
+        }
+    });
+}
+
+#[test]
+fn the_time_between_messages_is_not_a_messages_time() {
+    let server = server(|config| config.message_timeout = millis(200));
+    let mut client = Raw::connect(&server, "/");
+    let start = Instant::now();
+    while start.elapsed() < millis(600) {
+        client.send_bytes(&[masked(0x01, b"a"), masked(0x80, b"b")].concat());
+        assert_eq!(client.data().payload, b"ab");
+        thread::sleep(millis(30)); // its pace
+    }
+    thread::sleep(millis(300)); // the silence
+    client.send(TEXT, b"still here");
+    assert_eq!(client.data().payload, b"still here");
+}
+
+#[test]
+fn the_most_fragments_are_allowed_and_one_more_is_not() {
+    let server = server(|config| config.max_fragments = 3);
+    let mut client = Raw::connect(&server, "/");
+    let fragments = |n: usize| {
+        let mut bytes = masked(0x01, b"x");
+        for number in 2..=n {
+            bytes.extend(masked(PING, b"does not count"));
+            let fin = if number == n { 0x80 } else { 0x00 };
+            bytes.extend(masked(fin, b"x"));
+        }
+        bytes
+    };
+    // The count begins again with each message.
+    for _ in 0..5 {
+        client.send_bytes(&fragments(3));
+        assert_eq!(client.data().payload, b"xxx");
+    }
+    client.send_bytes(&fragments(4));
+    client.expect_close(1008);
+    drop(client);
+    wait_closed(&server, "too_many_fragments", 1);
+}
+
+/// Sends frames in haste; returns how long the answers took, while another
+/// client is not held up.
+fn haste(
+    change: impl FnOnce(&mut hubcast::Config),
+    frames: &[Vec<u8>],
+    answers: usize,
+) -> Duration {
+    let server = server(|config| {
+        config.no_echo = true;
+        change(config);
+    });
+    let mut hasty = Raw::connect(&server, "/");
+    let mut other = Raw::connect(&server, "/");
+    let start = Instant::now();
+    hasty.send_bytes(&frames.concat());
+    // The other one's own message has no need to wait.
+    other.send(TEXT, b"me too");
+    while hasty.frame().payload != b"me too" {}
+    let held_up = start.elapsed();
+    let mut of_other = (0..answers).map(|_| other.data());
+    for frame in frames.iter().filter(|frame| frame[0] != PING) {
+        let heard = of_other.next().unwrap();
+        assert_eq!(masked(heard.opcode | 0x80, &heard.payload), *frame);
+    }
+    assert!(of_other.next().is_none());
+    if answers == 0 {
+        while hasty.frame().payload[0] != 99 {}
+    }
+    let took = start.elapsed();
+    assert!(held_up < took / 2, "held up for {held_up:?} of {took:?}");
+    took
+}
+
+/// So many frames of 100 bytes, numbered.
+fn numbered(first: u8, frames: u8) -> Vec<Vec<u8>> {
+    (0..frames).map(|n| masked(first, &[n; 100])).collect()
+}
+
+#[test]
+fn a_hasty_client_is_read_more_slowly_and_nothing_is_lost() {
+    thread::scope(|scope| {
+        let messages = scope.spawn(|| {
+            let frames = numbered(BINARY, 250);
+            haste(|config| config.max_rate = 100, &frames, 250)
+        });
+        let bytes = scope.spawn(|| {
+            let frames = numbered(BINARY, 250);
+            haste(|config| config.max_bytes_rate = 10_000, &frames, 250)
+        });
+        let pings = scope.spawn(|| {
+            let frames = numbered(PING, 100);
+            haste(|config| config.max_rate = 30, &frames, 0)
+        });
+        for rated in [messages, bytes, pings] {
+            let took = rated.join().unwrap();
+            assert!(took > millis(800), "{took:?}");
+            assert!(took < deadline() / 2, "{took:?}");
+        }
+    });
+}
+
+#[test]
+fn a_client_within_its_rates_is_not_slowed_down() {
+    let server = server(|config| {
+        config.max_rate = 1000;
+        config.max_bytes_rate = 1_000_000;
+    });
+    let mut client = Raw::connect(&server, "/");
+    let start = Instant::now();
+    for _ in 0..500 {
+        client.send(BINARY, &[1; 100]);
+        client.data();
+    }
+    assert!(start.elapsed() < deadline() / 4, "{:?}", start.elapsed());
+}
+
+#[test]
+fn tcp_makes_a_client_wait_that_is_over_its_rate() {
+    let server = server(|config| config.max_bytes_rate = 10_000);
+    let mut client = Raw::connect(&server, "/");
+    client.stream.set_nonblocking(true).unwrap();
+    let frame = masked(BINARY, &[0; 1000]);
+    let mut taken = 0;
+    let error = loop {
+        match client.stream.write(&frame) {
+            Ok(n) => taken += n,
+            Err(error) => break error,
+        }
+        assert!(taken < 64 << 20, "it takes everything");
+    };
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    let read = server.handle().stats().bytes_in;
+    assert!(read < 100_000, "{read} bytes read");
+}
+
+#[test]
+fn the_time_a_rate_takes_is_not_the_messages_or_the_pongs() {
+    let server = server(|config| {
+        config.max_bytes_rate = 20_000;
+        config.message_timeout = millis(400);
+        config.ping_interval = millis(100);
+        config.pong_timeout = millis(400);
+    });
+    let mut client = Raw::connect(&server, "/");
+    let message: Vec<u8> = (0..50_000u32).map(|at| at as u8).collect();
+    // Over a second's worth: it waits longer than each of the timeouts.
+    client.send(BINARY, &message);
+    let frame = loop {
+        let frame = client.frame();
+        match frame.opcode {
+            9 => client.send(PONG, &frame.payload),
+            _ => break frame,
+        }
+    };
+    assert_eq!(
+        frame.opcode,
+        2,
+        "{:?}",
+        String::from_utf8_lossy(&frame.payload)
+    );
+    assert!(frame.payload == message);
+}
+
+#[test]
+fn a_client_over_its_rate_can_still_be_closed_at_once() {
+    let server = server(|config| config.max_rate = 1);
+    let mut client = Raw::connect(&server, "/");
+    client.send_bytes(&numbered(BINARY, 200).concat());
+    client.data();
+    let start = Instant::now();
+    let id = server.handle().clients().unwrap()[0].id;
+    let code = hubcast::CloseCode::NORMAL;
+    server.handle().disconnect(id, code, "enough").unwrap();
+    while client.frame().opcode != 8 {}
+    client.send(0x88, &1000u16.to_be_bytes());
+    client.expect_end();
+    drop(client);
+    wait_closed(&server, "disconnected", 1);
+    assert!(start.elapsed() < deadline() / 4, "{:?}", start.elapsed());
+}
