@@ -148,10 +148,10 @@ impl fmt::Display for CloseFrame {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
-    /// The peer sent a Close frame.
+    /// The peer sent a Close frame; or, receiving events, ended the stream.
     ClosedByPeer,
-    /// The stream ended without a Close frame: the peer crashed, was
-    /// killed, or is a receiver of events, which have no Close frame.
+    /// The stream ended without a Close frame: the peer crashed, or was
+    /// killed, or a middlebox cut the connection.
     EndOfStream,
     /// Reading from the socket failed.
     ReadFailed(io::ErrorKind),
