@@ -81,7 +81,7 @@ impl ClientLimit {
 
 impl fmt::Display for ClientLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.clients, self.because)
+        write!(f, "{} clients ({})", self.clients, self.because)
     }
 }
 

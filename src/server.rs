@@ -251,7 +251,7 @@ fn serve(
     hub: JoinHandle<()>,
 ) -> Result<Summary, Error> {
     if let Ok(address) = listeners.0.local_addr() {
-        log::info!("listening on ws://{address}/, at most {limit} clients");
+        log::info!("listening on ws://{address}/, at most {limit}");
     }
     if let Some(Ok(address)) = listeners.1.as_ref().map(TcpListener::local_addr) {
         log::info!("answering the operator on http://{address}/-/");
