@@ -334,3 +334,6 @@ mod tests {
         );
     }
 }
+
+#[cfg(any(fuzzing, test))]
+pub(crate) mod model;

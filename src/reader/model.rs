@@ -30,8 +30,9 @@ use crate::threads::Threads;
 /// nobody empties meanwhile.
 const MAX_INPUT: usize = 4096;
 
-/// Runs the bytes through readers and through the model.
-pub(crate) fn run(settings: u8, cuts: u64, bytes: &[u8]) {
+/// Runs the bytes through readers and through the model. Returns how much
+/// memory that may take at once.
+pub(crate) fn run(settings: u8, cuts: u64, bytes: &[u8]) -> usize {
     let bytes = &bytes[..bytes.len().min(MAX_INPUT)];
     with_ground(settings, |ground| {
         let expected = decode(bytes, &ground.shared.config);
@@ -42,7 +43,10 @@ pub(crate) fn run(settings: u8, cuts: u64, bytes: &[u8]) {
         if bytes.len() < 300 {
             ground.check(&expected, &mut bytes.chunks(1));
         }
-    });
+        // A message in tungstenite's buffer, one being joined and one being
+        // encoded, the former grown by doubling; and this model's copies.
+        4 * ground.shared.config.max_message_size + 16 * MAX_INPUT + 64 * 1024
+    })
 }
 
 /// What came of a client's bytes.
@@ -83,7 +87,7 @@ struct Hook;
 impl Handler for Hook {}
 
 /// Lets `act` use the ground of these settings, which is kept: it is dear.
-fn with_ground(settings: u8, act: impl FnOnce(&Ground)) {
+fn with_ground<R>(settings: u8, act: impl FnOnce(&Ground) -> R) -> R {
     thread_local! {
         static GROUNDS: RefCell<Vec<Option<Rc<Ground>>>> = const { RefCell::new(Vec::new()) };
     }
@@ -93,7 +97,7 @@ fn with_ground(settings: u8, act: impl FnOnce(&Ground)) {
         let ground = grounds[place].get_or_insert_with(|| Rc::new(Ground::new(place)));
         ground.clone()
     });
-    act(&ground);
+    act(&ground)
 }
 
 impl Ground {
@@ -512,5 +516,41 @@ mod tests {
         assert_eq!(heard.pongs, [b"\x8a\x05Hello"]);
         let heard = decode(b"\x81\x05Hello", &config);
         assert_eq!(heard.end, broken_rule());
+    }
+
+    #[test]
+    #[ignore = "a small message that waits keeps the large one beside it in memory"]
+    fn a_large_message_is_a_burst_of_its_own() {
+        let frame = |len: usize| {
+            let mut bytes = vec![0x82, 0x80 | 127];
+            bytes.extend((len as u64).to_be_bytes());
+            bytes.extend([0; 4]);
+            bytes.extend(vec![0; len]);
+            bytes
+        };
+        let bytes = [frame(1), frame(60_000), frame(2), frame(3)].concat();
+        // Settings whose largest message is 70,000 bytes.
+        with_ground(3, |ground| {
+            let expected = decode(&bytes, &ground.shared.config);
+            ground.check(&expected, &mut bytes.chunks(4096));
+            let id = ClientId(7);
+            let peer = SocketAddr::from(([127, 0, 0, 1], 9));
+            let client = Client {
+                state: Arc::new(ClientState::new(id, peer, "/room".into(), None)),
+                handle: Handle {
+                    shared: ground.shared.clone(),
+                },
+            };
+            let mut reader = Reader::new(&ground.shared, &client, &ground.ended);
+            for piece in bytes.chunks(4096) {
+                assert!(reader.heard(piece).is_ok());
+            }
+            let bursts = ground.commands.try_iter().map(|command| match command {
+                Command::Publish { burst, .. } => (burst.messages, burst.bytes.len() > 4096),
+                other => panic!("an unexpected command: {other:?}"),
+            });
+            let bursts: Vec<(u32, bool)> = bursts.collect();
+            assert_eq!(bursts, [(1, false), (1, true), (2, false)]);
+        });
     }
 }
