@@ -5,9 +5,15 @@ ARGS ?=
 # Options of the load benchmark: make bench LOAD='one-100 --seconds 2'
 LOAD ?=
 CHROMIUM ?= chromium
+# How long each fuzz target runs.
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS = request_head reader outbox
+# New inputs go to target/; those of tests/fuzz/corpus are read too.
+FUZZ = PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) +nightly fuzz run \
+	--fuzz-dir tests/fuzz --target-dir target/fuzz/build
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test ci fmt fmt-check lint doc bench bench-peers test-browser browser-tools autobahn test-clients
+.PHONY: help run build test ci fmt fmt-check lint doc bench bench-peers test-browser browser-tools autobahn test-clients fuzz fuzz-reduce
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -74,3 +80,25 @@ test-clients: browser-tools build ## Bring websocat, Python, Node and Chromium i
 	CHROMIUM=$(CHROMIUM) sh tests/clients/install.sh
 	CHROMIUM=$(CHROMIUM) python3 tests/clients/with_server.py --within 240 -- \
 	    python3 tests/clients/run.py
+
+fuzz: target/tools/bin/cargo-fuzz ## Fuzz what peers send, FUZZ_SECONDS=600 for each target (nightly toolchain)
+	@for target in $(FUZZ_TARGETS); do \
+		mkdir -p target/fuzz/corpus/$$target; \
+		$(FUZZ) $$target target/fuzz/corpus/$$target tests/fuzz/corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=4096 -print_final_stats=1 || exit 1; \
+		echo "$$target: $(FUZZ_SECONDS) s without a finding"; \
+	done
+
+# An input for each piece of code reached, and no more: what was found goes
+# into tests/fuzz/corpus, which the unit tests replay.
+fuzz-reduce: target/tools/bin/cargo-fuzz ## Reduce what fuzzing has found into tests/fuzz/corpus
+	@for target in $(FUZZ_TARGETS); do \
+		rm -rf target/fuzz/reduced && mkdir -p target/fuzz/reduced; \
+		$(FUZZ) $$target target/fuzz/reduced tests/fuzz/corpus/$$target \
+			target/fuzz/corpus/$$target -- -merge=1 -use_counters=0 || exit 1; \
+		rm -r tests/fuzz/corpus/$$target; \
+		mv target/fuzz/reduced tests/fuzz/corpus/$$target; \
+	done
+
+target/tools/bin/cargo-fuzz:
+	$(CARGO) install cargo-fuzz --locked --root target/tools

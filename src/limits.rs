@@ -67,7 +67,8 @@ impl ClientLimit {
         ];
         let known = limits.into_iter().filter_map(|(name, limit, spare, each)| {
             let limit = limit?;
-            Some((limit.saturating_sub(spare) / each, name, limit))
+            // Of a small limit no more than a quarter is kept free.
+            Some(((limit - spare.min(limit / 4)) / each, name, limit))
         });
         match known.min() {
             Some((clients, name, limit)) => ClientLimit {
