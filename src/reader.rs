@@ -24,6 +24,10 @@ use crate::server::Shared;
 /// A read buffer up to this size lies on the thread's stack, of which the
 /// opening handshake has used as much already.
 const STACK_BUFFER: usize = 4096;
+/// A message larger than this is a burst of its own: the bytes of a burst
+/// are freed together, and a small message that waits for a slow consumer
+/// would keep the large one in memory.
+const LARGE_MESSAGE: usize = 4096;
 /// A throttled reader looks this often whether its client is ending.
 const THROTTLE_STEP: Duration = Duration::from_millis(250);
 
@@ -283,10 +287,12 @@ impl Relay<'_> {
         self.units += 1;
         match unit {
             Unit::Text(text) => self.message(
+                text.len(),
                 |burst, newline| burst.text(&text, newline),
                 || Message::Text(text.as_str().to_owned()),
             ),
             Unit::Binary(bytes) => self.message(
+                bytes.len(),
                 |burst, _| burst.binary(&bytes),
                 || Message::Binary(bytes.to_vec()),
             ),
@@ -306,6 +312,7 @@ impl Relay<'_> {
     /// ending client sends is discarded.
     fn message(
         &mut self,
+        len: usize,
         encode: impl FnOnce(&mut BurstBuilder, bool),
         message: impl FnOnce() -> Message,
     ) -> Result<(), End> {
@@ -316,8 +323,13 @@ impl Relay<'_> {
         }
         let newline = self.shared.config.append_newline;
         let Some(handler) = &self.shared.handler else {
+            if len <= LARGE_MESSAGE {
+                encode(&mut self.burst, newline);
+                return Ok(());
+            }
+            self.send_burst()?;
             encode(&mut self.burst, newline);
-            return Ok(());
+            return self.send_burst();
         };
         let client = self.client;
         let hook = || handler.on_message(client, message());

@@ -519,7 +519,6 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "a small message that waits keeps the large one beside it in memory"]
     fn a_large_message_is_a_burst_of_its_own() {
         let frame = |len: usize| {
             let mut bytes = vec![0x82, 0x80 | 127];
