@@ -22,6 +22,10 @@ use crate::frame::Burst;
 use crate::socket::Socket;
 use crate::writer::{Chunk, StartWriter};
 
+mod backlog;
+
+use backlog::{Backlog, Load};
+
 /// A chunk for the writer thread is full at so many bytes of messages, but
 /// always takes one. What it holds can no longer be dropped or overtaken.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -89,28 +93,6 @@ enum CloseSent {
     /// It is in the backlog; nothing else is taken.
     Waiting,
     Yes,
-}
-
-/// What waits while the writer thread writes.
-#[derive(Debug, Default)]
-struct Backlog {
-    /// The messages and bytes of the chunk that the writer thread has.
-    handed: Load,
-    /// Whole frames of messages, none of them begun.
-    queue: VecDeque<Bytes>,
-    queued_bytes: usize,
-    /// Control frames overtake messages; a newer one replaces one that still
-    /// waits (RFC 6455 §5.5.3).
-    ping: Option<Bytes>,
-    pong: Option<Bytes>,
-    /// The Close frame goes out last.
-    close: Option<Bytes>,
-}
-
-#[derive(Debug, Default, Clone, Copy)]
-struct Load {
-    messages: usize,
-    bytes: usize,
 }
 
 impl Outbox {
@@ -406,27 +388,6 @@ impl Outbox {
     /// How many messages were not queued or not kept for this client.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
-    }
-}
-
-impl Backlog {
-    /// Whether one more message may wait. One may always, however large.
-    fn has_room(&self, len: usize, rules: &OutboxRules) -> bool {
-        self.queue.is_empty()
-            || (self.handed.messages + self.queue.len() < rules.max_messages
-                && self.handed.bytes + self.queued_bytes + len <= rules.max_bytes)
-    }
-
-    fn drop_oldest(&mut self) -> bool {
-        let frame = self.queue.pop_front();
-        self.queued_bytes -= frame.as_ref().map_or(0, Bytes::len);
-        frame.is_some()
-    }
-
-    fn drop_newest(&mut self) -> bool {
-        let frame = self.queue.pop_back();
-        self.queued_bytes -= frame.as_ref().map_or(0, Bytes::len);
-        frame.is_some()
     }
 }
 
