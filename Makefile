@@ -13,7 +13,7 @@ FUZZ = PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) +nightly fuzz run \
 	--fuzz-dir tests/fuzz --target-dir target/fuzz/build
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test ci fmt fmt-check lint doc bench bench-peers test-browser browser-tools autobahn test-clients fuzz fuzz-reduce
+.PHONY: help run build test ci fmt fmt-check lint doc bench bench-peers bench-micro test-browser browser-tools autobahn test-clients fuzz fuzz-reduce
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -48,6 +48,9 @@ bench: ## Measure the server under load, beside the floor (LOAD='--help')
 bench-peers: ## The same beside other servers; installs what they need
 	benches/peers/setup.sh
 	$(CARGO) bench --bench load -- --peers-from benches/peers/target/peers.txt $(LOAD)
+
+bench-micro: ## Measure the hub, the outbox and the codec without sockets
+	$(CARGO) test --release --lib bench:: -- --ignored --nocapture --test-threads=1
 
 test-browser: browser-tools tests/browser/node_modules/.package-lock.json target/tools/bin/websocat build ## Test the page in headless Chromium; pictures in target/browser
 	node --test --test-reporter=spec tests/browser/page.test.js

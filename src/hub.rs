@@ -291,4 +291,6 @@ impl Hub {
 }
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod tests;

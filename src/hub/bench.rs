@@ -1,0 +1,200 @@
+//! Micro-benchmarks of the hub and the outbox without sockets, so that a
+//! regression shows where it is. They are tests that measure instead of
+//! checking, so they are ignored: `make bench-micro` runs them.
+
+use std::hint::black_box;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::client::{ClientId, ClientState};
+use crate::config::{Config, SlowConsumer};
+use crate::decoder::Decoder;
+use crate::frame::{Burst, Encoding, single};
+use crate::hub::{Audience, Command, Hub};
+use crate::message::Message;
+use crate::outbox::{Outbox, OutboxRules};
+use crate::socket::Socket;
+use crate::writer::{Chunk, StartWriter};
+
+/// How long each case is measured.
+const TIME: Duration = Duration::from_millis(500);
+
+/// A socket that takes everything at once, or nothing.
+#[derive(Debug, Default)]
+struct Sink {
+    is_full: AtomicBool,
+}
+
+impl Sink {
+    fn take(&self, len: usize) -> io::Result<usize> {
+        match self.is_full.load(Ordering::Relaxed) {
+            false => Ok(black_box(len)),
+            true => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
+impl Socket for Sink {
+    fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.take(bytes.len())
+    }
+
+    fn try_send_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.take(slices.iter().map(|slice| slice.len()).sum())
+    }
+
+    fn send_within(&self, _: &[IoSlice<'_>], _: Duration) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn finish(&self) {}
+
+    fn abort(&self) {}
+}
+
+/// Gives the chunks of all writers to the benchmark.
+#[derive(Debug)]
+struct Chunks(Sender<Chunk>);
+
+impl StartWriter for Chunks {
+    fn start(&self, _: ClientId, _: Arc<dyn Socket>) -> io::Result<Sender<Chunk>> {
+        Ok(self.0.clone())
+    }
+}
+
+struct World {
+    hub: Hub,
+    sink: Arc<Sink>,
+    chunks: Receiver<Chunk>,
+}
+
+fn world(clients: u64) -> World {
+    let (sender, chunks) = bounded(clients as usize);
+    let rules = Arc::new(OutboxRules {
+        max_messages: 1024,
+        max_bytes: 1 << 20,
+        slow_consumer: SlowConsumer::DropOldest,
+        writers: Box::new(Chunks(sender)),
+    });
+    let sink = Arc::new(Sink::default());
+    let mut hub = Hub::new(&Config::default(), Arc::default());
+    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+    for id in (1..=clients).map(ClientId) {
+        hub.apply(Command::Join {
+            client: Arc::new(ClientState::new(id, peer, "/".into(), None)),
+            outbox: Box::new(Outbox::new(id, sink.clone(), rules.clone())),
+            encoding: Encoding::Frames,
+        });
+    }
+    World { hub, sink, chunks }
+}
+
+fn publish(hub: &mut Hub, burst: &Burst) {
+    hub.apply(Command::Publish {
+        to: Audience::Room {
+            room: "/".into(),
+            except: None,
+        },
+        burst: burst.clone(),
+        permit: None,
+    });
+}
+
+/// Repeats `act` for a while; prints the time per unit, of which it does so
+/// many each time.
+fn measure(what: &str, units: u64, mut act: impl FnMut()) {
+    (0..10).for_each(|_| act());
+    let (start, mut times) = (Instant::now(), 0);
+    while start.elapsed() < TIME {
+        act();
+        times += 1;
+    }
+    let nanos = start.elapsed().as_nanos() as f64 / (times * units) as f64;
+    println!("{what:<58} {nanos:>9.1} ns");
+}
+
+fn burst(size: usize) -> Burst {
+    single(&Message::from(vec![7; size]), false)
+}
+
+#[test]
+#[ignore = "measures; `make bench-micro` runs it"]
+fn hub_and_outbox() {
+    println!();
+    let small = burst(128);
+    for clients in [100, 1_000, 5_000] {
+        let mut world = world(clients);
+        measure(
+            &format!("delivery, {clients} clients, one message a pass"),
+            clients,
+            || {
+                publish(&mut world.hub, &small);
+                world.hub.end_pass();
+            },
+        );
+        measure(
+            &format!("delivery, {clients} clients, 64 messages a pass"),
+            64 * clients,
+            || {
+                (0..64).for_each(|_| publish(&mut world.hub, &small));
+                world.hub.end_pass();
+            },
+        );
+    }
+    let large = burst(16 * 1024);
+    let mut world = world(100);
+    measure(
+        "delivery, 100 clients, 16 messages of 16 KiB a pass",
+        1_600,
+        || {
+            (0..16).for_each(|_| publish(&mut world.hub, &large));
+            world.hub.end_pass();
+        },
+    );
+    world.sink.is_full.store(true, Ordering::Relaxed);
+    measure(
+        "queued for a full socket and handed to its writer",
+        100,
+        || {
+            publish(&mut world.hub, &small);
+            world.hub.end_pass();
+            while world.chunks.try_recv().is_ok() {}
+            for id in (1..=100).map(ClientId) {
+                let result = Ok(());
+                world.hub.apply(Command::Written { id, result });
+            }
+        },
+    );
+}
+
+#[test]
+#[ignore = "measures; `make bench-micro` runs it"]
+fn codec() {
+    println!();
+    let text = Message::from("x".repeat(128));
+    measure("encode a text of 128 bytes", 1, || {
+        black_box(single(&text, false));
+    });
+    let mut frame = vec![0x81, 0x80 | 126, 0, 128, 1, 2, 3, 4];
+    frame.extend((0..128).map(|i| b'x' ^ [1, 2, 3, 4][i % 4]));
+    let mut decoder = Decoder::new(&Config::default());
+    let mut decode = |bytes: &[u8]| {
+        let fed = decoder.feed(bytes, |unit| {
+            black_box(unit);
+            Ok::<(), crate::decoder::Violation>(())
+        });
+        assert!(fed.is_ok());
+    };
+    measure("decode a text of 128 bytes, one a read", 1, || {
+        decode(&frame)
+    });
+    let many = frame.repeat(28);
+    measure("decode a text of 128 bytes, 28 a read", 28, || {
+        decode(&many)
+    });
+}
