@@ -19,7 +19,7 @@ help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 run: ## Build and run the server; options in ARGS='--listen 127.0.0.1:9000'
-	$(CARGO) run --release --quiet -- $(ARGS)
+	$(CARGO) run --release -- $(ARGS)
 
 build: ## Build the release program, target/release/hubcast
 	$(CARGO) build --release

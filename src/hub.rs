@@ -184,6 +184,11 @@ impl Hub {
                 let ids: Vec<ClientId> = self.places.keys().copied().collect();
                 ids.into_iter().for_each(|id| self.close_for_shutdown(id));
             }
+            Command::AbortClosed => {
+                let members = self.members.iter().map(|(_, member)| &member.outbox);
+                let closed = members.filter(|outbox| outbox.is_closed());
+                closed.for_each(Outbox::abort);
+            }
             Command::Abort => self.members.iter().for_each(|(_, m)| m.outbox.abort()),
             // The rest does not come here: see `apply` and `run`.
             _ => {}

@@ -366,6 +366,11 @@ impl Outbox {
         }
     }
 
+    /// Whether the Close frame is out.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closing.close == CloseSent::Yes
+    }
+
     /// Ends the stream in both directions; whoever is blocked on it returns.
     pub(crate) fn abort(&self) {
         self.socket.abort();

@@ -25,6 +25,8 @@ use crate::stats::Counters;
 use crate::stop::Stop;
 use crate::threads::Threads;
 
+/// How long clients have to answer the Close of a shutdown.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(800);
 /// How long aborted connections may take to be gone.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -264,6 +266,12 @@ fn serve(
     log::info!("shutting down, clients={}", shared.counters.clients.get());
     // Neither command is lost but to a hub that has ended.
     let _ = shared.inbox.send(Command::Shutdown);
+    // Some clients never answer a Close. Who has it, and does not answer at
+    // once, is not waited for; who is still getting what was queued is.
+    let patience = deadline.min(Instant::now() + ANSWER_TIMEOUT);
+    if shared.threads.wait_for_none(patience) > 0 {
+        let _ = shared.inbox.send(Command::AbortClosed);
+    }
     let aborted = shared.threads.wait_for_none(deadline);
     let mut left = 0;
     if aborted > 0 {

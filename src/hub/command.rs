@@ -74,6 +74,8 @@ pub(crate) enum Command {
     Rooms { reply: Sender<Vec<RoomInfo>> },
     /// Close every client, now and from now on.
     Shutdown,
+    /// End the connections whose Close is out: they have had their time.
+    AbortClosed,
     /// End every connection at once.
     Abort,
     /// End the hub.
