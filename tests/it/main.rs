@@ -9,6 +9,7 @@ mod examples;
 mod handshake;
 mod http;
 mod keepalive;
+mod library;
 mod limits;
 mod load;
 mod rfc6455;
