@@ -126,6 +126,56 @@ fn an_address_that_is_taken_is_an_error_of_its_kind() {
     assert!(error.to_string().contains(&address.to_string()), "{error}");
 }
 
+#[test]
+fn a_server_that_never_runs_fails_those_who_wait_for_it() {
+    let server = Server::bind("127.0.0.1:0").unwrap();
+    let handle = server.handle();
+    let mut lobby = handle.subscribe("/lobby").unwrap();
+    let asking = thread::spawn(move || handle.clients().is_err());
+    let waiting = [10, 100_000].map(|size| {
+        let handle = server.handle();
+        // Until the inbox is full, and then it waits.
+        thread::spawn(move || while handle.broadcast("/", vec![0; size]).is_ok() {})
+    });
+    let handle = server.handle();
+    eventually("a full inbox", || {
+        handle
+            .try_broadcast("/", "")
+            .is_err_and(|error| error.is_full())
+    });
+    drop(server);
+    for waiting in waiting {
+        in_time("a broadcast", || waiting.join().unwrap());
+    }
+    let is_err = in_time("a question", || asking.join().unwrap());
+    assert!(is_err, "told that it has stopped");
+    assert_eq!(in_time("a subscription", move || lobby.next()), None);
+}
+
+#[test]
+fn whoever_asks_during_the_shutdown_is_answered_or_refused() {
+    for _ in 0..50 {
+        let server = server(|_| {});
+        let askers = [(); 4].map(|()| {
+            let handle = server.handle();
+            thread::spawn(move || while handle.clients().is_ok() && handle.rooms().is_ok() {})
+        });
+        let handle = server.handle();
+        let listener = thread::spawn(move || {
+            while let Ok(subscription) = handle.subscribe("/") {
+                drop(handle.broadcast("/", vec![0; 100_000]));
+                // At most this one message, and the end.
+                assert!(subscription.count() <= 1);
+            }
+        });
+        in_time("the shutdown", || server.shutdown().unwrap());
+        for asker in askers {
+            in_time("a question", || asker.join().unwrap());
+        }
+        in_time("a subscription", || listener.join().unwrap());
+    }
+}
+
 /// Calls every method of a handle but the one that ends the server.
 fn call_everything(handle: &Handle, id: ClientId, gone: ClientId) {
     handle.broadcast("/", "all").unwrap();

@@ -228,6 +228,23 @@ fn a_subscription_hears_its_room_until_the_end() {
 }
 
 #[test]
+fn a_subscription_hears_what_is_for_all_rooms() {
+    let server = server(|_| {});
+    let handle = server.handle();
+    let mut lobby = handle.subscribe("/lobby").unwrap();
+    let (mut client, id) = with_id(&server, "/lobby");
+    handle.broadcast_all("all").unwrap();
+    handle.broadcast_all_except(id, "others").unwrap();
+    handle.broadcast("/lobby", "room").unwrap();
+    expect_texts(&mut client, &["all", "room"]);
+    let heard = in_time("the room", move || [(); 3].map(|()| lobby.next()));
+    assert_eq!(
+        heard,
+        ["all", "others", "room"].map(|text| Some(Message::from(text)))
+    );
+}
+
+#[test]
 fn a_subscription_that_is_not_read_holds_nobody_up() {
     let server = server(|config| config.outbox_messages = 100_000);
     let handle = server.handle();
