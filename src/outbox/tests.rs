@@ -426,7 +426,7 @@ fn model_holds(slow_consumer: SlowConsumer, seeds: u64) -> Tally {
     }
     println!("{slow_consumer:?}: {tally:?}");
     // Every kind of thing has happened, again and again.
-    assert!(tally.steps > 10_000, "{tally:?}");
+    assert!(tally.steps > 5_000, "{tally:?}");
     for often in [
         tally.messages,
         tally.begun,
@@ -435,7 +435,7 @@ fn model_holds(slow_consumer: SlowConsumer, seeds: u64) -> Tally {
         tally.closed,
         tally.failed,
     ] {
-        assert!(often > 30, "{tally:?}");
+        assert!(often > 10, "{tally:?}");
     }
     tally
 }
