@@ -118,7 +118,9 @@ pub struct Config {
     /// as a subprotocol entry `hubcast.token.` with the base64url of the
     /// token, or as `?token=`. Default: none, everybody may enter.
     pub token: Option<Secret>,
-    /// Whether `POST` to a room publishes its body there. Default: false.
+    /// Whether `POST` to a room publishes its body there. It is checked by
+    /// [`Handler::on_upgrade`](crate::Handler::on_upgrade), but not seen by
+    /// [`on_message`](crate::Handler::on_message). Default: false.
     pub publish: bool,
     /// The token that is needed to publish over HTTP; a server that listens
     /// beyond the loopback addresses needs one. Default: none.

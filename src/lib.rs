@@ -130,22 +130,22 @@
 //! # Memory
 //!
 //! An idle client costs about 25 KiB of resident memory. The most that a
-//! server can use, with *n* clients of which each sends the largest messages
-//! and none receives any:
+//! server can use is the sum of these, for *n* clients:
 //!
 //! ```text
-//!   n × (25 KiB + read_buffer + 3 × max_message_size)           reading
-//! + max_backlog_total + n × (64 KiB + max_message_size)         outboxes
-//! + 64 MiB + 16 × max_message_size                              inbox
+//! reading   n × (25 KiB + read_buffer + 2 × max_message_size)
+//! outboxes  n × (outbox_bytes + 2 × max_message_size), and at most
+//!           max_backlog_total + n × (64 KiB + max_message_size)
+//! inbox     1,024 × 64 KiB, or 1,024 × (max_message_size + read_buffer) if
+//!           that is less, + 16 × max_message_size
 //! ```
 //!
-//! The outboxes are also at most *n* × (`outbox_bytes` + 64 KiB +
-//! `max_message_size`), where that is less. A message that waits for many
-//! clients is in memory once and counts for each. The kernel's socket buffers
-//! come on top, up to some MiB for each stalled client. A server on a small
-//! device should lower `max_message_size`, `outbox_bytes` and
-//! `max_backlog_total`; with 4 KiB, 16 KiB and 1 MiB a hundred clients fit
-//! into 16 MiB.
+//! It is a bound for the worst: every client sends the largest messages and
+//! none reads. A message that waits for many clients is in memory once, and
+//! counts for each. The kernel's socket buffers come on top, up to some MiB
+//! for a stalled client. On a small device, lower `max_message_size`,
+//! `outbox_bytes`, `max_backlog_total` and `read_buffer`: with 2 KiB, 16 KiB,
+//! 1 MiB and 2 KiB a hundred clients fit into 16 MiB.
 //!
 //! # What it does not do
 //!
@@ -235,3 +235,23 @@ pub use upgrade::{Refusal, Upgrade};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_program_keeps_may_go_to_any_thread() {
+        fn check<T: Send + Sync + 'static>() {}
+        check::<Client>();
+        check::<Config>();
+        check::<Departure>();
+        check::<Error>();
+        check::<Handle>();
+        check::<Message>();
+        check::<Running>();
+        check::<SendError>();
+        check::<Server>();
+        check::<ServerBuilder>();
+    }
+}

@@ -14,8 +14,9 @@ use crate::request::{bearer, query_parameter, tokens};
 /// cannot set a header. The token is the base64url of its bytes, unpadded.
 const TOKEN_ENTRY: &str = "hubcast.token.";
 
-/// A secret text. It is compared in a time that does not depend on where it
-/// differs, and shown nowhere.
+/// A secret text, such as a token. It is compared in a time that does not
+/// depend on where it differs, and shown nowhere. It is made of a `&str` or a
+/// `String`, and neither read nor compared but by [`is`](Secret::is).
 ///
 /// ```
 /// use hubcast::Secret;
