@@ -94,9 +94,14 @@ impl Child {
         Err(format!("does not end on SIGINT: {}", self.last_words()).into())
     }
 
-    /// The end of what the server has printed.
+    /// What the server has printed so far.
+    pub(crate) fn log(&self) -> Vec<u8> {
+        fs::read(&self.log).unwrap_or_default()
+    }
+
+    /// The end of it.
     pub(crate) fn last_words(&self) -> String {
-        let log = fs::read(&self.log).unwrap_or_default();
+        let log = self.log();
         let tail = &log[log.len().saturating_sub(LAST_WORDS)..];
         String::from_utf8_lossy(tail).trim().to_owned()
     }

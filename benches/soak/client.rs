@@ -1,0 +1,265 @@
+//! One WebSocket client under full control: every byte, every pause, every way to
+//! end. Its socket never blocks; what waits here waits until a deadline.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{setsockopt, sockopt::TcpMaxSeg};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, SocketType, sockopt};
+
+use crate::Result;
+use crate::wire::{self, Dialect, Frame};
+
+/// How long whatever is waited for may take, unless it is said otherwise.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// RFC 6455 §1.3's own example, so that the answer is known.
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+const MAX_HEAD: usize = 4096;
+/// The segments of an ordinary network. Over loopback they would be 64 KiB, and
+/// the system would keep some megabytes for a client that does not read.
+const SEGMENT: u32 = 1460;
+/// The receive buffer of a client that is slow.
+const TIGHT: usize = 16 * 1024;
+
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) socket: TcpStream,
+    /// Bytes received, and how many of them are used up.
+    buffer: Vec<u8>,
+    used: usize,
+}
+
+/// A frame that has come.
+#[derive(Clone, Debug)]
+pub(crate) struct Heard {
+    pub(crate) opcode: u8,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Heard {
+    /// The close code, if this is a Close frame that has one.
+    pub(crate) fn close_code(&self) -> Option<u16> {
+        match (self.opcode, &self.payload[..]) {
+            (wire::CLOSE, [a, b, ..]) => Some(u16::from_be_bytes([*a, *b])),
+            _ => None,
+        }
+    }
+}
+
+/// What a read has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Got {
+    Bytes,
+    Nothing,
+    /// The end of the stream, or a reset.
+    End,
+}
+
+/// A TCP connection to the server. It ends with a reset, so that no port stays in
+/// TIME_WAIT.
+pub(crate) fn dial(address: SocketAddr) -> Result<TcpStream> {
+    let socket = TcpStream::connect_timeout(&address, PATIENCE)?;
+    prepare(&socket)?;
+    Ok(socket)
+}
+
+/// Like [`dial`], with as small buffers on both sides as a slow, distant client has.
+fn dial_tight(address: SocketAddr) -> Result<TcpStream> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+    // Both are agreed on while connecting.
+    sockopt::set_socket_recv_buffer_size(&socket, TIGHT)?;
+    setsockopt(&socket, TcpMaxSeg, &SEGMENT)?;
+    rustix::net::connect(&socket, &address)?;
+    let socket = TcpStream::from(socket);
+    prepare(&socket)?;
+    Ok(socket)
+}
+
+fn prepare(socket: &TcpStream) -> Result<()> {
+    socket.set_nodelay(true)?;
+    sockopt::set_socket_linger(socket, Some(Duration::ZERO))?;
+    socket.set_nonblocking(true)?;
+    Ok(())
+}
+
+/// The opening handshake's request.
+pub(crate) fn request(path: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
+         Connection: Upgrade\r\nSec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+}
+
+impl Client {
+    /// Connects and enters a room.
+    pub(crate) fn join(address: SocketAddr, path: &str) -> Result<Client> {
+        Client::open(dial(address)?, path)
+    }
+
+    /// Like [`Client::join`], over a connection with small buffers.
+    pub(crate) fn join_tight(address: SocketAddr, path: &str) -> Result<Client> {
+        Client::open(dial_tight(address)?, path)
+    }
+
+    fn open(socket: TcpStream, path: &str) -> Result<Client> {
+        let mut client = Client::over(socket);
+        client.write(request(path).as_bytes())?;
+        let head = client.read_head()?;
+        match head.starts_with("HTTP/1.1 101") && head.contains(ACCEPT) {
+            true => Ok(client),
+            false => Err(format!("no upgrade: {head:?}").into()),
+        }
+    }
+
+    /// A client that has said nothing yet.
+    pub(crate) fn over(socket: TcpStream) -> Client {
+        Client {
+            socket,
+            buffer: Vec::new(),
+            used: 0,
+        }
+    }
+
+    /// Reads the head of an HTTP answer, or as much as came before the end.
+    pub(crate) fn read_head(&mut self) -> Result<String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let end = self.buffer.windows(4).position(|four| four == b"\r\n\r\n");
+            if let Some(end) = end {
+                self.used = end + 4;
+                break;
+            }
+            if self.buffer.len() > MAX_HEAD || !self.fill_by(MAX_HEAD, deadline)? {
+                self.used = self.buffer.len();
+                break;
+            }
+        }
+        Ok(String::from_utf8_lossy(&self.buffer[..self.used]).into_owned())
+    }
+
+    /// The address by which the server knows this client.
+    pub(crate) fn local(&self) -> Result<SocketAddr> {
+        Ok(self.socket.local_addr()?)
+    }
+
+    /// Reads once, at most so many bytes, without waiting.
+    pub(crate) fn fill(&mut self, most: usize) -> Got {
+        self.buffer.drain(..self.used);
+        self.used = 0;
+        let len = self.buffer.len();
+        self.buffer.resize(len + most, 0);
+        let read = (&self.socket).read(&mut self.buffer[len..]);
+        let n = *read.as_ref().unwrap_or(&0);
+        self.buffer.truncate(len + n);
+        match read {
+            Ok(0) => Got::End,
+            Ok(_) => Got::Bytes,
+            Err(error) if is_transient(&error) => Got::Nothing,
+            Err(_) => Got::End,
+        }
+    }
+
+    /// Waits for bytes and reads once. False: the stream has ended.
+    fn fill_by(&mut self, most: usize, deadline: Instant) -> Result<bool> {
+        loop {
+            match self.fill(most) {
+                Got::Bytes => return Ok(true),
+                Got::End => return Ok(false),
+                Got::Nothing => wait(&self.socket, PollFlags::IN, deadline)?,
+            }
+        }
+    }
+
+    /// The next frame of what has been read.
+    pub(crate) fn frame(&mut self) -> Result<Option<Heard>> {
+        let Some(frame) = Frame::parse(&self.buffer[self.used..])? else {
+            return Ok(None);
+        };
+        if !frame.fin {
+            return Err("a frame without FIN, which this server never sends".into());
+        }
+        self.used += frame.len;
+        Ok(Some(Heard {
+            opcode: frame.opcode,
+            payload: frame.payload.to_vec(),
+        }))
+    }
+
+    /// Waits for the next frame. `None`: the stream has ended.
+    pub(crate) fn next(&mut self, deadline: Instant) -> Result<Option<Heard>> {
+        loop {
+            if let Some(frame) = self.frame()? {
+                return Ok(Some(frame));
+            }
+            if !self.fill_by(64 * 1024, deadline)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Forgets what has been read.
+    pub(crate) fn forget(&mut self) {
+        self.used = self.buffer.len();
+    }
+
+    /// Reads everything until the end; the code of the Close frame, if one came.
+    pub(crate) fn read_to_close(&mut self) -> Result<Option<u16>> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut code = None;
+        while let Some(frame) = self.next(deadline)? {
+            code = frame.close_code().or(code);
+            if frame.opcode == wire::CLOSE {
+                // The answer may come too late: the server has seen enough.
+                drop(self.say(wire::CLOSE, &frame.payload[..2.min(frame.payload.len())]));
+            }
+        }
+        Ok(code)
+    }
+
+    /// Sends one whole frame.
+    pub(crate) fn say(&mut self, opcode: u8, payload: &[u8]) -> Result<()> {
+        let mut frame = Vec::with_capacity(payload.len() + 14);
+        wire::push_frame(&mut frame, Dialect::Client, opcode, payload);
+        self.write(&frame)
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match (&self.socket).write(rest) {
+                Ok(n) => rest = &rest[n..],
+                Err(error) if is_transient(&error) => {
+                    wait(&self.socket, PollFlags::OUT, deadline)?;
+                }
+                Err(error) => return Err(format!("sending: {error}").into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Waits until the socket is ready, and fails when the deadline passes.
+fn wait(socket: &TcpStream, what: PollFlags, deadline: Instant) -> Result<()> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err("it took too long".into());
+    }
+    let timeout = Timespec::try_from(left)?;
+    match poll(&mut [PollFd::new(socket, what)], Some(&timeout)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_transient(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}

@@ -1,0 +1,111 @@
+//! Soak and abuse: hubcast as a child process, treated badly over loopback for a long
+//! time and in bad ways, and looked at from outside: what its clients receive, its
+//! threads, descriptors and memory, and what it says of itself under `/-/`.
+//!
+//! In reading order: healthy clients beside slow ones ([`beside`], [`crowd`]); clients
+//! that come and go at random ([`churn`], [`order`]); attacks ([`abuse`], [`attacks`])
+//! while a [`canary`] chats on; peers that die without a word ([`dead_peers`]); and
+//! what all of them use: the [`server`], a [`client`], [`random`] numbers.
+//!
+//! A run fails on what must never happen: a message lost, doubled or out of order for
+//! a client that keeps up, a slow client that stays, a thread, a descriptor or a
+//! member left over, more memory than the documented formula. Times and rates are
+//! reported.
+
+mod abuse;
+mod attacks;
+mod beside;
+mod canary;
+#[path = "../load/child.rs"]
+mod child;
+mod churn;
+mod client;
+#[path = "../load/clock.rs"]
+mod clock;
+#[path = "../load/connection.rs"]
+mod connection;
+mod crowd;
+mod dead_peers;
+#[path = "../load/histogram.rs"]
+mod histogram;
+#[path = "../load/ledger.rs"]
+mod ledger;
+#[path = "../load/load.rs"]
+#[allow(dead_code, reason = "the load benchmark measures more than this")]
+mod load;
+mod options;
+mod order;
+mod random;
+#[path = "../load/room.rs"]
+mod room;
+#[path = "../load/scenario.rs"]
+#[allow(dead_code, reason = "one scenario of its own is all this needs")]
+mod scenario;
+#[path = "../load/self_check.rs"]
+mod self_check;
+mod server;
+#[path = "../load/usage.rs"]
+#[allow(dead_code, reason = "the load benchmark measures more than this")]
+mod usage;
+#[path = "../load/wire.rs"]
+mod wire;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use crate::options::{Options, What};
+
+/// A run that does not come off says why; nobody has to tell its reasons apart.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+type Result<T> = std::result::Result<T, Failure>;
+
+fn main() -> ExitCode {
+    let mut options = Options::parse();
+    let Some(what) = options.what else {
+        // As `cargo test --benches` runs it.
+        println!("nothing to do; --help says what there is");
+        return ExitCode::SUCCESS;
+    };
+    println!("seed {}", options.settle_seed());
+    let start = Instant::now();
+    let outcome = run(what, &options);
+    println!("{:.0} s", start.elapsed().as_secs_f64());
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("soak: FAILED: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(what: What, options: &Options) -> Result<()> {
+    self_check::run()?;
+    raise_descriptor_limit()?;
+    match what {
+        What::Soak => {
+            // The churn is worth seeing whatever becomes of the load.
+            let load = beside::run(options);
+            if let Err(error) = &load {
+                println!("  failed: {error}");
+            }
+            let churn = churn::run(options);
+            load.and(churn)
+        }
+        What::Load => beside::run(options),
+        What::Churn => churn::run(options),
+        What::Abuse => abuse::run(options),
+        What::DeadPeers => dead_peers::run(options),
+    }
+}
+
+/// As high as it goes: thousands of clients need thousands of descriptors here, and
+/// the server inherits the limit.
+fn raise_descriptor_limit() -> Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    Ok(setrlimit(Resource::Nofile, limit)?)
+}

@@ -1,0 +1,209 @@
+//! The server under test, and everything that can be seen of it from outside.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::Result;
+use crate::child::Child;
+use crate::usage::Process;
+
+/// How often is looked whether something has come to pass.
+const POLL: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    process: Process,
+}
+
+/// What the server has in use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Holdings {
+    pub(crate) threads: usize,
+    pub(crate) descriptors: usize,
+    /// Resident memory, in bytes.
+    pub(crate) resident: u64,
+}
+
+/// What the hub says of one client.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) peer: SocketAddr,
+    pub(crate) backlog_messages: usize,
+    pub(crate) backlog_bytes: usize,
+    pub(crate) dropped: u64,
+}
+
+impl Server {
+    /// Starts a command with options behind it.
+    pub(crate) fn start(command: &[String], options: &str) -> Result<Server> {
+        let mut command = command.to_vec();
+        command.extend(options.split_whitespace().map(str::to_owned));
+        let child = Child::start(&command)?;
+        let process = Process::new(child.pid())?;
+        Ok(Server { child, process })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.child.address()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&self.child.log()).into_owned()
+    }
+
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        self.process.cpu()
+    }
+
+    /// The most memory that was resident at any time, in bytes.
+    pub(crate) fn peak(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.split_whitespace().next());
+        Ok(kib.ok_or("no VmHWM")?.parse::<u64>()? * 1024)
+    }
+
+    pub(crate) fn holdings(&self) -> Result<Holdings> {
+        let count = |what| -> Result<usize> {
+            let entries = fs::read_dir(format!("/proc/{}/{what}", self.child.pid()))?;
+            Ok(entries.count())
+        };
+        Ok(Holdings {
+            threads: count("task")?,
+            descriptors: count("fd")?,
+            resident: self.process.resident()?,
+        })
+    }
+
+    /// Waits until the server has no more threads and descriptors than it had, and
+    /// says what it has then.
+    pub(crate) fn await_return(&self, to: Holdings, patience: Duration) -> Result<Holdings> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let now = self.holdings()?;
+            if now.threads <= to.threads && now.descriptors <= to.descriptors {
+                return Ok(now);
+            }
+            if Instant::now() >= deadline {
+                return Err(format!(
+                    "after {} s there are {} threads instead of {}, and {} descriptors instead of {}",
+                    patience.as_secs(),
+                    now.threads,
+                    to.threads,
+                    now.descriptors,
+                    to.descriptors
+                )
+                .into());
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// What the server has when it has come to rest.
+    pub(crate) fn settled(&self) -> Result<Holdings> {
+        let mut last = self.holdings()?;
+        for _ in 0..100 {
+            thread::sleep(4 * POLL);
+            let now = self.holdings()?;
+            if (now.threads, now.descriptors) == (last.threads, last.descriptors) {
+                return Ok(now);
+            }
+            last = now;
+        }
+        Err("the server does not come to rest".into())
+    }
+
+    /// The value of a metric without labels, or of one with them.
+    pub(crate) fn metric(&self, name: &str) -> Result<u64> {
+        let text = get(self.address(), "/-/metrics")?;
+        let mut lines = text.lines();
+        let value = lines.find_map(|line| line.strip_prefix("hubcast_")?.strip_prefix(name));
+        let value = value.ok_or_else(|| format!("no metric {name}"))?;
+        Ok(value.trim().parse()?)
+    }
+
+    /// How many clients left for a cause.
+    pub(crate) fn departed(&self, cause: &str) -> Result<u64> {
+        self.metric(&format!("departures_total{{cause=\"{cause}\"}}"))
+    }
+
+    /// The names of the rooms, as JSON.
+    pub(crate) fn rooms(&self) -> Result<String> {
+        get(self.address(), "/-/rooms")
+    }
+
+    pub(crate) fn members(&self) -> Result<Vec<Member>> {
+        let text = get(self.address(), "/-/clients")?;
+        text.split("{\"id\":").skip(1).map(member).collect()
+    }
+
+    /// Waits until something about the server is so.
+    pub(crate) fn await_that(
+        &self,
+        what: &str,
+        mut is_so: impl FnMut(&Server) -> Result<bool>,
+    ) -> Result<Duration> {
+        let start = Instant::now();
+        while !is_so(self)? {
+            if start.elapsed() > PATIENCE {
+                return Err(format!("{} s were not enough for {what}", PATIENCE.as_secs()).into());
+            }
+            thread::sleep(POLL);
+        }
+        Ok(start.elapsed())
+    }
+
+    /// Ends the server in order. Whatever panicked has said so.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        let status = self.child.stop()?;
+        let log = self.log();
+        if let Some(line) = log.lines().find(|line| line.contains("panicked")) {
+            return Err(format!("the server says: {line}").into());
+        }
+        match status.success() {
+            true => Ok(()),
+            false => Err(format!("the server ended with {status}").into()),
+        }
+    }
+}
+
+/// Asks over HTTP and returns the body of a good answer.
+pub(crate) fn get(address: SocketAddr, path: &str) -> Result<String> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let answer = exchange(address, request.as_bytes())?;
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(body.to_owned()),
+        _ => Err(format!("GET {path} is answered with {answer:?}").into()),
+    }
+}
+
+/// Sends a request and reads the answer until the server ends it.
+pub(crate) fn exchange(address: SocketAddr, request: &[u8]) -> Result<String> {
+    let mut socket = TcpStream::connect_timeout(&address, PATIENCE)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.write_all(request)?;
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+fn member(json: &str) -> Result<Member> {
+    let field = |name: &str| {
+        let (_, rest) = json.split_once(&format!("\"{name}\":"))?;
+        let end = rest.find([',', '}'])?;
+        Some(rest[..end].trim_matches('"'))
+    };
+    let field = |name| field(name).ok_or_else(|| format!("a client without {name}: {json}"));
+    Ok(Member {
+        peer: field("peer")?.parse()?,
+        backlog_messages: field("backlog_messages")?.parse()?,
+        backlog_bytes: field("backlog_bytes")?.parse()?,
+        dropped: field("dropped")?.parse()?,
+    })
+}
