@@ -5,6 +5,7 @@
 
 mod chat;
 mod closing;
+mod doors;
 mod examples;
 mod handshake;
 mod http;

@@ -1,0 +1,162 @@
+//! The other doors to the same rooms: a page, events, publishing, standard
+//! input and output, and what the operator asks.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use hubcast::Running;
+
+use crate::http::{Answer, request};
+use crate::support::{dial, eventually};
+
+mod events;
+mod page;
+
+/// Sends a request and reads its whole answer.
+#[track_caller]
+fn ask(address: SocketAddr, request: &[u8]) -> Answer {
+    let mut stream = dial(address);
+    stream.write_all(request).unwrap();
+    answer(&mut stream)
+}
+
+/// Asks for a target by GET.
+#[track_caller]
+fn look(address: SocketAddr, target: &str, headers: &[&str]) -> Answer {
+    ask(address, &plain("GET", target, headers))
+}
+
+/// A request without a body, and without what a WebSocket needs.
+fn plain(method: &str, target: &str, headers: &[&str]) -> Vec<u8> {
+    let headers = [&["Host: localhost"], headers].concat();
+    request(&format!("{method} {target} HTTP/1.1"), &headers)
+}
+
+/// A request to publish this body.
+fn post(target: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
+    let length = format!("Content-Length: {}", body.len());
+    let head = plain("POST", target, &[headers, &[&length]].concat());
+    [&head, body].concat()
+}
+
+/// Reads an answer to the end of the stream and checks that it is whole.
+#[track_caller]
+fn answer(stream: &mut TcpStream) -> Answer {
+    let mut text = String::new();
+    if let Err(error) = stream.read_to_string(&mut text) {
+        panic!("no end of stream: {error}, after {text:?}");
+    }
+    let answer = Answer::parse(&text);
+    let length = match answer.status {
+        204 => String::new(),
+        _ => answer.body.len().to_string(),
+    };
+    assert_eq!(answer.header("content-length"), length, "{answer:?}");
+    assert!(answer.header("connection").contains("close"), "{answer:?}");
+    answer
+}
+
+/// A client of server-sent events.
+struct Follower {
+    head: Answer,
+    stream: BufReader<TcpStream>,
+}
+
+/// What a stream of events consists of.
+#[derive(Debug, PartialEq, Eq)]
+enum Part {
+    Comment(String),
+    Event { name: String, data: String },
+}
+
+impl Follower {
+    /// Follows a room; it has joined when this returns.
+    #[track_caller]
+    fn join(server: &Running, room: &str) -> Follower {
+        Follower::join_by(server, dial(server.local_addr()), room)
+    }
+
+    /// Like [`join`](Follower::join), over this connection.
+    #[track_caller]
+    fn join_by(server: &Running, stream: TcpStream, room: &str) -> Follower {
+        let before = server.handle().stats().joins;
+        let follower = Follower::ask(stream, &asking_for_events(room, &[]));
+        eventually("the follower to join", || {
+            server.handle().stats().joins > before
+        });
+        follower
+    }
+
+    /// Sends a request that must be answered with a stream of events.
+    #[track_caller]
+    fn ask(mut stream: TcpStream, request: &[u8]) -> Follower {
+        stream.write_all(request).unwrap();
+        let head = Answer::parse(&crate::support::read_head(&mut stream));
+        assert_eq!(head.status, 200, "{head:?}");
+        let stream = BufReader::new(stream);
+        Follower { head, stream }
+    }
+
+    /// The next part, taken apart as a browser does (HTML, §9.2.6); `None`
+    /// at the end of the stream.
+    #[track_caller]
+    fn part(&mut self) -> Option<Part> {
+        let mut block = Vec::new();
+        while !block.ends_with(b"\n\n") {
+            if self.stream.read_until(b'\n', &mut block).unwrap() == 0 {
+                assert_eq!(block, b"", "the stream ends within an event");
+                return None;
+            }
+        }
+        let block = String::from_utf8(block).unwrap();
+        if let Some(comment) = block.strip_prefix(':') {
+            assert_eq!(comment.trim_end().lines().count(), 1, "{block:?}");
+            return Some(Part::Comment(comment.trim().to_owned()));
+        }
+        let (mut name, mut data) = ("message", Vec::new());
+        let lines = block.strip_suffix("\n\n").unwrap();
+        for line in lines.split(['\n', '\r']) {
+            match line.split_once(": ").expect(&block) {
+                ("event", value) => name = value,
+                ("data", value) => data.push(value),
+                _ => panic!("an unknown field: {block:?}"),
+            }
+        }
+        Some(Part::Event {
+            name: name.to_owned(),
+            data: data.join("\n"),
+        })
+    }
+
+    /// The name and the data of the next event.
+    #[track_caller]
+    fn event(&mut self) -> (String, String) {
+        loop {
+            match self.part().expect("an event, not the end") {
+                Part::Event { name, data } => return (name, data),
+                Part::Comment(_) => {}
+            }
+        }
+    }
+
+    /// The next message, which must be a text.
+    #[track_caller]
+    fn text(&mut self) -> String {
+        let (name, data) = self.event();
+        assert_eq!(name, "message", "{data}");
+        data
+    }
+
+    /// Expects the last event, and the end of the stream behind it.
+    #[track_caller]
+    fn expect_close(&mut self, data: &str) {
+        assert_eq!(self.event(), ("close".to_owned(), data.to_owned()));
+        assert_eq!(self.part(), None);
+    }
+}
+
+/// A request for a room's events.
+fn asking_for_events(room: &str, headers: &[&str]) -> Vec<u8> {
+    let headers = [&["Accept: text/event-stream"], headers].concat();
+    plain("GET", room, &headers)
+}

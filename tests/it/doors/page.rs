@@ -1,0 +1,160 @@
+//! What browsers ask for on their own, and what every HTTP client may: the
+//! page, HEAD, OPTIONS, the favicon.
+
+use std::io::{Read, Write};
+
+use super::{ask, look, plain};
+use crate::http::Answer;
+use crate::support::{Raw, connect, dial, server};
+
+const HTML: &str = "Accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8";
+
+#[test]
+fn a_browser_gets_the_page_of_any_room() {
+    let server = server(|_| {});
+    for target in ["/", "/lobby", "/caf%C3%A9?token=x", "/a/b%2Fc"] {
+        let answer = look(server.local_addr(), target, &[HTML]);
+        assert_eq!(answer.status, 200, "{target}");
+        assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");
+        let policy = answer.header("content-security-policy");
+        for rule in [
+            "default-src 'none'",
+            "script-src 'sha256-",
+            "connect-src 'self'",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+        ] {
+            assert!(policy.contains(rule), "{rule} in {policy}");
+        }
+        assert!(!policy.contains("unsafe"), "{policy}");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        assert_eq!(answer.header("referrer-policy"), "no-referrer");
+        assert!(answer.header("vary").to_lowercase().contains("accept"));
+        let page = answer.body.to_lowercase();
+        assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
+    }
+    // Somebody follows a link from another site.
+    let headers = [
+        HTML,
+        "Sec-Fetch-Site: cross-site",
+        "Sec-Fetch-Mode: navigate",
+    ];
+    assert_eq!(look(server.local_addr(), "/", &headers).status, 200);
+    assert_eq!(server.handle().stats().joins, 0);
+}
+
+#[test]
+fn there_is_no_page_for_what_is_no_room() {
+    let server = server(|_| {});
+    let long = format!("/{}", "x".repeat(256));
+    for (target, status) in [
+        ("/-/", 404),
+        ("/%2d/x", 404),
+        ("/%ff", 400),
+        ("/%00", 400),
+        (&long, 414),
+    ] {
+        let answer = Answer::to(server.local_addr(), &plain("GET", target, &[HTML]));
+        assert_eq!(answer.status, status, "{target}");
+    }
+}
+
+#[test]
+fn who_asks_for_no_page_is_told_what_this_is() {
+    let with_page = server(|_| {});
+    let without = server(|config| config.no_page = true);
+    for (server, headers) in [
+        (&with_page, &[][..]),
+        (&with_page, &["Accept: */*"]),
+        (&with_page, &["Accept: application/json"]),
+        (&without, &[HTML]),
+        (&without, &[]),
+    ] {
+        let request = plain("GET", "/", headers);
+        let answer = Answer::to(server.local_addr(), &request);
+        assert_eq!(answer.status, 426, "{headers:?}");
+        assert_eq!(answer.header("upgrade"), "websocket");
+        assert!(answer.body.contains("websocat"), "{}", answer.body);
+    }
+    connect(&without, "/");
+}
+
+#[test]
+fn a_head_is_answered_as_a_get_without_the_body() {
+    let server = server(|config| config.allow_origin = vec!["https://app.example".to_owned()]);
+    for (target, headers) in [
+        ("/", &[HTML][..]),
+        ("/lobby", &[]),
+        ("/", &["Origin: http://evil.example"]),
+        ("/%ff", &[HTML]),
+        ("/favicon.ico", &[]),
+        ("/-/healthz", &[]),
+        ("/-/rooms", &[]),
+        ("/-/clients", &[]),
+        ("/-/other", &[]),
+        ("/-/healthz", &["Sec-Fetch-Site: cross-site"]),
+    ] {
+        let get = look(server.local_addr(), target, headers);
+        let mut stream = dial(server.local_addr());
+        stream.write_all(&plain("HEAD", target, headers)).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let head = Answer::parse(&text);
+        assert_eq!(head.body, "", "{target}");
+        assert_eq!((head.status, head.headers), (get.status, get.headers));
+    }
+    // It joins nothing, whatever it accepts or asks for.
+    let events = ["Accept: text/event-stream"];
+    let upgrade = ["Upgrade: websocket", "Connection: Upgrade"];
+    for headers in [&events[..], &upgrade] {
+        let mut stream = dial(server.local_addr());
+        stream.write_all(&plain("HEAD", "/", headers)).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with("HTTP/1.1 426 ") && text.ends_with("\r\n\r\n"));
+    }
+    assert_eq!(server.handle().stats().joins, 0);
+}
+
+#[test]
+fn options_tell_the_methods_and_an_allowed_site_what_it_may() {
+    let server = server(|config| config.allow_origin = vec!["https://app.example".to_owned()]);
+    let options = |headers: &[&str]| ask(server.local_addr(), &plain("OPTIONS", "/x", headers));
+    let answer = options(&[]);
+    assert_eq!((answer.status, answer.body.as_str()), (204, ""));
+    assert_eq!(answer.header("allow"), "GET, HEAD, POST, OPTIONS");
+    assert_eq!(answer.header("access-control-allow-origin"), "");
+    for origin in ["https://app.example", "http://localhost"] {
+        let line = format!("Origin: {origin}");
+        let answer = options(&[
+            &line,
+            "Access-Control-Request-Method: POST",
+            "Access-Control-Request-Headers: authorization,content-type",
+        ]);
+        assert_eq!(answer.status, 204);
+        assert_eq!(answer.header("access-control-allow-origin"), origin);
+        let methods = answer.header("access-control-allow-methods");
+        assert!(methods.contains("POST"), "{methods}");
+        let headers = answer.header("access-control-allow-headers");
+        assert!(headers.contains("authorization") && headers.contains("content-type"));
+        assert_eq!(answer.header("vary").to_lowercase(), "origin");
+        assert_eq!(answer.header("access-control-allow-credentials"), "");
+    }
+    for foreign in ["Origin: http://evil.example", "Origin: null", "Origin: x"] {
+        let answer = options(&[foreign]);
+        assert_eq!(answer.status, 403, "{foreign}");
+        assert_eq!(answer.header("access-control-allow-origin"), "");
+    }
+}
+
+#[test]
+fn a_favicon_is_no_error() {
+    let server = server(|_| {});
+    for accept in ["Accept: image/avif,image/webp,*/*;q=0.8", HTML] {
+        let answer = look(server.local_addr(), "/favicon.ico", &[accept]);
+        assert_eq!((answer.status, answer.body.as_str()), (204, ""));
+    }
+    // It is a room all the same.
+    Raw::connect(&server, "/favicon.ico");
+    assert_eq!(server.handle().stats().refused, 0);
+}
