@@ -9,8 +9,11 @@ use hubcast::Running;
 use crate::http::{Answer, request};
 use crate::support::{dial, eventually};
 
+mod admin;
 mod events;
+mod json;
 mod page;
+mod publish;
 
 /// Sends a request and reads its whole answer.
 #[track_caller]
