@@ -14,6 +14,7 @@ mod events;
 mod json;
 mod page;
 mod publish;
+mod tokens;
 
 /// Sends a request and reads its whole answer.
 #[track_caller]
