@@ -13,6 +13,7 @@ mod admin;
 mod events;
 mod json;
 mod page;
+mod pipe;
 mod publish;
 mod tokens;
 

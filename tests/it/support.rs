@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -351,7 +351,23 @@ impl Program {
 
     /// Runs a command that becomes the program and waits until it listens.
     pub fn launch(mut command: Command) -> Program {
-        command.stdin(Stdio::null()).stderr(Stdio::piped());
+        command.stdin(Stdio::null());
+        Program::launch_with_input(command)
+    }
+
+    /// Like [`start`](Program::start), with pipes for standard input and
+    /// output.
+    pub fn start_piped(args: &[&str]) -> (Program, ChildStdin, ChildStdout) {
+        let mut command = Program::command(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut program = Program::launch_with_input(command);
+        let input = program.child.stdin.take().unwrap();
+        let output = program.child.stdout.take().unwrap();
+        (program, input, output)
+    }
+
+    fn launch_with_input(mut command: Command) -> Program {
+        command.stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (lines, log) = channel();
