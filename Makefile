@@ -4,6 +4,8 @@ CARGO ?= cargo
 ARGS ?=
 # Options of the load benchmark: make bench LOAD='one-100 --seconds 2'
 LOAD ?=
+# Options of the soak and abuse runs: make soak SOAK='--churn-seconds 60 --seed 7'
+SOAK ?=
 CHROMIUM ?= chromium
 # How long each fuzz target runs.
 FUZZ_SECONDS ?= 600
@@ -13,7 +15,7 @@ FUZZ = PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) +nightly fuzz run \
 	--fuzz-dir tests/fuzz --target-dir target/fuzz/build
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test ci fmt fmt-check lint doc bench bench-peers bench-micro test-browser browser-tools autobahn test-clients fuzz fuzz-reduce
+.PHONY: help run build test ci fmt fmt-check lint doc bench bench-peers bench-micro test-browser browser-tools autobahn test-clients fuzz fuzz-reduce soak abuse test-netns netns-tools
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -105,3 +107,15 @@ fuzz-reduce: target/tools/bin/cargo-fuzz ## Reduce what fuzzing has found into t
 
 target/tools/bin/cargo-fuzz:
 	$(CARGO) install cargo-fuzz --locked --root target/tools
+
+soak: ## Full load beside slow clients, then ten minutes of churn (SOAK='--help')
+	$(CARGO) bench --bench soak -- soak $(SOAK)
+
+abuse: ## What a malicious client may try, while others chat on
+	$(CARGO) bench --bench soak -- abuse $(SOAK)
+
+test-netns: netns-tools ## Pull the cable between network namespaces (needs root)
+	$(CARGO) bench --bench soak -- dead-peers $(SOAK)
+
+netns-tools:
+	@command -v ip >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends iproute2; }
