@@ -477,7 +477,7 @@ impl Handle {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn subscribe(&self, room: &str) -> Result<Subscription, Stopped> {
-        let (subscription, tap) = Subscription::new();
+        let (subscription, tap) = Subscription::new(self.shared.inbox.gone.clone());
         let room = room_name(room);
         self.ask(Command::Tap { room, tap })?;
         Ok(subscription)
@@ -572,8 +572,8 @@ impl Handle {
     fn query<T>(&self, command: impl FnOnce(Sender<T>) -> Command) -> Result<T, Stopped> {
         let (reply, answer) = bounded(1);
         self.ask(command(reply))?;
-        // The hub answers, or its end drops the other side.
-        answer.recv().map_err(|_| Stopped)
+        let gone = &self.shared.inbox.gone;
+        gone.or_recv(&answer).ok_or(Stopped)
     }
 }
 

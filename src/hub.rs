@@ -10,12 +10,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::RecvTimeoutError;
 
 use crate::client::{ClientId, ClientState};
 use crate::close::Cause;
 use crate::config::{Config, SlowConsumer};
 use crate::frame::Encoding;
+use crate::inbox::Commands;
 use crate::outbox::{Outbox, Pushed};
 use crate::rooms::{Membership, Pending, Rooms};
 use crate::slab::Slab;
@@ -83,7 +84,8 @@ impl Hub {
     }
 
     /// Runs on the hub thread until it is told to end.
-    pub(crate) fn run(mut self, inbox: &Receiver<Command>) {
+    pub(crate) fn run(mut self, commands: &Commands) {
+        let inbox = &commands.receiver;
         loop {
             let first = match self.deadlines.front() {
                 None => inbox.recv().map_err(RecvTimeoutError::from),

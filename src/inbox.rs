@@ -1,7 +1,7 @@
 //! The way into the hub: a channel that is bounded in commands and in bytes.
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
 
 use crate::hub::Command;
 
@@ -18,6 +18,32 @@ pub(crate) struct Inbox {
     commands: Sender<Command>,
     permits: Receiver<()>,
     back: Sender<()>,
+    pub(crate) gone: Gone,
+}
+
+/// The hub's side of its inbox.
+#[derive(Debug)]
+pub(crate) struct Commands {
+    pub(crate) receiver: Receiver<Command>,
+    /// Dropped when the hub ends, and so seen by everybody who waits for it.
+    _alive: Sender<()>,
+}
+
+/// The event that the hub has ended. What still waits in its inbox then is
+/// neither answered nor dropped, so nobody waits for an answer alone.
+#[derive(Clone, Debug)]
+pub(crate) struct Gone(Receiver<()>);
+
+impl Gone {
+    /// Receives from a channel that the hub sends on; `None` when the hub
+    /// has ended and nothing more comes.
+    pub(crate) fn or_recv<T>(&self, channel: &Receiver<T>) -> Option<T> {
+        select! {
+            recv(channel) -> value => value.ok(),
+            // What was sent before the end still counts.
+            recv(self.0) -> _ => channel.try_recv().ok(),
+        }
+    }
 }
 
 /// Leave for one large burst to wait in the inbox; given back when dropped.
@@ -39,8 +65,9 @@ pub(crate) enum InboxError {
 }
 
 impl Inbox {
-    pub(crate) fn new() -> (Inbox, Receiver<Command>) {
+    pub(crate) fn new() -> (Inbox, Commands) {
         let (commands, receiver) = bounded(COMMANDS);
+        let (alive, gone) = bounded(0);
         let (back, permits) = bounded(LARGE);
         for _ in 0..LARGE {
             drop(Permit(back.clone()));
@@ -49,8 +76,13 @@ impl Inbox {
             commands,
             permits,
             back,
+            gone: Gone(gone),
         };
-        (inbox, receiver)
+        let commands = Commands {
+            receiver,
+            _alive: alive,
+        };
+        (inbox, commands)
     }
 
     /// Sends a command, waiting while the inbox is full.
@@ -74,8 +106,8 @@ impl Inbox {
         if bytes.len() <= SMALL {
             return None;
         }
-        // It cannot fail: this side holds a sender.
-        self.permits.recv().ok()?;
+        // Without the hub no permit comes back, and none is needed.
+        self.gone.or_recv(&self.permits)?;
         Some(Permit(self.back.clone()))
     }
 

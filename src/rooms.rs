@@ -130,6 +130,18 @@ impl Rooms {
         moved
     }
 
+    /// Copies a burst for everybody into the subscriptions of all rooms.
+    pub(crate) fn give_to_all_taps(&mut self, burst: &Burst) {
+        let tapped = self.rooms.iter().filter(|(_, room)| !room.taps.is_empty());
+        let tapped: Vec<u32> = tapped.map(|(place, _)| place).collect();
+        for place in tapped {
+            if let Some(room) = self.rooms.get_mut(place) {
+                room.give_to_taps(std::slice::from_ref(burst));
+            }
+            self.forget_if_empty(place);
+        }
+    }
+
     /// Forgets a room that nobody is in or listens to.
     pub(crate) fn forget_if_empty(&mut self, room: u32) {
         let is_empty = |room: &Room| room.members.is_empty() && room.taps.is_empty();

@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
-
 use crate::accept::Acceptor;
 use crate::admission::Admission;
 use crate::builder::ServerBuilder;
@@ -18,7 +16,7 @@ use crate::error::Error;
 use crate::handle::Handle;
 use crate::handler::Handler;
 use crate::hub::{Command, Hub};
-use crate::inbox::Inbox;
+use crate::inbox::{Commands, Inbox};
 use crate::limits::ClientLimit;
 use crate::outbox::OutboxRules;
 use crate::stats::Counters;
@@ -66,7 +64,7 @@ pub struct Server {
     pub(crate) admin: Option<TcpListener>,
     pub(crate) address: SocketAddr,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) commands: Receiver<Command>,
+    pub(crate) commands: Commands,
     pub(crate) limit: ClientLimit,
 }
 

@@ -3,9 +3,12 @@
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
+
+use crate::stop::poll_until;
 
 /// The sending side of a client's socket.
 pub(crate) trait Socket: Debug + Send + Sync {
@@ -38,12 +41,24 @@ impl Socket for TcpStream {
 
     fn try_send_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        send_slices(self, slices, flags)
+        Ok(rustix::io::retry_on_intr(|| {
+            sendmsg(self, slices, &mut SendAncillaryBuffer::default(), flags)
+        })?)
     }
 
     fn send_within(&self, slices: &[IoSlice<'_>], timeout: Duration) -> io::Result<usize> {
-        self.set_write_timeout(Some(timeout))?;
-        send_slices(self, slices, SendFlags::NOSIGNAL)
+        // A blocking send takes what fits, waits for room for the rest, and
+        // returns the first part when its time is over: that would look like
+        // progress and be none.
+        let deadline = Instant::now() + timeout;
+        let mut fds = [PollFd::new(self, PollFlags::OUT)];
+        while poll_until(&mut fds, Some(deadline))? {
+            match self.try_send_vectored(slices) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return sent,
+            }
+        }
+        Err(io::ErrorKind::WouldBlock.into())
     }
 
     fn finish(&self) {
@@ -54,10 +69,4 @@ impl Socket for TcpStream {
     fn abort(&self) {
         let _ = self.shutdown(Shutdown::Both);
     }
-}
-
-fn send_slices(socket: &TcpStream, slices: &[IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
-    Ok(rustix::io::retry_on_intr(|| {
-        sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), flags)
-    })?)
 }

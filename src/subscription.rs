@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::frame::Burst;
+use crate::inbox::Gone;
 use crate::message::Message;
 
 /// How many bursts may wait for the program to take them.
@@ -77,13 +78,14 @@ impl Tap {
 #[derive(Debug)]
 pub struct Subscription {
     bursts: Receiver<Burst>,
+    gone: Gone,
     shared: Arc<TapCounts>,
     /// Messages of the last burst that are not taken yet, last first.
     taken: Vec<(bool, Bytes)>,
 }
 
 impl Subscription {
-    pub(crate) fn new() -> (Subscription, Tap) {
+    pub(crate) fn new(gone: Gone) -> (Subscription, Tap) {
         let (sender, bursts) = bounded(BURSTS);
         let shared = Arc::new(TapCounts::default());
         let tap = Tap {
@@ -92,6 +94,7 @@ impl Subscription {
         };
         let subscription = Subscription {
             bursts,
+            gone,
             shared,
             taken: Vec::new(),
         };
@@ -109,7 +112,7 @@ impl Iterator for Subscription {
 
     fn next(&mut self) -> Option<Message> {
         while self.taken.is_empty() {
-            let burst = self.bursts.recv().ok()?;
+            let burst = self.gone.or_recv(&self.bursts)?;
             let waiting = &self.shared.waiting_bytes;
             waiting.fetch_sub(burst.bytes.len(), Ordering::Relaxed);
             self.taken = burst.payloads().collect();

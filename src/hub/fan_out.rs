@@ -17,6 +17,7 @@ impl Hub {
     /// Gathers a burst for a room, or gives it to its audience now.
     pub(super) fn publish(&mut self, to: Audience, burst: Burst) {
         self.counters.broadcasts.add(u64::from(burst.messages));
+        let is_for_all = matches!(to, Audience::Everybody { .. });
         let places: Vec<u32> = match to {
             Audience::Room { room, except } => {
                 if let Some(room) = self.rooms.find(&room) {
@@ -37,6 +38,9 @@ impl Hub {
                 .collect(),
         };
         self.flush();
+        if is_for_all {
+            self.rooms.give_to_all_taps(&burst);
+        }
         self.give_to(&places, burst);
     }
 

@@ -972,7 +972,8 @@ fn a_client_of_events_is_told_the_end_and_then_its_stream_ends() {
 fn a_subscription_hears_its_room_and_keeps_nobody_waiting() {
     let mut world = World::new();
     let peer = world.join("/b");
-    let (mut subscription, tap) = Subscription::new();
+    let (inbox, _commands) = Inbox::new();
+    let (mut subscription, tap) = Subscription::new(inbox.gone);
     let room = "/a".into();
     world.hub.apply(Command::Tap { room, tap });
     world.broadcast("/a", "1");
@@ -994,7 +995,8 @@ fn a_subscription_hears_its_room_and_keeps_nobody_waiting() {
 fn a_room_with_a_subscription_outlives_its_members() {
     let mut world = World::new();
     let peer = world.join("/");
-    let (mut subscription, tap) = Subscription::new();
+    let (inbox, _commands) = Inbox::new();
+    let (mut subscription, tap) = Subscription::new(inbox.gone);
     let room = "/".into();
     world.hub.apply(Command::Tap { room, tap });
     world.leave(&peer);

@@ -10,8 +10,6 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crossbeam_channel::Receiver;
-
 use super::*;
 use crate::admission::Admission;
 use crate::client::{ClientId, ClientState};
@@ -19,7 +17,7 @@ use crate::config::{Config, SlowConsumer};
 use crate::fuzzing::Choices;
 use crate::handle::Handle;
 use crate::handler::Handler;
-use crate::inbox::Inbox;
+use crate::inbox::{Commands, Inbox};
 use crate::outbox::OutboxRules;
 use crate::outbox::fake::FakeWriters;
 use crate::stats::Counters;
@@ -76,7 +74,7 @@ enum Ending {
 /// What a reader needs around it. There is no hub: the test reads the inbox.
 struct Ground {
     shared: Arc<Shared>,
-    commands: Receiver<Command>,
+    commands: Commands,
     /// A connection whose peer has gone: every read says so.
     ended: TcpStream,
 }
@@ -186,7 +184,7 @@ impl Ground {
 
     /// Takes the commands that have reached the inbox.
     fn take_commands(&self, heard: &mut Heard) {
-        for command in self.commands.try_iter() {
+        for command in self.commands.receiver.try_iter() {
             assert_eq!(heard.end, Ending::Stream, "a command behind the end");
             match command {
                 Command::Publish { to, burst, .. } => {
@@ -544,10 +542,14 @@ mod tests {
             for piece in bytes.chunks(4096) {
                 assert!(reader.heard(piece).is_ok());
             }
-            let bursts = ground.commands.try_iter().map(|command| match command {
-                Command::Publish { burst, .. } => (burst.messages, burst.bytes.len() > 4096),
-                other => panic!("an unexpected command: {other:?}"),
-            });
+            let bursts = ground
+                .commands
+                .receiver
+                .try_iter()
+                .map(|command| match command {
+                    Command::Publish { burst, .. } => (burst.messages, burst.bytes.len() > 4096),
+                    other => panic!("an unexpected command: {other:?}"),
+                });
             let bursts: Vec<(u32, bool)> = bursts.collect();
             assert_eq!(bursts, [(1, false), (1, true), (2, false)]);
         });
