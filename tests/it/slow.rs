@@ -95,6 +95,7 @@ fn a_stalled_client_delays_nobody_and_is_evicted_with_1008() {
     assert!(reason.ends_with(" bytes) behind"), "{reason}");
     stalled.send(0x88, &1008u16.to_be_bytes());
     stalled.expect_end();
+    drop(stalled);
     wait_closed(&server, "evicted", 1);
 }
 
