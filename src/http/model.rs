@@ -1,5 +1,6 @@
 //! What must hold for a request head of any bytes, and for the answer to it.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 
 use super::*;
@@ -11,10 +12,14 @@ use crate::handle::Handle;
 use crate::inbox::Inbox;
 use crate::outbox::OutboxRules;
 use crate::outbox::fake::FakeWriters;
+use crate::publish::{self, Announced, Body};
 use crate::request::{ADMIN_PREFIX, MAX_ROOM};
 use crate::server::Shared;
 use crate::stats::Counters;
 use crate::threads::Threads;
+
+/// The largest body that is taken.
+const MAX_BODY: usize = 100;
 
 /// Parses the bytes as a request head, whole and cut, and shows the request
 /// to the doors.
@@ -40,7 +45,12 @@ pub(crate) fn run(bytes: &[u8]) {
             assert!(len <= bytes.len() && len <= MAX_HEAD);
             assert!(request.headers().len() <= MAX_HEADERS);
             assert!(bytes[..len].ends_with(b"\n"));
-            GROUND.with(|handles| handles.iter().for_each(|handle| show(handle, &request)));
+            let rest = &bytes[len..];
+            GROUND.with(|handles| {
+                handles
+                    .iter()
+                    .for_each(|handle| show(handle, &request, rest));
+            });
         }
         Err(answer) => check_answer(&answer),
     }
@@ -63,6 +73,13 @@ thread_local! {
             config.admin_listen = Some("127.0.0.1:0".to_owned());
         }),
     ];
+    /// A connection whose peer has gone: every read says so.
+    static ENDED: TcpStream = {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let ended = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        drop(listener.accept().unwrap());
+        ended
+    };
 }
 
 fn handle(change: impl FnOnce(&mut Config)) -> Handle {
@@ -92,7 +109,7 @@ fn handle(change: impl FnOnce(&mut Config)) -> Handle {
 }
 
 /// Whatever door a request is for, what is answered is right HTTP.
-fn show(handle: &Handle, request: &Request<()>) {
+fn show(handle: &Handle, request: &Request<()>, rest: &[u8]) {
     let peer = ([127, 0, 0, 1], 9).into();
     for entrance in [Entrance::Main, Entrance::Admin] {
         match door::open(handle, request, entrance, peer) {
@@ -105,12 +122,62 @@ fn show(handle: &Handle, request: &Request<()>) {
                 };
                 check_head(&agreed.response, status);
             }
-            Ok(Door::Publish(room, _)) => {
+            Ok(Door::Publish(room, announced)) => {
                 assert!(handle.shared.config.publish);
                 check_room(&room);
+                ENDED.with(|socket| read_body(handle, &announced, socket, request, rest));
             }
             Ok(Door::Answer(answer)) | Err(answer) => check_answer(&answer),
         }
+    }
+}
+
+/// The bytes behind the head are the body, or its beginning.
+fn read_body(
+    handle: &Handle,
+    announced: &Announced,
+    socket: &TcpStream,
+    request: &Request<()>,
+    rest: &[u8],
+) {
+    let body = Body {
+        socket,
+        stop: &handle.shared.stop,
+        early: rest.to_vec(),
+        deadline: Instant::now() + Duration::from_secs(60),
+    };
+    match publish::read_message(announced, body, MAX_BODY) {
+        Ok(message) => {
+            assert!(message.len() <= MAX_BODY);
+            if let Some(length) = request.headers().get(http::header::CONTENT_LENGTH) {
+                let length: usize = length.to_str().unwrap().parse().unwrap();
+                assert_eq!(message.as_bytes(), &rest[..length]);
+            } else {
+                assert_eq!(Some(message.as_bytes()), dechunk(rest).as_deref());
+            }
+        }
+        Err(answer) => check_answer(&answer),
+    }
+}
+
+/// A chunked body (RFC 9112 §7.1) without its trailers, in the plainest way.
+fn dechunk(mut rest: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let end = rest.windows(2).position(|pair| pair == b"\r\n")?;
+        let line = &rest[..end];
+        let digits = line.split(|byte| b"; \t".contains(byte)).next()?;
+        let size = match std::str::from_utf8(digits).ok()? {
+            // Not right, but httparse takes it.
+            "" => 0,
+            digits => usize::from_str_radix(digits, 16).ok()?,
+        };
+        rest = &rest[end + 2..];
+        if size == 0 {
+            return Some(body);
+        }
+        body.extend_from_slice(rest.get(..size)?);
+        rest = rest.get(size..)?.strip_prefix(b"\r\n")?;
     }
 }
 
@@ -187,6 +254,9 @@ mod tests {
     use super::*;
     use crate::fuzzing::Choices;
 
+    const PUBLISH: &str = "POST /lobby HTTP/1.1\r\nHost: a.example\r\n\
+        Authorization: Bearer open\r\nTransfer-Encoding: chunked\r\n\r\n\
+        5\r\nhello\r\n1;x=y\r\n!\r\n0\r\nTrailer: t\r\n\r\n";
     const REQUEST: &str = "GET /lobby?x=1 HTTP/1.1\r\nHost: a.example\r\n\
         Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\
         Sec-WebSocket-Version: 13\r\nOrigin: https://a.example\r\n\
@@ -198,7 +268,8 @@ mod tests {
     fn a_right_request_passes_and_wrong_bytes_in_it_do_no_harm() {
         for seed in 0..1_000 {
             let mut choices = Choices::Seed(seed);
-            let mut bytes = REQUEST.as_bytes().to_vec();
+            let request = [REQUEST, PUBLISH][choices.below(2)];
+            let mut bytes = request.as_bytes().to_vec();
             for _ in 0..choices.below(4) {
                 let at = choices.below(bytes.len());
                 let byte = match choices.below(3) {
@@ -213,7 +284,7 @@ mod tests {
                 }
             }
             let ran = std::panic::catch_unwind(|| run(&bytes));
-            assert!(ran.is_ok(), "seed {seed}: {:?}", bytes.escape_ascii());
+            assert!(ran.is_ok(), "seed {seed}: {}", bytes.escape_ascii());
         }
     }
 }
