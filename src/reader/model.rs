@@ -36,10 +36,11 @@ pub(crate) fn run(settings: u8, cuts: u64, bytes: &[u8]) -> usize {
         let expected = decode(bytes, &ground.shared.config);
         let mut choices = Choices::Seed(cuts);
         // Whole, as one read of the socket may bring it.
-        ground.check(&expected, &mut [bytes].into_iter());
-        ground.check(&expected, &mut Cut(bytes, || 1 + choices.below(20)));
+        ground.check(&expected, &mut [bytes].into_iter(), Pauses::No);
+        let mut cut = Cut(bytes, || 1 + choices.below(20));
+        ground.check(&expected, &mut cut, Pauses::No);
         if bytes.len() < 300 {
-            ground.check(&expected, &mut bytes.chunks(1));
+            ground.check(&expected, &mut bytes.chunks(1), Pauses::Everywhere);
         }
         // A message in tungstenite's buffer, one being joined and one being
         // encoded, the former grown by doubling; and this model's copies.
@@ -69,6 +70,13 @@ enum Ending {
     },
     /// A rule was broken: the code of our Close, and the name of the cause.
     Failed(u16, &'static str),
+}
+
+/// Whether the peer is silent for a moment behind each piece.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pauses {
+    No,
+    Everywhere,
 }
 
 /// What a reader needs around it. There is no hub: the test reads the inbox.
@@ -136,7 +144,7 @@ impl Ground {
     }
 
     /// Runs a reader on these pieces, as if each was one read.
-    fn check(&self, expected: &Heard, pieces: &mut dyn Iterator<Item = &[u8]>) {
+    fn check(&self, expected: &Heard, pieces: &mut dyn Iterator<Item = &[u8]>, pauses: Pauses) {
         let id = ClientId(7);
         let peer = SocketAddr::from(([127, 0, 0, 1], 9));
         let client = Client {
@@ -156,6 +164,9 @@ impl Ground {
         let mut step = Ok(());
         for piece in pieces {
             step = reader.heard(piece);
+            if step.is_ok() && pauses == Pauses::Everywhere {
+                step = reader.silence(Duration::from_millis(1));
+            }
             self.take_commands(&mut heard);
             if step.is_err() {
                 break;
@@ -529,7 +540,7 @@ mod tests {
         // Settings whose largest message is 70,000 bytes.
         with_ground(3, |ground| {
             let expected = decode(&bytes, &ground.shared.config);
-            ground.check(&expected, &mut bytes.chunks(4096));
+            ground.check(&expected, &mut bytes.chunks(4096), Pauses::Everywhere);
             let id = ClientId(7);
             let peer = SocketAddr::from(([127, 0, 0, 1], 9));
             let client = Client {

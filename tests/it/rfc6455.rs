@@ -329,6 +329,23 @@ fn frames_that_come_a_byte_at_a_time_are_taken() {
     assert_eq!(frames, [text("é"), binary(&long), pong(b"p")]);
 }
 
+#[test]
+fn the_size_of_the_read_buffer_changes_nothing() {
+    for size in [256, 4096, 100_000] {
+        let server = server(|config| config.read_buffer = size);
+        let mut raw = Raw::connect(&server, "/");
+        let large: Vec<u8> = (0..300_000).map(|i| i as u8).collect();
+        let bytes = [
+            masked(FIN | BINARY, &large),
+            masked(TEXT, b"be"),
+            masked(FIN | CONTINUATION, b"hind"),
+        ];
+        raw.send_bytes(&bytes.concat());
+        assert!(raw.frame() == binary(&large), "{size}");
+        assert_eq!(raw.frame(), text("behind"));
+    }
+}
+
 // §5.4: fragmentation.
 
 #[test]
