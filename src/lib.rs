@@ -129,11 +129,11 @@
 //!
 //! # Memory
 //!
-//! An idle client costs about 25 KiB of resident memory. The most that a
+//! An idle client costs about 17 KiB of resident memory. The most that a
 //! server can use is the sum of these, for *n* clients:
 //!
 //! ```text
-//! reading   n × (25 KiB + read_buffer + 2 × max_message_size)
+//! reading   n × (32 KiB + read_buffer + 2 × max_message_size)
 //! outboxes  n × (outbox_bytes + 2 × max_message_size), and at most
 //!           max_backlog_total + n × (64 KiB + max_message_size)
 //! inbox     1,024 × 64 KiB, or 1,024 × (max_message_size + read_buffer) if
