@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 
 import { page as html, policy } from './csp.js';
-import { DEADLINE, launch, Person, Server, Websocat, within } from './support.js';
+import { DEADLINE, Events, launch, Person, publish, Server, until, Websocat, within } from './support.js';
 
 // What Chromium itself writes into the console while a server goes and comes, and where it lets nobody in.
 const RESTARTING = [/^WebSocket connection to .* failed/, /net::ERR_(CONNECTION_(REFUSED|RESET)|EMPTY_RESPONSE)/, /status of 503/];
@@ -102,6 +102,65 @@ test('pages and a terminal in one room exchange text, never markup', { timeout: 
   await dora.picture('phone');
   assert.ok(await dora.page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'the page is wider than the phone');
   dora.hasCleanConsole();
+});
+
+test('one room with a page, a terminal, an EventSource, curl and both ends of a pipe has one order', { timeout: 4 * DEADLINE }, async () => {
+  const server = await serve('--publish', '--stdin', '/all', '--stdout', '/all');
+  const room = server.http('/all');
+  const alice = await Person.at(browser, room, 'Alice');
+  await alice.connected();
+  const eve = await Person.at(browser, server.http('/elsewhere'));
+  await eve.page.evaluate((url) => new Promise((opened, fail) => {
+    window.heard = [];
+    const source = new EventSource(url);
+    source.onmessage = (event) => window.heard.push(event.data);
+    source.onopen = () => opened();
+    source.onerror = () => fail(new Error('the EventSource failed'));
+  }), room);
+  const carol = terminal(server.ws('/all'), '-t');
+  const dave = new Events(room);
+  running.push(dave);
+  const members = async () => (await (await fetch(server.http('/-/rooms'))).json()).rooms.find(({ name }) => name === '/all')?.clients;
+  await until(async () => await members() === 4, 'four clients in the room');
+
+  const rounds = 15;
+  const total = 8 * rounds;
+  const numbers = { page: 0, terminal: 0, curl: 0, pipe: 0 };
+  const next = (who) => `${who} ${numbers[who] += 1} <b>&amp;</b> 🎉`;
+  const input = server.child.process.stdin;
+  for (let round = 0; round < rounds; round += 1) {
+    const posted = publish(room, `Frank: ${next('curl')}`);
+    const said = alice.say(next('page'));
+    for (let n = 0; n < 3; n += 1) {
+      carol.say(`Carol: ${next('terminal')}`);
+      input.write(`Pipe: ${next('pipe')}\n`);
+    }
+    await said;
+    assert.deepEqual(await posted, { room: '/all', clients: 4 });
+  }
+
+  const heard = {
+    'standard output': () => server.child.printed,
+    terminal: () => carol.lines,
+    curl: () => dave.texts(),
+    EventSource: () => eve.page.evaluate(() => window.heard),
+    page: () => alice.texts(),
+  };
+  for (const [who, texts] of Object.entries(heard)) {
+    await until(async () => (await texts()).length >= total, `all messages at the ${who}`);
+  }
+  await alice.page.locator('#list .sending').waitFor({ state: 'detached' });
+  // The page shows names apart from texts; websocat sends a line with its end.
+  const plain = (text) => text.replace(/^(Alice|Carol|Frank|Pipe): /, '').replace(/\n$/, '');
+  const order = server.child.printed.map(plain);
+  assert.equal(order.length, total);
+  for (const [who, texts] of Object.entries(heard)) assert.deepEqual((await texts()).map(plain), order, `the order at the ${who}`);
+  for (const [who, count] of Object.entries(numbers)) {
+    const own = order.filter((text) => text.startsWith(`${who} `)).map((text) => Number(text.split(' ')[1]));
+    assert.deepEqual(own, Array.from({ length: count }, (_, n) => n + 1), `all of the ${who}, in its order`);
+  }
+  await alice.picture('all-doors');
+  for (const person of [alice, eve]) person.hasCleanConsole();
 });
 
 test('after a restart of the server the pages come back by themselves', { timeout: 6 * DEADLINE }, async () => {

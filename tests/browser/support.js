@@ -1,13 +1,15 @@
 // The world a test runs in: the real server binary, Chromium, and a plain WebSocket client.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { accessSync, constants, mkdirSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { env } from 'node:process';
 import { createInterface } from 'node:readline';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 
 import { chromium } from 'playwright-core';
 
@@ -33,12 +35,21 @@ function program(name) {
 export async function within(promise, what) {
   let timer;
   const late = new Promise((_, fail) => {
-    timer = setTimeout(() => fail(new Error(`waited ${DEADLINE} ms for ${what}`)), DEADLINE);
+    timer = globalThis.setTimeout(() => fail(new Error(`waited ${DEADLINE} ms for ${what}`)), DEADLINE);
   });
   try {
     return await Promise.race([promise, late]);
   } finally {
     clearTimeout(timer);
+  }
+}
+
+/** Waits until the condition holds, which `state` explains where it does not. */
+export async function until(condition, what, state = () => '') {
+  const late = performance.now() + DEADLINE;
+  while (!await condition()) {
+    if (performance.now() > late) throw new Error(`waited ${DEADLINE} ms for ${what}: ${state()}`);
+    await setTimeout(10);
   }
 }
 
@@ -54,7 +65,8 @@ class Child {
     this.process.stdin.on('error', () => {});
     const reader = createInterface({ input: this.process[stream] });
     reader.on('line', (line) => { this.lines.push(line); this.wake?.(); });
-    if (stream === 'stderr') this.process.stdout.resume();
+    this.printed = [];
+    if (stream === 'stderr') createInterface({ input: this.process.stdout }).on('line', (line) => this.printed.push(line));
   }
 
   async line(wanted, what = 'a line') {
@@ -107,6 +119,21 @@ export class Websocat extends Child {
   constructor(url, ...options) { super(program('websocat'), [...options, url], 'stdout'); }
   say(text) { this.process.stdin.write(`${text}\n`); }
   sends(bytes) { this.process.stdin.end(bytes); }
+}
+
+/** curl, following a room's events. */
+export class Events extends Child {
+  constructor(url) { super(program('curl'), ['-sSN', '-H', 'Accept: text/event-stream', url], 'stdout'); }
+  texts() {
+    const events = this.lines.join('\n').split('\n\n').slice(0, -1);
+    return events.filter((event) => event.startsWith('data: ')).map((event) => event.replaceAll(/^data: /gm, ''));
+  }
+}
+
+/** Publishes a text by curl, as `curl -d` does, and returns what the server says to it. */
+export async function publish(url, text) {
+  const { stdout } = await promisify(execFile)(program('curl'), ['-sS', '--fail-with-body', '--data-raw', text, url], { timeout: DEADLINE });
+  return JSON.parse(stdout);
 }
 
 export function launch() {
