@@ -227,7 +227,10 @@ impl Body<'_> {
     fn chunk_size(&mut self) -> Result<u64, Answer> {
         loop {
             match httparse::parse_chunk_size(&self.early) {
-                Ok(httparse::Status::Complete((used, size))) => {
+                // httparse takes no digit at all for 0.
+                Ok(httparse::Status::Complete((used, size)))
+                    if self.early.first().is_some_and(u8::is_ascii_hexdigit) =>
+                {
                     self.early.drain(..used);
                     return Ok(size);
                 }
