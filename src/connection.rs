@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue, VARY};
 use http::{Method, StatusCode};
 
 use crate::admission::Admitted;
@@ -19,6 +20,7 @@ use crate::hub::Command;
 use crate::outbox::Outbox;
 use crate::publish::{self, Announced, Body};
 use crate::reader::Reader;
+use crate::request::allowed_origin;
 use crate::server::Shared;
 use crate::socket::Socket;
 use crate::threads::Presence;
@@ -92,10 +94,17 @@ impl Connection {
                 .unwrap_or_else(|refused| refused),
             Ok(Door::Answer(answer)) | Err(answer) => answer,
         };
-        Err(Dismissed::Answered(Answer {
+        let mut answer = Answer {
             head_only,
             ..answer
-        }))
+        };
+        // A page of an allowed site may read what became of its request.
+        if let Some(origin) = allowed_origin(&request, &shared.config) {
+            answer = answer
+                .header(VARY, HeaderValue::from_static("origin"))
+                .header(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        }
+        Err(Dismissed::Answered(answer))
     }
 
     /// Publishes the body of a request in a room.

@@ -45,6 +45,15 @@ pub(crate) fn check_origin(request: &Request<()>, config: &Config) -> Result<(),
     Err(foreign())
 }
 
+/// The Origin of a request, where it is one that is let in.
+pub(crate) fn allowed_origin<'a>(
+    request: &'a Request<()>,
+    config: &Config,
+) -> Option<&'a HeaderValue> {
+    let origin = request.headers().get(ORIGIN)?;
+    check_origin(request, config).is_ok().then_some(origin)
+}
+
 /// A person follows a link from another site: that is no trick.
 fn is_navigation(headers: &HeaderMap) -> bool {
     headers

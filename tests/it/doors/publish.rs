@@ -514,7 +514,6 @@ fn of_the_app(server: &Running, request: Vec<u8>) -> Answer {
 }
 
 #[test]
-#[ignore = "server bug: answers lack Access-Control-Allow-Origin"]
 fn a_page_of_an_allowed_site_may_read_what_became_of_its_message() {
     let server = server(|config| {
         publishing(config);
