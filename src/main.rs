@@ -39,6 +39,7 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
         .init();
     raise_descriptor_limit();
     let config = options.config().map_err(|line| (WRONG_USAGE, line))?;
+    let shutdown_timeout = config.shutdown_timeout;
     let server = Server::builder()
         .config(config)
         .bind(&options.listen)
@@ -48,14 +49,19 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
         })?;
     let handle = server.handle();
     stop_on_signals(handle.clone()).map_err(cannot_run)?;
+    let mut printed = None;
     if let Some(room) = &options.stdout {
         let subscription = handle.subscribe(room).map_err(cannot_run)?;
-        pipe::print_to_stdout(subscription).map_err(cannot_run)?;
+        printed = Some(pipe::print_to_stdout(subscription).map_err(cannot_run)?);
     }
     if let Some(room) = &options.stdin {
         pipe::broadcast_stdin(handle, room.clone(), options.stdin_exit).map_err(cannot_run)?;
     }
     server.run().map_err(cannot_run)?;
+    if let Some(printed) = printed {
+        // Whoever does not read it holds up the end no longer than a client.
+        let _ = printed.recv_timeout(shutdown_timeout);
+    }
     Ok(())
 }
 

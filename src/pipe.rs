@@ -1,6 +1,7 @@
 //! Standard input and output as doors to a room.
 
 use std::io::{self, BufRead, Write};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use hubcast::{Handle, Message, Subscription};
@@ -45,9 +46,12 @@ fn broadcast_lines(handle: &Handle, room: &str, mut input: impl BufRead) -> io::
     }
 }
 
-/// Prints what a room receives, on a thread of its own.
-pub(crate) fn print_to_stdout(subscription: Subscription) -> io::Result<()> {
+/// Prints what a room receives, on a thread of its own. What is returned ends
+/// when all is printed, once the server has ended.
+pub(crate) fn print_to_stdout(subscription: Subscription) -> io::Result<Receiver<()>> {
+    let (printing, printed) = channel();
     let pump = move || {
+        let _printing: Sender<()> = printing;
         if let Err(error) = print_messages(subscription, io::stdout()) {
             log::warn!("standard output: {error}");
         }
@@ -55,7 +59,7 @@ pub(crate) fn print_to_stdout(subscription: Subscription) -> io::Result<()> {
     thread::Builder::new()
         .name("hubcast-stdout".to_owned())
         .spawn(pump)?;
-    Ok(())
+    Ok(printed)
 }
 
 fn print_messages(mut messages: Subscription, mut output: impl Write) -> io::Result<()> {

@@ -171,7 +171,6 @@ fn a_terminal_that_stalls_holds_up_nobody_and_misses_are_logged() {
 }
 
 #[test]
-#[ignore = "server bug: standard output is not printed to its end"]
 fn all_that_came_before_the_end_is_printed() {
     for _ in 0..5 {
         let args = ["--stdin=/", "--stdin-exit", "--stdout=/"];
