@@ -7,7 +7,7 @@ use std::thread;
 use hubcast::{Handle, Message, Subscription};
 
 /// A line longer than this is broadcast in pieces.
-const MAX_LINE: u64 = 64 * 1024;
+const MAX_LINE: usize = 64 * 1024;
 
 /// Broadcasts each line of standard input, on a thread of its own. The end
 /// of input leaves the server running, or shuts it down.
@@ -29,21 +29,51 @@ pub(crate) fn broadcast_stdin(handle: Handle, room: String, exit: bool) -> io::R
 
 fn broadcast_lines(handle: &Handle, room: &str, mut input: impl BufRead) -> io::Result<()> {
     let mut line = Vec::new();
+    let mut begun = false;
     loop {
-        line.clear();
-        let mut piece = io::Read::take(&mut input, MAX_LINE);
-        if piece.read_until(b'\n', &mut line)? == 0 {
+        let space = (MAX_LINE - line.len()) as u64;
+        io::Read::take(&mut input, space).read_until(b'\n', &mut line)?;
+        if line.is_empty() {
             return Ok(());
         }
+        let ended = line.ends_with(b"\n") || line.len() < MAX_LINE;
+        let rest = match ended {
+            true => Vec::new(),
+            false => line.split_off(whole(&line)),
+        };
         let text = String::from_utf8_lossy(&line);
         let text = text.strip_suffix('\n').unwrap_or(&text);
         let text = text.strip_suffix('\r').unwrap_or(text);
-        match handle.broadcast(room, text) {
+        // Behind the pieces of a long line, its end alone is no message.
+        let sent = match begun && text.is_empty() {
+            true => Ok(()),
+            false => handle.broadcast(room, text),
+        };
+        begun = !ended;
+        line = rest;
+        match sent {
             Ok(()) => {}
             Err(error) if error.is_stopped() => return Ok(()),
             Err(error) => log::warn!("a line of standard input is lost: {error}"),
         }
     }
+}
+
+/// How much of a line that goes on is a piece: neither a character nor the
+/// end of the line is torn.
+fn whole(line: &[u8]) -> usize {
+    let from_end = |n: usize| line.len().checked_sub(n).map(|at| line[at]);
+    for n in 1..=3 {
+        let length = match from_end(n) {
+            Some(0x80..0xc0) => continue,
+            Some(b'\r' | 0xc0..0xe0) => 2,
+            Some(0xe0..0xf0) => 3,
+            Some(0xf0..) => 4,
+            _ => 1,
+        };
+        return line.len() - if n < length { n } else { 0 };
+    }
+    line.len()
 }
 
 /// Prints what a room receives, on a thread of its own. What is returned ends

@@ -210,7 +210,6 @@ fn a_long_line_comes_in_pieces() {
 }
 
 #[test]
-#[ignore = "server bug: a long line is cut within a character"]
 fn the_pieces_of_a_line_end_between_characters() {
     for begun in 0..4 {
         let line = "x".repeat(begun) + &"\u{1f389}".repeat(40_000);
@@ -221,7 +220,6 @@ fn the_pieces_of_a_line_end_between_characters() {
 }
 
 #[test]
-#[ignore = "server bug: a line of just 64 KiB is followed by an empty one"]
 fn a_line_as_long_as_may_be_is_one_message() {
     for line in ["x".repeat(MAX_LINE), "x".repeat(MAX_LINE - 1)] {
         let pieces = pieces_of(&line);
