@@ -63,6 +63,7 @@ browser-tools:
 	command -v $(CHROMIUM) >/dev/null || missing="$$missing chromium fonts-noto-color-emoji"; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
 	command -v npm >/dev/null || missing="$$missing npm"; \
+	command -v curl >/dev/null || missing="$$missing curl"; \
 	test -z "$$missing" || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; }
 
 # Drives the browser that is there; brings none of its own.
