@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::client::ClientId;
 use crate::frame::Burst;
+use crate::inbox::Permit;
 use crate::slab::Slab;
 use crate::subscription::Tap;
 
@@ -41,19 +42,23 @@ pub(crate) struct Pending {
     pub(crate) bursts: Vec<Burst>,
     /// Who does not receive which of them (by its index).
     pub(crate) excepts: Vec<(usize, ClientId)>,
+    /// Held until the large bursts among them are fanned out.
+    permits: Vec<Permit>,
 }
 
 impl Pending {
-    pub(crate) fn push(&mut self, burst: Burst, except: Option<ClientId>) {
+    pub(crate) fn push(&mut self, burst: Burst, except: Option<ClientId>, permit: Option<Permit>) {
         if let Some(client) = except {
             self.excepts.push((self.bursts.len(), client));
         }
         self.bursts.push(burst);
+        self.permits.extend(permit);
     }
 
     pub(crate) fn clear(&mut self) {
         self.bursts.clear();
         self.excepts.clear();
+        self.permits.clear();
     }
 
     pub(crate) fn is_excepted_from_any(&self, client: ClientId) -> bool {

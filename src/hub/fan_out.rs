@@ -6,6 +6,7 @@ use crate::client::ClientId;
 use crate::delivery::{Delivery, MAX_BURSTS};
 use crate::events;
 use crate::frame::{Burst, Encoding};
+use crate::inbox::Permit;
 use crate::outbox::Pushed;
 use crate::rooms::Pending;
 
@@ -15,13 +16,13 @@ use super::member::{Member, Totals};
 
 impl Hub {
     /// Gathers a burst for a room, or gives it to its audience now.
-    pub(super) fn publish(&mut self, to: Audience, burst: Burst) {
+    pub(super) fn publish(&mut self, to: Audience, burst: Burst, permit: Option<Permit>) {
         self.counters.broadcasts.add(u64::from(burst.messages));
         let is_for_all = matches!(to, Audience::Everybody { .. });
         let places: Vec<u32> = match to {
             Audience::Room { room, except } => {
                 if let Some(room) = self.rooms.find(&room) {
-                    self.gather(room, burst, except);
+                    self.gather(room, burst, except, permit);
                 }
                 return;
             }
@@ -42,9 +43,16 @@ impl Hub {
             self.rooms.give_to_all_taps(&burst);
         }
         self.give_to(&places, burst);
+        drop(permit);
     }
 
-    pub(super) fn gather(&mut self, room: u32, burst: Burst, except: Option<ClientId>) {
+    fn gather(
+        &mut self,
+        room: u32,
+        burst: Burst,
+        except: Option<ClientId>,
+        permit: Option<Permit>,
+    ) {
         // A client of several rooms gets everything in the order it was
         // published, so what waits for other rooms goes first.
         if self.in_many_rooms > 0 && self.dirty.iter().any(|dirty| *dirty != room) {
@@ -60,7 +68,7 @@ impl Hub {
             }
             self.dirty.push(room);
         }
-        pending.push(burst, except);
+        pending.push(burst, except, permit);
         if pending.bursts.len() == MAX_BURSTS {
             self.flush();
         }
