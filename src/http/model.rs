@@ -167,11 +167,8 @@ fn dechunk(mut rest: &[u8]) -> Option<Vec<u8>> {
         let end = rest.windows(2).position(|pair| pair == b"\r\n")?;
         let line = &rest[..end];
         let digits = line.split(|byte| b"; \t".contains(byte)).next()?;
-        let size = match std::str::from_utf8(digits).ok()? {
-            // Not right, but httparse takes it.
-            "" => 0,
-            digits => usize::from_str_radix(digits, 16).ok()?,
-        };
+        let digits = std::str::from_utf8(digits).ok()?;
+        let size = usize::from_str_radix(digits, 16).ok()?;
         rest = &rest[end + 2..];
         if size == 0 {
             return Some(body);
