@@ -339,6 +339,8 @@ impl StartWriter for Writers {
             .stack_size(self.stack_size)
             .spawn(move || {
                 let _presence = presence;
+                // Whoever has waited for this thread finds the socket closed.
+                let socket = socket;
                 writer::run(id, &*socket, &chunks, timeout, |result| {
                     inbox.send(Command::Written { id, result }).is_ok()
                 });

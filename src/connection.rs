@@ -51,7 +51,7 @@ impl Drop for Membership<'_> {
         } = self.0;
         // Whoever is still blocked on the socket is to return: nothing more
         // is to be said on it.
-        socket.abort();
+        socket.end();
         shared.counters.clients.down();
         // An error means that the hub has ended, and the client with it.
         let _ = shared.inbox.send(Command::Leave { id: *id });
@@ -148,7 +148,7 @@ impl Connection {
             }
             Dismissed::Foreign(protocol) => {
                 log::info!("peer={peer} speaks {protocol}");
-                self.socket.abort();
+                self.socket.end();
             }
             Dismissed::Gone(kind) => log::debug!("peer={peer} gone in the handshake: {kind}"),
         }

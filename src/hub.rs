@@ -183,10 +183,10 @@ impl Hub {
                 let ids: Vec<ClientId> = self.places.keys().copied().collect();
                 ids.into_iter().for_each(|id| self.close_for_shutdown(id));
             }
-            Command::AbortClosed => {
+            Command::EndClosed => {
                 let members = self.members.iter().map(|(_, member)| &member.outbox);
                 let closed = members.filter(|outbox| outbox.is_closed());
-                closed.for_each(Outbox::abort);
+                closed.for_each(Outbox::end);
             }
             Command::Abort => self.members.iter().for_each(|(_, m)| m.outbox.abort()),
             // The rest does not come here: see `apply` and `run`.

@@ -8,6 +8,8 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
+use crate::socket::Socket;
+
 /// What a read of the socket has brought.
 #[derive(Debug)]
 pub(crate) enum Received<'b> {
@@ -50,6 +52,11 @@ impl<'a> Inlet<'a> {
             Err(Errno::AGAIN) => Received::Silence,
             Err(errno) => Received::Failed(io::Error::from(errno).kind()),
         }
+    }
+
+    /// Gives the peer up.
+    pub(crate) fn abort(&self) {
+        self.socket.abort();
     }
 
     /// Reads and forgets until the end of the stream: the peer's, or the

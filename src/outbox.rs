@@ -371,6 +371,11 @@ impl Outbox {
         self.closing.close == CloseSent::Yes
     }
 
+    /// Ends the stream in both directions; what was sent still goes out.
+    pub(crate) fn end(&self) {
+        self.socket.end();
+    }
+
     /// Ends the stream in both directions; whoever is blocked on it returns.
     pub(crate) fn abort(&self) {
         self.socket.abort();

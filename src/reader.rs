@@ -167,7 +167,12 @@ impl<'a> Reader<'a> {
                 (command, None)
             }
             End::Gone(cause) => {
+                let is_dead = cause == Cause::PongTimeout;
                 let _ = client.state.cause.set(cause);
+                if is_dead {
+                    // Whoever writes to it fails now, which is not the cause.
+                    self.inlet.abort();
+                }
                 return None;
             }
         };

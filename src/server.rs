@@ -268,7 +268,7 @@ fn serve(
     // once, is not waited for; who is still getting what was queued is.
     let patience = deadline.min(Instant::now() + ANSWER_TIMEOUT);
     if shared.threads.wait_for_none(patience) > 0 {
-        let _ = shared.inbox.send(Command::AbortClosed);
+        let _ = shared.inbox.send(Command::EndClosed);
     }
     let aborted = shared.threads.wait_for_none(deadline);
     let mut left = 0;

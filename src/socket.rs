@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
+use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg, sockopt};
 
 use crate::stop::poll_until;
 
@@ -26,7 +26,14 @@ pub(crate) trait Socket: Debug + Send + Sync {
     /// behind what was sent.
     fn finish(&self);
 
-    /// Ends both directions; whoever is blocked on the socket returns.
+    /// Ends both directions; whoever is blocked on the socket returns. What
+    /// was sent still goes out.
+    fn end(&self);
+
+    /// Like [`end`](Socket::end), but nothing goes out any more: what is
+    /// unsent is dropped when the socket is closed, and the peer gets a
+    /// reset. Otherwise the system keeps offering it for minutes to a peer
+    /// that does not read.
     fn abort(&self);
 }
 
@@ -66,7 +73,12 @@ impl Socket for TcpStream {
         let _ = self.shutdown(Shutdown::Write);
     }
 
-    fn abort(&self) {
+    fn end(&self) {
         let _ = self.shutdown(Shutdown::Both);
+    }
+
+    fn abort(&self) {
+        let _ = sockopt::set_socket_linger(self, Some(Duration::ZERO));
+        self.end();
     }
 }

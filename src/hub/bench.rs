@@ -54,6 +54,8 @@ impl Socket for Sink {
 
     fn finish(&self) {}
 
+    fn end(&self) {}
+
     fn abort(&self) {}
 }
 

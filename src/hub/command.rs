@@ -75,7 +75,7 @@ pub(crate) enum Command {
     /// Close every client, now and from now on.
     Shutdown,
     /// End the connections whose Close is out: they have had their time.
-    AbortClosed,
+    EndClosed,
     /// End every connection at once.
     Abort,
     /// End the hub.

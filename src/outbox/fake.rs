@@ -153,6 +153,8 @@ impl Socket for FakeSocket {
         self.wire().finished += 1;
     }
 
+    fn end(&self) {}
+
     fn abort(&self) {
         self.wire().aborted += 1;
     }

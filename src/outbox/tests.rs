@@ -509,6 +509,8 @@ impl Socket for Dripping {
 
     fn finish(&self) {}
 
+    fn end(&self) {}
+
     fn abort(&self) {}
 }
 

@@ -1,12 +1,12 @@
 //! Slow consumers: nobody waits for them, they lose only what the policy
 //! says, and what they get is whole and in order.
 
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hubcast::{ClientInfo, CloseCode, Handle, Message, Running, SlowConsumer};
+use hubcast::{ClientInfo, CloseCode, Config, Handle, Message, Running, SlowConsumer};
 
 use crate::support::{
     Frame, Raw, deadline, eventually, read_frame, server, tight_server, wait_closed,
@@ -485,4 +485,47 @@ fn a_slow_client_that_leaves_takes_its_backlog_along() {
         eventually("the slow client to be gone", || is_empty(&server, "/"));
     }
     eventually("no backlog", || server.handle().stats().backlog_bytes == 0);
+}
+
+/// Reads what has come, and behind it the reset by which the server has said
+/// that nothing more comes.
+#[track_caller]
+fn expect_reset(mut client: Raw) {
+    let end = client.stream.read_to_end(&mut Vec::new());
+    let kind = end.map_err(|error| error.kind());
+    assert_eq!(kind, Err(ErrorKind::ConnectionReset));
+}
+
+#[test]
+fn a_client_that_is_given_up_leaves_no_unsent_bytes_to_the_system() {
+    // A socket that is closed in order keeps what is unsent, and the system
+    // offers it for minutes: up to four megabytes for each such client.
+    let stalled = |cause: &str, change: fn(&mut Config)| {
+        let server = tight_server(|config| {
+            config.write_timeout = Duration::from_secs(600);
+            config.close_timeout = Duration::from_millis(200);
+            config.shutdown_timeout = Duration::from_millis(200);
+            config.outbox_bytes = 1 << 30;
+            change(config);
+        });
+        let client = Raw::connect_tight(&server, "/");
+        send_numbered(&server.handle(), "/", 0..200);
+        wait_given(&server, 1);
+        if cause == "shutdown" {
+            server.handle().shutdown();
+        }
+        wait_closed(&server, cause, 1);
+        // Now all its threads have let go of the socket.
+        drop(server);
+        expect_reset(client);
+    };
+    stalled("shutdown", |_| {});
+    stalled("evicted", |config| config.outbox_messages = 4);
+    stalled("write_timeout", |config| {
+        config.write_timeout = Duration::from_millis(200);
+    });
+    stalled("pong_timeout", |config| {
+        config.ping_interval = Duration::from_millis(100);
+        config.pong_timeout = Duration::from_millis(100);
+    });
 }

@@ -246,7 +246,7 @@ fn the_metrics_are_in_the_format_and_say_what_happened() {
 
     let mut ann = Raw::connect(&server, "/");
     let mut follower = Follower::join(&server, "/");
-    let _other = Raw::connect(&server, "/other");
+    let mut other = Raw::connect(&server, "/other");
     ann.send(0x81, b"hello");
     assert_eq!(ann.data().payload, b"hello");
     assert_eq!(follower.text(), "hello");
@@ -274,7 +274,8 @@ fn the_metrics_are_in_the_format_and_say_what_happened() {
     server.handle().disconnect(of_other.id, code, "").unwrap();
     drop(stalled);
     wait_closed(&server, "evicted", 1);
-    drop(_other);
+    while other.data().opcode != 8 {}
+    drop(other);
     wait_closed(&server, "disconnected", 1);
 
     eventually("everything to be counted", || {
