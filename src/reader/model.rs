@@ -42,9 +42,9 @@ pub(crate) fn run(settings: u8, cuts: u64, bytes: &[u8]) -> usize {
         if bytes.len() < 300 {
             ground.check(&expected, &mut bytes.chunks(1), Pauses::Everywhere);
         }
-        // A message in tungstenite's buffer, one being joined and one being
-        // encoded, the former grown by doubling; and this model's copies.
-        4 * ground.shared.config.max_message_size + 16 * MAX_INPUT + 64 * 1024
+        // A message in tungstenite's buffer, one that is joined of fragments
+        // and one that is encoded; and copies of the input, this model's too.
+        3 * ground.shared.config.max_message_size + 16 * MAX_INPUT
     })
 }
 
