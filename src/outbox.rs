@@ -134,10 +134,9 @@ impl Outbox {
         for frame in delivery.bursts.iter().flat_map(Burst::frames) {
             let end = at + frame.len();
             if at >= sent {
-                fits = self.queue(frame);
-                if !fits {
-                    break;
-                }
+                fits = fits && self.queue(frame);
+                // Who is evicted loses the rest of the delivery, too.
+                self.dropped += u64::from(!fits);
             } else if end > sent {
                 begun = Some(frame.slice(sent - at..));
                 self.backlog.get_or_insert_default();

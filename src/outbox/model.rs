@@ -485,6 +485,10 @@ impl Model {
             if sent == frame.len() {
                 continue;
             }
+            if expected.overflow {
+                self.dropped += 1;
+                continue;
+            }
             if sent > 0 {
                 expected.is_begun = true;
                 let waiting = self.waiting.get_or_insert_default();
@@ -492,7 +496,7 @@ impl Model {
                 waiting.begun_is_message = true;
             } else if !self.queue(frame) {
                 expected.overflow = true;
-                break;
+                self.dropped += 1;
             }
         }
         expected

@@ -214,8 +214,9 @@ fn an_overflow_without_a_begun_frame_leaves_the_hub_to_send_the_close() {
     fixture.socket.set_room(0);
     let overflow = fixture.push(&["a", "b", "c", "d"]);
     assert_eq!(overflow, Pushed::Overflow);
+    assert_eq!(fixture.outbox.dropped(), 1);
     assert_eq!(fixture.outbox.discard(), (3, 9));
-    assert_eq!(fixture.outbox.dropped(), 3);
+    assert_eq!(fixture.outbox.dropped(), 4);
     fixture.socket.set_room(usize::MAX);
     assert_eq!(fixture.close(), Pushed::Done);
     assert_eq!(frames(&fixture.socket.take_out()), ["CLOSE 1000 end"]);
@@ -445,7 +446,8 @@ fn with_evict_any_schedule_gives_whole_frames_in_order_and_loses_none() {
     // The lives of those who are evicted are short.
     let tally = model_holds(SlowConsumer::Evict, 3 * SEEDS);
     assert!(tally.overflows > SEEDS, "{tally:?}");
-    assert_eq!((tally.dropped, tally.shed), (0, 0));
+    assert!(tally.dropped >= tally.overflows);
+    assert_eq!(tally.shed, 0);
 }
 
 #[test]
