@@ -118,7 +118,7 @@ impl Hub {
         self.totals.backlog = totals.backlog;
         let counters = &self.counters;
         counters.backlog_bytes.set(totals.backlog as u64);
-        counters.rooms.set(self.rooms.len() as u64);
+        counters.rooms.set(self.rooms.inhabited() as u64);
         counters.dropped.add(totals.dropped);
         counters.deliveries.add(totals.deliveries);
         counters.bytes_out.add(totals.bytes);

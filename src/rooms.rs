@@ -14,6 +14,8 @@ use crate::subscription::Tap;
 pub(crate) struct Rooms {
     names: HashMap<Arc<str>, u32>,
     rooms: Slab<Room>,
+    /// How many of them have members; the others have subscriptions only.
+    inhabited: usize,
 }
 
 /// One room.
@@ -88,6 +90,7 @@ impl Rooms {
         Rooms {
             names: HashMap::new(),
             rooms: Slab::new(),
+            inhabited: 0,
         }
     }
 
@@ -98,6 +101,7 @@ impl Rooms {
         if let Some(room) = self.rooms.get_mut(room) {
             index = room.members.len() as u32;
             room.members.push(member);
+            self.inhabited += usize::from(index == 0);
         }
         Membership { room, index }
     }
@@ -118,6 +122,7 @@ impl Rooms {
 
     /// Adds a subscription to a room, which is made if it is not there.
     pub(crate) fn tap(&mut self, name: &Arc<str>, tap: Tap) {
+        self.forget_taps();
         let room = self.find_or_make(name);
         if let Some(room) = self.rooms.get_mut(room) {
             room.taps.push(tap);
@@ -131,6 +136,7 @@ impl Rooms {
         let index = membership.index as usize;
         room.members.swap_remove(index);
         let moved = room.members.get(index).copied();
+        self.inhabited -= usize::from(room.members.is_empty());
         self.forget_if_empty(membership.room);
         moved
     }
@@ -157,6 +163,20 @@ impl Rooms {
         }
     }
 
+    /// Forgets the subscriptions that were dropped, and rooms that had nothing
+    /// else. Nobody says so when one is dropped, so it is seen to when the
+    /// next one comes.
+    fn forget_taps(&mut self) {
+        let tapped = self.rooms.iter().filter(|(_, room)| !room.taps.is_empty());
+        let tapped: Vec<u32> = tapped.map(|(place, _)| place).collect();
+        for place in tapped {
+            if let Some(room) = self.rooms.get_mut(place) {
+                room.taps.retain(Tap::is_heard);
+            }
+            self.forget_if_empty(place);
+        }
+    }
+
     pub(crate) fn find(&self, name: &str) -> Option<u32> {
         self.names.get(name).copied()
     }
@@ -173,7 +193,8 @@ impl Rooms {
         self.rooms.iter().map(|(_, room)| room)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.rooms.len()
+    /// How many rooms have members.
+    pub(crate) fn inhabited(&self) -> usize {
+        self.inhabited
     }
 }

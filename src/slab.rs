@@ -52,6 +52,7 @@ impl<T> Slab<T> {
             .filter_map(|(place, value)| Some((place as u32, value.as_ref()?)))
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.places.len() - self.free.len()
     }

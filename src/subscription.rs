@@ -30,6 +30,11 @@ struct TapCounts {
 }
 
 impl Tap {
+    /// Whether the other end is still there: it shares the counts.
+    pub(crate) fn is_heard(&self) -> bool {
+        Arc::strong_count(&self.shared) > 1
+    }
+
     /// Copies a burst; false when nobody listens any more.
     pub(crate) fn give(&self, burst: &Burst) -> bool {
         let len = burst.bytes.len();

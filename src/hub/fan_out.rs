@@ -32,11 +32,8 @@ impl Hub {
                 .filter(|(_, member)| Some(member.id) != except && !member.ending)
                 .map(|(place, _)| place)
                 .collect(),
-            Audience::Client(id) => self.places.get(&id).copied().into_iter().collect(),
-            Audience::Clients(ids) => ids
-                .iter()
-                .filter_map(|id| self.places.get(id).copied())
-                .collect(),
+            Audience::Client(id) => self.open_place(id).into_iter().collect(),
+            Audience::Clients(ids) => ids.iter().filter_map(|id| self.open_place(*id)).collect(),
         };
         self.flush();
         if is_for_all {
@@ -44,6 +41,13 @@ impl Hub {
         }
         self.give_to(&places, burst);
         drop(permit);
+    }
+
+    /// Where a client is, unless its end is under way.
+    fn open_place(&self, id: ClientId) -> Option<u32> {
+        let place = *self.places.get(&id)?;
+        let member = self.members.get(place)?;
+        (!member.ending).then_some(place)
     }
 
     fn gather(

@@ -1007,6 +1007,44 @@ fn a_room_with_a_subscription_outlives_its_members() {
 }
 
 #[test]
+fn subscriptions_that_were_dropped_leave_no_rooms_behind() {
+    let mut world = World::new();
+    let (inbox, _) = Inbox::new();
+    for n in 0..100 {
+        let (subscription, tap) = Subscription::new(inbox.gone.clone());
+        let room = format!("/{n}").into();
+        world.hub.apply(Command::Tap { room, tap });
+        drop(subscription);
+    }
+    assert_eq!(
+        world.hub.rooms.iter().count(),
+        1,
+        "the last is not missed yet"
+    );
+    // A room of which only the program hears is no room with clients.
+    let peer = world.join("/99");
+    world.hub.end_pass();
+    assert_eq!(world.counters.snapshot().rooms, 1);
+    world.leave(&peer);
+    world.hub.end_pass();
+    assert_eq!(world.counters.snapshot().rooms, 0);
+}
+
+#[test]
+fn what_is_sent_to_a_client_that_is_closing_is_not_counted_as_delivered() {
+    let mut world = World::new();
+    let peer = world.join("/");
+    world.disconnect(&peer, "");
+    world.send(&peer, "late");
+    world.publish(Audience::Clients(vec![peer.id]), "late");
+    world.publish(Audience::Everybody { except: None }, "late");
+    world.hub.end_pass();
+    let stats = world.counters.snapshot();
+    assert_eq!((stats.broadcasts, stats.deliveries), (3, 0));
+    assert_eq!(stats.bytes_out, 0);
+}
+
+#[test]
 fn members_are_counted_at_the_point_of_the_question() {
     let mut world = World::new();
     let count = |world: &mut World| {
