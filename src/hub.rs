@@ -129,7 +129,7 @@ impl Hub {
     /// overtake them, has them fanned out first.
     pub(crate) fn apply(&mut self, command: Command) {
         match command {
-            Command::Publish { to, burst, permit } => self.publish(to, burst, permit),
+            Command::Publish { to, burst, permit } => self.publish(&to, burst, permit),
             Command::Ping { id, frame } => self.on_outbox(id, |outbox| outbox.ping(frame)),
             Command::Pong { id, frame } => self.on_outbox(id, |outbox| outbox.pong(frame)),
             Command::Written { id, result } => match result {

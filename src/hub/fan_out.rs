@@ -16,31 +16,36 @@ use super::member::{Member, Totals};
 
 impl Hub {
     /// Gathers a burst for a room, or gives it to its audience now.
-    pub(super) fn publish(&mut self, to: Audience, burst: Burst, permit: Option<Permit>) {
+    pub(super) fn publish(&mut self, to: &Audience, burst: Burst, permit: Option<Permit>) {
         self.counters.broadcasts.add(u64::from(burst.messages));
-        let is_for_all = matches!(to, Audience::Everybody { .. });
-        let places: Vec<u32> = match to {
-            Audience::Room { room, except } => {
-                if let Some(room) = self.rooms.find(&room) {
-                    self.gather(room, burst, except, permit);
-                }
-                return;
+        if let Audience::Room { room, except } = to {
+            if let Some(room) = self.rooms.find(room) {
+                self.gather(room, burst, *except, permit);
             }
-            Audience::Everybody { except } => self
-                .members
-                .iter()
-                .filter(|(_, member)| Some(member.id) != except && !member.ending)
-                .map(|(place, _)| place)
-                .collect(),
-            Audience::Client(id) => self.open_place(id).into_iter().collect(),
-            Audience::Clients(ids) => ids.iter().filter_map(|id| self.open_place(*id)).collect(),
-        };
+            return;
+        }
+        // What was published before goes out first, and may end a client.
         self.flush();
-        if is_for_all {
+        if matches!(to, Audience::Everybody { .. }) {
             self.rooms.give_to_all_taps(&burst);
         }
+        let places = self.places_of(to);
         self.give_to(&places, burst);
         drop(permit);
+    }
+
+    /// Where those of an audience are whose end is not under way.
+    fn places_of(&self, to: &Audience) -> Vec<u32> {
+        match to {
+            Audience::Room { .. } => Vec::new(),
+            Audience::Everybody { except } => {
+                let members = self.members.iter();
+                let open = members.filter(|(_, m)| Some(m.id) != *except && !m.ending);
+                open.map(|(place, _)| place).collect()
+            }
+            Audience::Client(id) => self.open_place(*id).into_iter().collect(),
+            Audience::Clients(ids) => ids.iter().filter_map(|id| self.open_place(*id)).collect(),
+        }
     }
 
     /// Where a client is, unless its end is under way.
