@@ -211,6 +211,9 @@ impl<'a> Reader<'a> {
     fn heard(&mut self, bytes: &[u8]) -> Result<(), End> {
         let relay = &mut self.relay;
         relay.units = 0;
+        // Before anybody can see what follows from them.
+        count(&relay.client.state.bytes_in, bytes.len() as u64);
+        relay.shared.counters.bytes_in.add(bytes.len() as u64);
         self.decoder.feed(bytes, |unit| relay.take(unit))?;
         relay.send_burst()?;
         if let Some(rtt) = relay
@@ -223,8 +226,6 @@ impl<'a> Reader<'a> {
             rtt.store(micros, Ordering::Relaxed);
         }
         self.keepalive.heard();
-        count(&relay.client.state.bytes_in, bytes.len() as u64);
-        relay.shared.counters.bytes_in.add(bytes.len() as u64);
         self.throttle(bytes.len() as u64);
         self.watch_message()
     }

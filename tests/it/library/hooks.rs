@@ -145,6 +145,22 @@ fn a_join_is_greeted_before_anything_else_is_heard_of_it() {
 }
 
 #[test]
+fn what_a_hook_sees_is_counted_already() {
+    let server = spawn(Server::builder().on_message(|client, _| {
+        let clients = client.handle().clients().ok()?;
+        let info = clients.iter().find(|info| info.id == client.id())?;
+        let total = client.handle().stats().bytes_in;
+        let counts = (info.messages_in, info.bytes_in, total);
+        Some(format!("{counts:?}").into())
+    }));
+    let mut client = Raw::connect(&server, "/");
+    for counts in ["(1, 11, 11)", "(2, 22, 22)"] {
+        client.send(TEXT, b"hello");
+        expect_texts(&mut client, &[counts]);
+    }
+}
+
+#[test]
 fn a_slow_hook_holds_up_its_own_client_only() {
     let (release, held) = channel::<()>();
     let held = Mutex::new(held);
