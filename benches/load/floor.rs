@@ -9,6 +9,8 @@ use std::io::{IoSlice, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::slice;
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -32,7 +34,14 @@ pub(crate) enum Floor {
     Vectored,
     /// The same as one plain send, since the messages lie one behind another.
     Joined,
+    /// A thread for each client, blocked on its socket, for what connecting costs.
+    Threads,
 }
+
+/// As long as hubcast's.
+const BACKLOG: i32 = 4096;
+/// As large as hubcast's.
+const STACK: usize = 256 * 1024;
 
 /// Nothing is waited for longer than this, so that no floor outlives its bench.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -40,15 +49,22 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Runs until the input ends.
 pub(crate) fn run(floor: Floor, listen: SocketAddr, clients: usize) -> Result<()> {
     let listener = TcpListener::bind(listen)?;
+    // Longer than std's, so that no client's SYN is lost.
+    rustix::net::listen(&listener, BACKLOG)?;
     println!("listening on ws://{}/", listener.local_addr()?);
     let mut sockets = Vec::with_capacity(clients);
-    for _ in 0..=clients {
+    for number in 0..=clients {
         wait_for(&listener, PollFlags::IN)?;
         let (socket, _) = listener.accept()?;
         socket.set_nodelay(true)?;
+        let socket = Arc::new(socket);
+        let is_client = number < clients;
+        if floor == Floor::Threads && is_client {
+            block_on(socket.clone())?;
+        }
         sockets.push(socket);
     }
-    let mut input = sockets.pop().ok_or("no input")?;
+    let mut input = &*sockets.pop().ok_or("no input")?;
     input.set_read_timeout(Some(PATIENCE))?;
     let mut buffer = vec![0; INPUT_BUFFER];
     let mut filled = 0;
@@ -61,13 +77,20 @@ pub(crate) fn run(floor: Floor, listen: SocketAddr, clients: usize) -> Result<()
         let frames = whole_frames(&buffer[..filled])?;
         let used = frames.iter().map(|frame| frame.len()).sum();
         match floor {
-            Floor::Send => send_each(&frames, &sockets)?,
+            Floor::Send | Floor::Threads => send_each(&frames, &sockets)?,
             Floor::Vectored => send_together(&frames, &sockets)?,
             Floor::Joined => send_each(&[&buffer[..used]], &sockets)?,
         }
         buffer.copy_within(used..filled, 0);
         filled -= used;
     }
+}
+
+/// Starts a thread that does nothing but wait for the end of a client.
+fn block_on(socket: Arc<TcpStream>) -> Result<()> {
+    let wait = move || (&*socket).read(&mut [0]);
+    thread::Builder::new().stack_size(STACK).spawn(wait)?;
+    Ok(())
 }
 
 fn whole_frames(mut bytes: &[u8]) -> Result<Vec<&[u8]>> {
@@ -80,14 +103,14 @@ fn whole_frames(mut bytes: &[u8]) -> Result<Vec<&[u8]>> {
     Ok(frames)
 }
 
-fn send_each(frames: &[&[u8]], sockets: &[TcpStream]) -> Result<()> {
+fn send_each(frames: &[&[u8]], sockets: &[Arc<TcpStream>]) -> Result<()> {
     for frame in frames {
         for socket in sockets {
             let mut rest = *frame;
             while !rest.is_empty() {
-                match send(socket, rest, FLAGS) {
+                match send(&**socket, rest, FLAGS) {
                     Ok(sent) => rest = &rest[sent..],
-                    Err(Errno::AGAIN) => wait_for(socket, PollFlags::OUT)?,
+                    Err(Errno::AGAIN) => wait_for(&**socket, PollFlags::OUT)?,
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -96,15 +119,15 @@ fn send_each(frames: &[&[u8]], sockets: &[TcpStream]) -> Result<()> {
     Ok(())
 }
 
-fn send_together(frames: &[&[u8]], sockets: &[TcpStream]) -> Result<()> {
+fn send_together(frames: &[&[u8]], sockets: &[Arc<TcpStream>]) -> Result<()> {
     for lot in frames.chunks(MAX_SLICES) {
         for socket in sockets {
             let mut slices: Vec<_> = lot.iter().map(|frame| IoSlice::new(frame)).collect();
             let mut rest = slices.as_mut_slice();
             while !rest.is_empty() {
-                match sendmsg(socket, rest, &mut SendAncillaryBuffer::default(), FLAGS) {
+                match sendmsg(&**socket, rest, &mut SendAncillaryBuffer::default(), FLAGS) {
                     Ok(sent) => IoSlice::advance_slices(&mut rest, sent),
-                    Err(Errno::AGAIN) => wait_for(socket, PollFlags::OUT)?,
+                    Err(Errno::AGAIN) => wait_for(&**socket, PollFlags::OUT)?,
                     Err(error) => return Err(error.into()),
                 }
             }

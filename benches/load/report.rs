@@ -84,7 +84,8 @@ impl Report<'_> {
                 figure.map_or_else(|| NONE.to_owned(), |figure| metric.format(figure))
             }));
             row.extend(floors.iter().map(|(floor, _)| {
-                format_ratio(cell.ratio(self.cell(*floor), Metric::Cpu, self.state))
+                let ratio = |metric| cell.ratio(self.cell(*floor), metric, self.state);
+                format_ratio(ratio(Metric::Cpu).or_else(|| ratio(Metric::ConnectCpu)))
             }));
             table.row(name, row);
         }

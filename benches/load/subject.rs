@@ -65,7 +65,7 @@ impl Subject {
 
     /// Whether the scenario means anything to this subject. The floor has no clients
     /// to look after; one send for each message is no measure for bursts, and without
-    /// bursts there is nothing to join.
+    /// bursts there is nothing to join. Its threads are for what connecting costs.
     pub(crate) fn takes_part_in(&self, scenario: &Scenario) -> bool {
         let bare = scenario.senders > 0 && scenario.stalled == 0;
         match self.kind {
@@ -74,6 +74,7 @@ impl Subject {
             Kind::Floor(Floor::Send) => bare && scenario.is_sparse(),
             Kind::Floor(Floor::Vectored) => bare,
             Kind::Floor(Floor::Joined) => bare && !scenario.is_sparse(),
+            Kind::Floor(Floor::Threads) => scenario.senders == 0,
         }
     }
 
