@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::path::Path;
 
 use rustix::process::{Resource, getrlimit};
 
@@ -12,6 +13,8 @@ const SPARE_DESCRIPTORS: u64 = 64;
 const SPARE_THREADS: u64 = 64;
 /// Memory mappings kept free.
 const SPARE_MAPPINGS: u64 = 1024;
+/// Where control groups of version 2 are mounted.
+const CGROUPS: &str = "/sys/fs/cgroup";
 /// A client has up to two threads.
 const THREADS_PER_CLIENT: u64 = 2;
 /// A thread has a stack and a signal stack, each with its guard.
@@ -36,7 +39,6 @@ impl ClientLimit {
     /// What this process's limits allow. A limit that cannot be read is
     /// taken for none.
     pub(crate) fn of_this_process() -> ClientLimit {
-        let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
         let descriptors = getrlimit(Resource::Nofile).current;
         let limits = [
             ("the descriptor limit", descriptors, SPARE_DESCRIPTORS, 1),
@@ -54,7 +56,7 @@ impl ClientLimit {
             ),
             (
                 "the control group's pids.max",
-                number("/sys/fs/cgroup/pids.max"),
+                pids_max(),
                 SPARE_THREADS,
                 THREADS_PER_CLIENT,
             ),
@@ -80,6 +82,25 @@ impl ClientLimit {
     }
 }
 
+/// The number that a file of the system holds; `None` for `max`, too.
+fn number(path: impl AsRef<Path>) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// The smallest `pids.max` of this process's control group and those above
+/// it, all of which count (version 2; cgroups(7)).
+fn pids_max() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    smallest_pids_max(Path::new(CGROUPS), &groups)
+}
+
+fn smallest_pids_max(root: &Path, groups: &str) -> Option<u64> {
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let group = root.join(group);
+    let above = group.ancestors().take_while(|path| path.starts_with(root));
+    above.filter_map(|path| number(path.join("pids.max"))).min()
+}
+
 impl fmt::Display for ClientLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} clients ({})", self.clients, self.because)
@@ -95,5 +116,20 @@ mod tests {
         let limit = ClientLimit::of_this_process();
         assert!(limit.clients >= 1, "{limit}");
         assert!(limit.to_string().contains(" is "), "{limit}");
+    }
+
+    #[test]
+    fn the_smallest_limit_of_all_groups_above_counts() {
+        let root = std::env::temp_dir().join(format!("hubcast-limits-{}", std::process::id()));
+        let inner = root.join("system.slice/hubcast.service");
+        fs::create_dir_all(&inner).unwrap();
+        fs::write(inner.join("pids.max"), "max\n").unwrap();
+        fs::write(root.join("system.slice/pids.max"), "300\n").unwrap();
+        fs::write(root.join("pids.max"), "9000\n").unwrap();
+        let groups = "1:name=other:/x\n0::/system.slice/hubcast.service\n";
+        assert_eq!(smallest_pids_max(&root, groups), Some(300));
+        assert_eq!(smallest_pids_max(&root, "0::/\n"), Some(9000));
+        assert_eq!(smallest_pids_max(&root, "1:name=other:/x\n"), None);
+        fs::remove_dir_all(root).unwrap();
     }
 }
