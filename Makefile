@@ -15,7 +15,7 @@ FUZZ = PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) +nightly fuzz run \
 	--fuzz-dir tests/fuzz --target-dir target/fuzz/build
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test ci fmt fmt-check lint doc bench bench-peers bench-micro test-browser browser-tools autobahn test-clients fuzz fuzz-reduce soak abuse test-netns netns-tools
+.PHONY: help run build test ci fmt fmt-check lint deps doc bench bench-peers bench-micro test-browser browser-tools autobahn test-clients fuzz fuzz-reduce soak abuse test-netns netns-tools
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -29,7 +29,7 @@ build: ## Build the release program, target/release/hubcast
 test: ## Run the tests, those in the documentation too
 	$(CARGO) test
 
-ci: fmt-check lint test doc ## What must pass before anything lands
+ci: fmt-check lint deps test doc ## What must pass before anything lands
 
 fmt: ## Format the code
 	$(CARGO) fmt
@@ -40,6 +40,11 @@ fmt-check: ## Check the format
 lint: ## Run clippy, warnings denied, with and without the program
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) clippy --lib --no-default-features -- -D warnings
+
+deps: ## Check that no async runtime is in the tree, and that the library's is small
+	@! $(CARGO) tree --locked -e normal --prefix none | grep -E '^(async-|futures|mio|smol|tokio)'
+	@crates=$$($(CARGO) tree --locked -e normal,build --no-default-features --prefix none | sed 's/ (.*//' | sort -u | wc -l); \
+	echo "the library and what it depends on: $$crates crates, of at most 33"; test "$$crates" -le 33
 
 doc: ## Build the documentation, warnings denied
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --document-private-items
