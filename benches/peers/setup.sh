@@ -47,7 +47,7 @@ bun_peer() {
 gorilla_peer() {
     sources=/usr/share/gocode
     if [ ! -d "$sources/src/github.com/gorilla/websocket" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        apt-get install -y -q --no-install-recommends golang-go golang-github-gorilla-websocket-dev >target/apt.log 2>&1
+        { apt-get update -qq && apt-get install -y -q --no-install-recommends golang-go golang-github-gorilla-websocket-dev; } >target/apt.log 2>&1
     fi
     command -v go >/dev/null || { left_out gorilla "no go"; return; }
     (cd gorilla && GO111MODULE=off GOPATH=$sources go build -o ../target/peer-gorilla .) || { left_out gorilla "go build failed"; return; }
