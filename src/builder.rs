@@ -225,18 +225,13 @@ impl ServerBuilder {
     ///
     /// # Errors
     ///
-    /// A setting has a value that cannot be
+    /// A setting has a value that cannot be, or the address is none
     /// ([`ErrorKind::Config`](crate::ErrorKind::Config)), the address cannot
     /// be listened on ([`Bind`](crate::ErrorKind::Bind)), or the system lacks
     /// what the server needs ([`Start`](crate::ErrorKind::Start)).
     pub fn bind(self, address: impl ToSocketAddrs + fmt::Debug) -> Result<Server, Error> {
         self.config.check()?;
-        let bound = TcpListener::bind(&address).and_then(|listener| {
-            rustix::net::listen(&listener, LISTEN_BACKLOG)?;
-            Ok(listener)
-        });
-        let listener =
-            bound.map_err(|error| Error::bind(format!("cannot listen on {address:?}"), error))?;
+        let listener = listen(address)?;
         self.from_listener(listener)
     }
 
@@ -317,7 +312,13 @@ fn listen(address: impl ToSocketAddrs + fmt::Debug) -> Result<TcpListener, Error
         listener.set_nonblocking(true)?;
         Ok(listener)
     });
-    bound.map_err(|error| Error::bind(format!("cannot listen on {address:?}"), error))
+    bound.map_err(|error| match error.kind() {
+        // It is no address at all, whatever the system has to offer.
+        io::ErrorKind::InvalidInput if error.raw_os_error().is_none() => {
+            Error::config(format!("cannot listen on {address:?}: {error}"))
+        }
+        _ => Error::bind(format!("cannot listen on {address:?}"), error),
+    })
 }
 
 /// Starts real writer threads.

@@ -32,8 +32,8 @@ pub struct Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A field of [`Config`](crate::Config) has a value that cannot be; the
-    /// text names the field and says what can be.
+    /// A field of [`Config`](crate::Config) has a value that cannot be, or
+    /// the address is none; the text names the field and says what can be.
     Config,
     /// The address cannot be listened on: it is in use, not this machine's,
     /// or not permitted.

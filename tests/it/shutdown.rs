@@ -180,6 +180,8 @@ fn wrong_usage_is_exit_code_2_and_names_the_option() {
         (&["--write-timeout=0s"], "write-timeout"),
         (&["--allow-origin=example.org"], "allow-origin"),
         (&["--subprotocol=a b"], "subprotocol"),
+        (&["--listen=127.0.0.1:99999"], "127.0.0.1:99999"),
+        (&["--admin-listen=nowhere"], "nowhere"),
         (&["lobby"], "lobby"),
     ] {
         let (code, stdout, stderr) = run(args);
