@@ -19,8 +19,8 @@ use crate::server::Shared;
 use crate::socket::Socket;
 use crate::stop::poll_until;
 
-/// The first wait after the system had no descriptor or memory for a
-/// connection; it doubles up to [`MAX_BACKOFF`].
+/// The first wait after a trouble that lasts, such as a lack of descriptors;
+/// it doubles up to [`MAX_BACKOFF`].
 const MIN_BACKOFF: Duration = Duration::from_millis(10);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 /// How often at the most the same trouble is logged.
@@ -70,7 +70,7 @@ impl<'a> Acceptor<'a> {
                 Err(error) => match self.trouble(error) {
                     Trouble::Empty => self.wait()?,
                     Trouble::Passing => {}
-                    Trouble::Exhausted(error) => self.back_off(&error)?,
+                    Trouble::Lasting(error) => self.back_off(&error)?,
                 },
             }
             self.forget_refusals();
@@ -113,7 +113,11 @@ impl<'a> Acceptor<'a> {
         let _ = socket.set_nonblocking(false);
         // Numbers are never used again (invariant 9).
         let id = self.shared.counters.accepted.next();
-        let admitted = match self.shared.admission.admit(peer.ip()) {
+        let admission = match self.entrance {
+            Entrance::Main => &self.shared.admission,
+            Entrance::Admin => &self.shared.admin_admission,
+        };
+        let admitted = match admission.admit(peer.ip()) {
             Ok(admitted) => admitted,
             Err(why) => return self.refuse(socket, peer, why),
         };
@@ -161,12 +165,23 @@ impl<'a> Acceptor<'a> {
     fn trouble(&self, error: io::Error) -> Trouble {
         match Errno::from_io_error(&error) {
             Some(Errno::AGAIN) => Trouble::Empty,
-            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                Trouble::Exhausted(error)
-            }
             // The connection was aborted, or the network failed it: the next
             // one is not concerned (accept(2), "Error handling").
-            _ => Trouble::Passing,
+            Some(
+                Errno::INTR
+                | Errno::CONNABORTED
+                | Errno::PERM
+                | Errno::PROTO
+                | Errno::NOPROTOOPT
+                | Errno::OPNOTSUPP
+                | Errno::NETDOWN
+                | Errno::NETUNREACH
+                | Errno::HOSTDOWN
+                | Errno::HOSTUNREACH,
+            ) => Trouble::Passing,
+            // No descriptors, no memory, or a listener that does not listen
+            // any more: trying again at once would only burn a core.
+            _ => Trouble::Lasting(error),
         }
     }
 
@@ -195,8 +210,8 @@ enum Trouble {
     Empty,
     /// This one connection is lost.
     Passing,
-    /// The system has no room for another.
-    Exhausted(io::Error),
+    /// The next one would fail too.
+    Lasting(io::Error),
 }
 
 /// Reads what a refused peer has sent; true at its end of stream.

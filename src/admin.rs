@@ -1,10 +1,12 @@
 //! What the operator asks, under `/-/`: health, metrics, clients, rooms.
 
 use std::fmt::Write;
+use std::sync::TryLockError;
 
 use http::StatusCode;
 
 use crate::client::{ClientInfo, RoomInfo};
+use crate::error::Stopped;
 use crate::handle::Handle;
 use crate::http::Answer;
 use crate::json;
@@ -24,18 +26,28 @@ pub(crate) fn answer(handle: &Handle, path: &str) -> Answer {
             metrics::CONTENT_TYPE,
             metrics::text(&handle.shared.counters, handle.shared.inbox.len()),
         ),
-        "/-/clients" => match handle.clients() {
-            Ok(clients) => Answer::new(StatusCode::OK, JSON, clients_json(&clients)),
-            Err(_) => crate::http::stopping(),
-        },
-        "/-/rooms" => match handle.rooms() {
-            Ok(rooms) => Answer::new(StatusCode::OK, JSON, rooms_json(&rooms)),
-            Err(_) => crate::http::stopping(),
-        },
+        "/-/clients" => list(handle, || Ok(clients_json(&handle.clients()?))),
+        "/-/rooms" => list(handle, || Ok(rooms_json(&handle.rooms()?))),
         _ => Answer::text(
             StatusCode::NOT_FOUND,
             "there is /-/healthz, /-/metrics, /-/clients and /-/rooms",
         ),
+    }
+}
+
+/// One list at a time: each costs the hub, for whom everybody waits, the time
+/// to write down everything that is there.
+fn list(handle: &Handle, json: impl FnOnce() -> Result<String, Stopped>) -> Answer {
+    let _turn = match handle.shared.listing.try_lock() {
+        Ok(turn) => turn,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => {
+            return Answer::unavailable("another list is being made; ask again", 1);
+        }
+    };
+    match json() {
+        Ok(json) => Answer::new(StatusCode::OK, JSON, json),
+        Err(Stopped) => crate::http::stopping(),
     }
 }
 
@@ -87,4 +99,25 @@ fn clients_json(clients: &[ClientInfo]) -> String {
     });
     out.push_str("}\n");
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::Server;
+
+    #[test]
+    fn lists_are_made_one_at_a_time() {
+        let running = Server::bind("127.0.0.1:0").unwrap().spawn().unwrap();
+        let handle = running.handle();
+        assert_eq!(answer(&handle, "/-/clients").status, StatusCode::OK);
+        let turn = handle.shared.listing.lock().unwrap();
+        for path in ["/-/clients", "/-/rooms"] {
+            let status = answer(&handle, path).status;
+            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        }
+        assert_eq!(answer(&handle, "/-/metrics").status, StatusCode::OK);
+        drop(turn);
+        assert_eq!(answer(&handle, "/-/rooms").status, StatusCode::OK);
+    }
 }

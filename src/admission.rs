@@ -7,6 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::config::Config;
 use crate::stats::Counters;
 
+/// The most connections on the operator's own listener.
+const OPERATORS: u64 = 16;
+
 /// Counts connections against their limits.
 #[derive(Debug)]
 pub(crate) struct Admission {
@@ -39,8 +42,20 @@ impl Admission {
         }
     }
 
+    /// The places of the operator's own listener, which the clients cannot
+    /// take.
+    pub(crate) fn of_operator() -> Admission {
+        Admission {
+            max_clients: OPERATORS,
+            max_handshakes: OPERATORS,
+            max_per_ip: 0,
+            counters: Arc::default(),
+            per_ip: Mutex::default(),
+        }
+    }
+
     /// Gives a connection from this address a place, or says why there is
-    /// none. Only the accept thread asks, so nobody comes in between.
+    /// none. Only one accept thread asks, so nobody comes in between.
     pub(crate) fn admit(self: &Arc<Admission>, ip: IpAddr) -> Result<Admitted, &'static str> {
         if self.counters.connections.get() >= self.max_clients {
             return Err("the server is full; try again later");

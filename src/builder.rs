@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{TcpListener, ToSocketAddrs};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -281,6 +281,8 @@ impl ServerBuilder {
         };
         let shared = Shared {
             admission: Arc::new(Admission::new(&config, limit.clients, counters.clone())),
+            admin_admission: Arc::new(Admission::of_operator()),
+            listing: Mutex::new(()),
             outboxes: Arc::new(OutboxRules {
                 max_messages: config.outbox_messages,
                 max_bytes: config.outbox_bytes,

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use crate::close::{Cause, CloseCode, CloseFrame};
@@ -46,6 +46,7 @@ impl fmt::Display for ClientId {
 
 /// What a program attached to a client.
 pub(crate) type Attachment = Arc<dyn Any + Send + Sync>;
+type WeakAttachment = Weak<dyn Any + Send + Sync>;
 
 /// What the threads of one client and the hub share about it.
 pub(crate) struct ClientState {
@@ -54,7 +55,9 @@ pub(crate) struct ClientState {
     /// The room the client came in by.
     pub(crate) room: Arc<str>,
     pub(crate) joined: Instant,
-    pub(crate) attachment: Option<Attachment>,
+    /// Weak, since the hub holds this too: dropping what a program has
+    /// attached may run the program's code (invariant 1).
+    attachment: Option<WeakAttachment>,
     /// Why the connection ends: set once, by whoever sees the end first.
     /// Once it is set, what the client sends is read and discarded.
     pub(crate) cause: OnceLock<Cause>,
@@ -72,14 +75,14 @@ impl ClientState {
         id: ClientId,
         peer: SocketAddr,
         room: Arc<str>,
-        attachment: Option<Attachment>,
+        attachment: Option<&Attachment>,
     ) -> ClientState {
         ClientState {
             id,
             peer,
             room,
             joined: Instant::now(),
-            attachment,
+            attachment: attachment.map(Arc::downgrade),
             cause: OnceLock::new(),
             sent: OnceLock::new(),
             messages_in: AtomicU64::new(0),
@@ -165,9 +168,24 @@ impl fmt::Display for ClientState {
 pub struct Client {
     pub(crate) state: Arc<ClientState>,
     pub(crate) handle: Handle,
+    pub(crate) attachment: Option<Attachment>,
 }
 
 impl Client {
+    /// The client of this state; `None` when it has left, and what was
+    /// attached to it is gone.
+    pub(crate) fn of(state: Arc<ClientState>, handle: &Handle) -> Option<Client> {
+        let attachment = match &state.attachment {
+            None => None,
+            Some(weak) => Some(weak.upgrade()?),
+        };
+        Some(Client {
+            state,
+            handle: handle.clone(),
+            attachment,
+        })
+    }
+
     /// The client's id.
     pub fn id(&self) -> ClientId {
         self.state.id
@@ -188,7 +206,7 @@ impl Client {
     /// `T`; otherwise `None`. To change it later, attach something that can
     /// be changed through a shared reference, such as a `Mutex`.
     pub fn attached<T: Any + Send + Sync>(&self) -> Option<&T> {
-        self.state.attachment.as_ref()?.downcast_ref()
+        self.attachment.as_ref()?.downcast_ref()
     }
 
     /// The server's handle, to speak to others than this client.

@@ -331,7 +331,8 @@ impl fmt::Display for Cause {
 pub struct Departure {
     /// What ended the connection.
     pub cause: Cause,
-    /// The Close frame the server sent, if it came to that.
+    /// The Close frame the server sent, if it came to that. To a client that
+    /// had stopped reading it may not have got through.
     pub sent: Option<CloseFrame>,
     /// The Close frame the peer sent, if it did.
     pub received: Option<CloseFrame>,

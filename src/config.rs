@@ -15,7 +15,8 @@ use crate::token::Secret;
 /// New fields may come, so a `Config` is made by [`Config::default`] and then
 /// changed. [`ServerBuilder::bind`](crate::ServerBuilder::bind) checks it:
 /// sizes, counts and timeouts must not be zero where nothing is said of zero,
-/// `read_buffer` is at least 256 bytes and `stack_size` at least 64 KiB.
+/// no time is longer than 1,000 days, `read_buffer` is 256 bytes to 16 MiB
+/// and `stack_size` at least 64 KiB.
 ///
 /// ```
 /// use hubcast::{Config, Server, SlowConsumer};
@@ -74,7 +75,9 @@ pub struct Config {
     pub max_clients_per_ip: usize,
     /// The most messages per second of one client, control frames included.
     /// A client that sends more is read more slowly, so that TCP makes it
-    /// wait; nothing is lost. Zero turns the limit off. Default: 0.
+    /// wait; nothing is lost, but what a client that has ended its stream has
+    /// left unread after [`close_timeout`](Config::close_timeout). Zero turns
+    /// the limit off. Default: 0.
     pub max_rate: u32,
     /// The most bytes per second of one client, like
     /// [`max_rate`](Config::max_rate). Default: 0, off.
@@ -83,7 +86,8 @@ pub struct Config {
     /// Zero turns pings off, and dead peers stay until a write fails.
     /// Default: 20 s, since proxies cut idle connections after 30 s to 120 s.
     pub ping_interval: Duration,
-    /// How long a client may stay silent after a Ping before it is dropped.
+    /// How long a client may stay silent after a Ping before it is dropped;
+    /// for a client of events, how long what was sent may go unacknowledged.
     /// Default: 20 s.
     pub pong_timeout: Duration,
     /// How long a message that was begun may take to be complete, however
@@ -129,7 +133,9 @@ pub struct Config {
     /// gets a chat page for the room.
     pub no_page: bool,
     /// Whether nothing is answered under `/-/`: health, metrics, clients and
-    /// rooms. Default: false.
+    /// rooms. Beyond health, they are answered to peers on the loopback
+    /// addresses, and to others only where [`token`](Config::token) or
+    /// [`admin_listen`](Config::admin_listen) is set. Default: false.
     pub no_admin: bool,
     /// The address that `/-/` is answered on instead of the server's own.
     /// Default: none, it is answered on the server's own.
@@ -193,6 +199,10 @@ impl Default for Config {
     }
 }
 
+/// No time is longer: it could not be added to what a clock shows.
+const MAX_TIME: Duration = Duration::from_secs(1000 * 24 * 60 * 60);
+/// The largest read buffer: it is allocated whole.
+const MAX_READ_BUFFER: usize = 16 * 1024 * 1024;
 /// Hooks and the protocol's code need this much stack.
 const MIN_STACK: usize = 64 * 1024;
 
@@ -207,7 +217,14 @@ impl Config {
         at_least("max-handshakes", self.max_handshakes, 1)?;
         at_least("read-buffer", self.read_buffer, 256)?;
         at_least("stack-size", self.stack_size, MIN_STACK)?;
+        if self.read_buffer > MAX_READ_BUFFER {
+            return Err(Error::config(format!(
+                "read-buffer must be at most {MAX_READ_BUFFER}, not {}",
+                self.read_buffer
+            )));
+        }
         for (name, duration) in [
+            ("ping-interval", self.ping_interval),
             ("handshake-timeout", self.handshake_timeout),
             ("pong-timeout", self.pong_timeout),
             ("message-timeout", self.message_timeout),
@@ -215,8 +232,13 @@ impl Config {
             ("close-timeout", self.close_timeout),
             ("shutdown-timeout", self.shutdown_timeout),
         ] {
-            if duration.is_zero() {
+            if duration.is_zero() && name != "ping-interval" {
                 return Err(Error::config(format!("{name} must be more than 0")));
+            }
+            if duration > MAX_TIME {
+                return Err(Error::config(format!(
+                    "{name} must be at most 1000 days, not {duration:?}"
+                )));
             }
         }
         for origin in &self.allow_origin {
@@ -279,7 +301,7 @@ mod tests {
     #[test]
     fn a_bad_field_is_named_with_its_value() {
         type Change = fn(&mut Config);
-        let cases: [(Change, &str); 6] = [
+        let cases: [(Change, &str); 7] = [
             (
                 |c| c.read_buffer = 3,
                 "read-buffer must be at least 256, not 3",
@@ -291,6 +313,10 @@ mod tests {
             (
                 |c| c.write_timeout = Duration::ZERO,
                 "write-timeout must be more than 0",
+            ),
+            (
+                |c| c.read_buffer = usize::MAX,
+                "read-buffer must be at most 16777216, not 18446744073709551615",
             ),
             (
                 |c| c.stack_size = 1,
@@ -309,6 +335,27 @@ mod tests {
             let mut config = Config::default();
             change(&mut config);
             assert_eq!(config.check().unwrap_err().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_time_that_no_clock_can_count_is_refused_by_name() {
+        let fields: [fn(&mut Config) -> &mut Duration; 7] = [
+            |c| &mut c.handshake_timeout,
+            |c| &mut c.ping_interval,
+            |c| &mut c.pong_timeout,
+            |c| &mut c.message_timeout,
+            |c| &mut c.write_timeout,
+            |c| &mut c.close_timeout,
+            |c| &mut c.shutdown_timeout,
+        ];
+        for field in fields {
+            let mut config = Config::default();
+            *field(&mut config) = Duration::MAX;
+            let error = config.check().unwrap_err().to_string();
+            assert!(error.contains("must be at most 1000 days"), "{error}");
+            *field(&mut config) = MAX_TIME;
+            config.check().unwrap();
         }
     }
 }

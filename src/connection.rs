@@ -11,7 +11,7 @@ use http::{Method, StatusCode};
 use crate::admission::Admitted;
 use crate::client::{Client, ClientId, ClientState};
 use crate::close::{Cause, CloseFrame, Departure};
-use crate::door::{self, Door, Entrance};
+use crate::door::{self, Caller, Door, Entrance};
 use crate::events;
 use crate::frame::Encoding;
 use crate::handle::Handle;
@@ -86,7 +86,7 @@ impl Connection {
         let deadline = Instant::now() + shared.config.handshake_timeout;
         let Head { request, rest } = read_head(&self.socket, &shared.stop, deadline)?;
         let head_only = request.method() == Method::HEAD;
-        let answer = match door::open(&self.handle(), &request, self.entrance, self.peer) {
+        let answer = match door::open(&self.handle(), &request, &self.caller()) {
             Ok(Door::Room(_)) if shared.stop.is_triggered() => stopping(),
             Ok(Door::Room(agreed)) => return Ok((agreed, rest)),
             Ok(Door::Publish(room, announced)) => self
@@ -105,6 +105,16 @@ impl Connection {
                 .header(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         }
         Err(Dismissed::Answered(answer))
+    }
+
+    fn caller(&self) -> Caller {
+        let ip = self.peer.ip();
+        let ours = || self.socket.local_addr().is_ok_and(|ours| ours.ip() == ip);
+        Caller {
+            peer: self.peer,
+            entrance: self.entrance,
+            is_near: ip.to_canonical().is_loopback() || ours(),
+        }
     }
 
     /// Publishes the body of a request in a room.
@@ -163,10 +173,11 @@ impl Connection {
             return;
         }
         let room = agreed.room;
-        let state = ClientState::new(self.id, self.peer, room, agreed.attachment);
+        let state = ClientState::new(self.id, self.peer, room, agreed.attachment.as_ref());
         let client = Client {
             state: Arc::new(state),
             handle: self.handle(),
+            attachment: agreed.attachment,
         };
         drop(agreed.response);
         let Some(membership) = self.join(&client, agreed.encoding) else {
@@ -195,11 +206,11 @@ impl Connection {
         Some(membership)
     }
 
+    /// The conversation and the hooks around it. A panic in any of them ends
+    /// this connection with 1011.
     // Its frame, which is large, is not to lie below that of the log line of
     // the join: a page of the stack that was touched once stays.
     #[inline(never)]
-    /// The conversation and the hooks around it. A panic in any of them ends
-    /// this connection with 1011.
     fn converse(&self, client: &Client, encoding: Encoding, rest: Vec<u8>) -> Option<CloseFrame> {
         let mut reader = Reader::new(&self.shared, client, &self.socket);
         if let Some(handler) = &self.shared.handler

@@ -26,6 +26,15 @@ pub(crate) enum Entrance {
     Admin,
 }
 
+/// Who makes a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller {
+    pub(crate) peer: SocketAddr,
+    pub(crate) entrance: Entrance,
+    /// It is on the server's own machine.
+    pub(crate) is_near: bool,
+}
+
 /// What a request is let in to.
 #[derive(Debug)]
 pub(crate) enum Door {
@@ -41,18 +50,18 @@ pub(crate) enum Door {
 pub(crate) fn open(
     handle: &Handle,
     request: &Request<()>,
-    entrance: Entrance,
-    peer: SocketAddr,
+    caller: &Caller,
 ) -> Result<Door, Answer> {
     the_host(request)?;
+    let peer = caller.peer;
     let config = &handle.shared.config;
     let hook = |upgrade: &mut Upgrade<'_>| match &handle.shared.handler {
         Some(handler) => handler.on_upgrade(upgrade),
         None => Ok(()),
     };
     let path = request.uri().path();
-    if path.starts_with(ADMIN_PREFIX) || entrance == Entrance::Admin {
-        return admin(handle, request, entrance).map(Door::Answer);
+    if path.starts_with(ADMIN_PREFIX) || caller.entrance == Entrance::Admin {
+        return admin(handle, request, caller).map(Door::Answer);
     }
     if upgrade::is_asked(request) {
         return upgrade::accept(request, peer, config, hook).map(Door::Room);
@@ -151,13 +160,13 @@ fn options(handle: &Handle, request: &Request<()>) -> Result<Answer, Answer> {
 }
 
 /// What the operator asks under `/-/`.
-fn admin(handle: &Handle, request: &Request<()>, entrance: Entrance) -> Result<Answer, Answer> {
+fn admin(handle: &Handle, request: &Request<()>, caller: &Caller) -> Result<Answer, Answer> {
     let config = &handle.shared.config;
     let here = match config.admin_listen {
         Some(_) => Entrance::Admin,
         None => Entrance::Main,
     };
-    if config.no_admin || entrance != here {
+    if config.no_admin || caller.entrance != here {
         return Err(Answer::text(
             StatusCode::NOT_FOUND,
             "nothing is answered under /-/ here",
@@ -171,6 +180,49 @@ fn admin(handle: &Handle, request: &Request<()>, entrance: Entrance) -> Result<A
     let path = request.uri().path();
     if path != admin::HEALTH {
         token::check(request, config.token.as_slice())?;
+        // Who is here is not for everybody to read.
+        if config.token.is_none() && here == Entrance::Main && !caller.is_near {
+            return Err(Answer::text(
+                StatusCode::FORBIDDEN,
+                "this is answered to the server's own machine only; \
+                 its operator can allow it with --token or --admin-listen",
+            ));
+        }
     }
     Ok(admin::answer(handle, path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::Server;
+
+    fn ask(change: impl FnOnce(&mut crate::Config), path: &str, entrance: Entrance) -> StatusCode {
+        let server = Server::builder().configure(change).bind("127.0.0.1:0");
+        let request = Request::builder().uri(path).header("host", "a");
+        let request = request.body(()).unwrap();
+        let elsewhere = Caller {
+            peer: ([192, 0, 2, 1], 9).into(),
+            entrance,
+            is_near: false,
+        };
+        match open(&server.unwrap().handle(), &request, &elsewhere) {
+            Ok(Door::Answer(answer)) | Err(answer) => answer.status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn other_machines_see_who_is_here_only_where_the_operator_says_so() {
+        let metrics = "/-/metrics";
+        assert_eq!(ask(|_| {}, "/-/healthz", Entrance::Main), StatusCode::OK);
+        for path in [metrics, "/-/clients", "/-/rooms"] {
+            assert_eq!(ask(|_| {}, path, Entrance::Main), StatusCode::FORBIDDEN);
+        }
+        let with_token = |config: &mut crate::Config| config.token = Some("t".into());
+        let brought = "/-/metrics?token=t";
+        assert_eq!(ask(with_token, brought, Entrance::Main), StatusCode::OK);
+        let apart = |config: &mut crate::Config| config.admin_listen = Some("127.0.0.1:0".into());
+        assert_eq!(ask(apart, metrics, Entrance::Admin), StatusCode::OK);
+    }
 }

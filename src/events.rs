@@ -20,6 +20,10 @@ pub(crate) const RESPONSE: &str = "HTTP/1.1 200 OK\r\n\
     x-accel-buffering: no\r\n\
     connection: close\r\n";
 
+/// The most bytes a client of events may send behind its request; it has
+/// nothing to say.
+const MAX_INPUT: usize = 4096;
+
 /// What keeps an idle stream alive: a comment, which clients ignore.
 const KEEPALIVE: &[u8] = b": keepalive\n\n";
 
@@ -72,11 +76,25 @@ pub(crate) fn close_event(frame: &CloseFrame) -> Bytes {
 pub(crate) fn follow(shared: &Shared, client: &Client, mut socket: &TcpStream) {
     let interval = shared.config.ping_interval;
     let _ = socket.set_read_timeout((!interval.is_zero()).then_some(interval));
+    // It answers no ping: that it has vanished shows in a keepalive, or a
+    // message, that nobody acknowledges.
+    #[cfg(target_os = "linux")]
+    if !interval.is_zero() {
+        let patience = shared.config.pong_timeout.as_millis();
+        let patience = u32::try_from(patience).unwrap_or(u32::MAX);
+        let _ = rustix::net::sockopt::set_tcp_user_timeout(socket, patience);
+    }
     let mut scratch = [0; 256];
+    let mut heard = 0;
     let cause = loop {
         match socket.read(&mut scratch) {
             Ok(0) => break Cause::ClosedByPeer,
-            Ok(_) => {}
+            Ok(n) => {
+                heard += n;
+                if heard > MAX_INPUT {
+                    break Cause::ProtocolError("a client of events has sent data".to_owned());
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 let keepalive = Command::Ping {

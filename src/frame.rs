@@ -161,19 +161,23 @@ pub(crate) fn ping(payload: &[u8]) -> Bytes {
     control(Control::Ping, payload)
 }
 
-/// A Pong frame (RFC 6455 §5.5.3).
-pub(crate) fn pong(payload: &[u8]) -> Bytes {
-    control(Control::Pong, payload)
+/// Appends a Pong frame (RFC 6455 §5.5.3).
+pub(crate) fn append_pong(out: &mut Vec<u8>, payload: &[u8]) {
+    append_control(out, Control::Pong, payload);
 }
 
 fn control(opcode: Control, payload: &[u8]) -> Bytes {
+    let mut bytes = Vec::new();
+    append_control(&mut bytes, opcode, payload);
+    Bytes::from(bytes)
+}
+
+fn append_control(out: &mut Vec<u8>, opcode: Control, payload: &[u8]) {
     debug_assert!(
         payload.len() <= 125,
         "control frames hold 125 bytes (RFC 6455 §5.5)"
     );
-    let mut bytes = Vec::new();
-    write_frame(&mut bytes, OpCode::Control(opcode), payload, b"");
-    Bytes::from(bytes)
+    write_frame(out, OpCode::Control(opcode), payload, b"");
 }
 
 /// Appends one unmasked final frame whose payload is `payload` and `tail`.
@@ -194,6 +198,12 @@ fn write_frame(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8], tail: &[u8]) {
     let _ = header.format(len, out);
     out.extend_from_slice(payload);
     out.extend_from_slice(tail);
+}
+
+/// A Pong frame alone.
+#[cfg(any(fuzzing, test))]
+pub(crate) fn pong(payload: &[u8]) -> Bytes {
+    control(Control::Pong, payload)
 }
 
 #[cfg(test)]

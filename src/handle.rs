@@ -426,11 +426,8 @@ impl Handle {
     pub fn members(&self, room: &str) -> Result<Vec<Client>, Stopped> {
         let room = room_name(room);
         let states = self.query(|reply| Command::Members { room, reply })?;
-        let client = |state| Client {
-            state,
-            handle: self.clone(),
-        };
-        Ok(states.into_iter().map(client).collect())
+        let client = |state| Client::of(state, self);
+        Ok(states.into_iter().filter_map(client).collect())
     }
 
     /// Lists the rooms, in no particular order. Waits for the hub to answer.

@@ -27,7 +27,8 @@ use crate::upgrade::{Refusal, Upgrade};
 ///
 /// # Panics
 ///
-/// A hook that panics ends that client's connection (1011), and nothing else.
+/// A hook that panics ends that client's connection, and nothing else: with
+/// Close 1011, or in `on_upgrade` with the answer 500.
 ///
 /// ```
 /// use hubcast::{Client, Handler, Message};

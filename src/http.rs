@@ -1,7 +1,7 @@
 //! Plain HTTP on the server's port: the request head, read within a deadline,
 //! and complete answers that are delivered.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use http::header::{HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Uri, Version};
 use rustix::event::{PollFd, PollFlags};
 
+use crate::socket::send_all;
 use crate::stop::{Stop, Woken, poll_until};
 
 /// The largest request head, in bytes.
@@ -72,6 +73,21 @@ impl Answer {
 
     /// The answer as it goes on the wire.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.head();
+        bytes.extend_from_slice(self.sent_body());
+        bytes
+    }
+
+    /// What of the body is sent.
+    fn sent_body(&self) -> &[u8] {
+        match self.head_only {
+            true => b"",
+            false => self.body.as_bytes(),
+        }
+    }
+
+    /// The status line and the headers, up to the empty line.
+    fn head(&self) -> Vec<u8> {
         let reason = self.status.canonical_reason().unwrap_or("");
         let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", self.status.as_u16()).into_bytes();
         let names_connection = self
@@ -96,17 +112,16 @@ impl Answer {
             line(name.as_str(), value.as_bytes());
         }
         bytes.extend_from_slice(b"\r\n");
-        if !self.head_only {
-            bytes.extend_from_slice(self.body.as_bytes());
-        }
         bytes
     }
 
     /// Writes the answer and closes the socket in a way that does not
-    /// destroy it: our direction first, then a short drain.
-    pub(crate) fn deliver(&self, mut socket: &TcpStream) -> io::Result<()> {
-        socket.set_write_timeout(Some(ANSWER_TIMEOUT))?;
-        socket.write_all(&self.to_bytes())?;
+    /// destroy it: our direction first, then a short drain. All of it has a
+    /// deadline, so that a peer that reads slowly does not keep its place.
+    pub(crate) fn deliver(&self, socket: &TcpStream) -> io::Result<()> {
+        let head = self.head();
+        let mut slices = [IoSlice::new(&head), IoSlice::new(self.sent_body())];
+        send_all(socket, &mut slices, Instant::now() + ANSWER_TIMEOUT)?;
         socket.shutdown(Shutdown::Write)?;
         drain(socket, Instant::now() + DRAIN)
     }
@@ -157,7 +172,7 @@ pub(crate) fn read_head(
     let mut bytes = Vec::with_capacity(1024);
     loop {
         match stop.wait_readable(socket, Some(deadline)).map_err(gone)? {
-            Woken::Readable => {}
+            Woken::Ready => {}
             Woken::Stopping => return Err(Dismissed::Answered(stopping())),
             Woken::TimedOut => return Err(Dismissed::Answered(timed_out())),
         }

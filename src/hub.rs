@@ -131,7 +131,9 @@ impl Hub {
         match command {
             Command::Publish { to, burst, permit } => self.publish(&to, burst, permit),
             Command::Ping { id, frame } => self.on_outbox(id, |outbox| outbox.ping(frame)),
-            Command::Pong { id, frame } => self.on_outbox(id, |outbox| outbox.pong(frame)),
+            Command::Pong { id, all, newest } => {
+                self.on_outbox(id, |outbox| outbox.pong(all, newest));
+            }
             Command::Written { id, result } => match result {
                 Ok(()) => self.on_outbox(id, Outbox::written),
                 Err(cause) => self.on_outbox(id, |_| Pushed::Failed(cause)),

@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
@@ -14,8 +14,9 @@ use crate::socket::Socket;
 #[derive(Debug)]
 pub(crate) enum Received<'b> {
     Bytes(&'b [u8]),
-    /// The peer has been silent for the timeout.
-    Silence,
+    /// The peer has been silent for so long: the timeout, or less when a
+    /// signal has cut the wait short.
+    Silence(Duration),
     /// The peer has ended the stream.
     End,
     Failed(io::ErrorKind),
@@ -44,14 +45,18 @@ impl<'a> Inlet<'a> {
         timeout: Option<Duration>,
     ) -> Received<'b> {
         self.set_timeout(timeout);
+        let start = Instant::now();
         match recv(self.socket, buffer, RecvFlags::empty()) {
             Ok((_, 0)) => Received::End,
             Ok(((bytes, _), _)) => Received::Bytes(bytes),
-            // Interrupted, it has brought nothing and means nothing.
-            Err(Errno::INTR) => Received::Bytes(&[]),
-            Err(Errno::AGAIN) => Received::Silence,
+            Err(Errno::INTR) => Received::Silence(start.elapsed()),
+            Err(Errno::AGAIN) => Received::Silence(timeout.unwrap_or_default()),
             Err(errno) => Received::Failed(io::Error::from(errno).kind()),
         }
+    }
+
+    pub(crate) fn socket(&self) -> &TcpStream {
+        self.socket
     }
 
     /// Gives the peer up.
@@ -62,7 +67,7 @@ impl<'a> Inlet<'a> {
     /// Reads and forgets until the end of the stream: the peer's, or the
     /// hub's when the closing has taken too long.
     pub(crate) fn discard(&mut self, buffer: &mut [MaybeUninit<u8>]) {
-        while let Received::Bytes(_) | Received::Silence = self.receive(buffer, self.timeout) {}
+        while let Received::Bytes(_) | Received::Silence(_) = self.receive(buffer, self.timeout) {}
     }
 
     fn set_timeout(&mut self, timeout: Option<Duration>) {

@@ -89,7 +89,8 @@
 //!                                                            socket ◀──────────── writer-17
 //! ```
 //!
-//! - The **accept** thread takes connections and gives each its thread.
+//! - The **accept** thread takes connections and gives each its thread. An
+//!   operator's listener of its own ([`Config::admin_listen`]) has another.
 //! - A **reader** thread serves one client from its first byte to its
 //!   departure. Hooks run here, one after another for one client, and at the
 //!   same time for different clients.
@@ -114,7 +115,8 @@
 //!   in bytes, and every wait on a peer has a deadline.
 //! - What was sent to a client before its Close frame is delivered before it,
 //!   and the closing handshake is waited for.
-//! - A panic in a hook ends that client's connection (1011), and nothing else.
+//! - A panic in a hook ends that client's connection (1011, or the answer 500
+//!   while it asks to come in), and nothing else.
 //! - A [`ClientId`] is never used again.
 //! - Several servers in one process do not know of each other. The library
 //!   installs no logger, no signal handler and no global; it logs through the
@@ -125,7 +127,7 @@
 //! Each client costs one thread, or two once its socket was full, one
 //! descriptor, and up to eight memory mappings. [`Config::max_clients`] is
 //! computed from the limits of the process unless it is set. A room's name
-//! has at most 256 bytes when a client names it, and none begins with `/-/`.
+//! has at most 256 bytes, and does not begin with `/-/`, when a client names it.
 //!
 //! # Memory
 //!
@@ -136,13 +138,15 @@
 //! reading   n × (32 KiB + read_buffer + 2 × max_message_size)
 //! outboxes  n × (outbox_bytes + 2 × max_message_size), and at most
 //!           max_backlog_total + n × (64 KiB + max_message_size)
-//! inbox     1,024 × 64 KiB, or 1,024 × (max_message_size + read_buffer) if
+//! hub       1,280 × 64 KiB, or 1,280 × (max_message_size + read_buffer) if
 //!           that is less, + 16 × max_message_size
 //! ```
 //!
 //! It is a bound for the worst: every client sends the largest messages and
 //! none reads. A message that waits for many clients is in memory once, and
-//! counts for each. The kernel's socket buffers come on top, up to some MiB
+//! counts for each. For a client of events a message is up to seven times as
+//! large (if it is all line ends), and each [`Subscription`] may hold 4 MiB and
+//! a message. The kernel's socket buffers come on top, up to some MiB
 //! for a stalled client. On a small device, lower `max_message_size`,
 //! `outbox_bytes`, `max_backlog_total` and `read_buffer`: with 2 KiB, 16 KiB,
 //! 1 MiB and 2 KiB a hundred clients fit into 16 MiB.

@@ -252,17 +252,19 @@ impl Outbox {
 
     /// Sends a Ping as soon as the frame that is going out is finished.
     pub(crate) fn ping(&mut self, frame: Bytes) -> Pushed {
-        self.control(frame, |backlog| &mut backlog.ping)
+        self.control(frame.clone(), frame, |backlog| &mut backlog.ping)
     }
 
-    /// Sends a Pong as soon as the frame that is going out is finished.
-    pub(crate) fn pong(&mut self, frame: Bytes) -> Pushed {
-        self.control(frame, |backlog| &mut backlog.pong)
+    /// Sends Pongs: all of them now, or the newest alone as soon as the frame
+    /// that is going out is finished (RFC 6455 §5.5.3).
+    pub(crate) fn pong(&mut self, all: Bytes, newest: Bytes) -> Pushed {
+        self.control(all, newest, |backlog| &mut backlog.pong)
     }
 
     fn control(
         &mut self,
-        frame: Bytes,
+        now: Bytes,
+        later: Bytes,
         slot: impl FnOnce(&mut Backlog) -> &mut Option<Bytes>,
     ) -> Pushed {
         if self.closing.close != CloseSent::No {
@@ -270,20 +272,20 @@ impl Outbox {
         }
         match self.backlog.as_mut() {
             Some(backlog) => {
-                *slot(backlog) = Some(frame);
+                *slot(backlog) = Some(later);
                 Pushed::Done
             }
-            None => self.send_now(frame),
+            None => self.send_now(now),
         }
     }
 
-    /// Sends a control frame while there is no backlog.
-    fn send_now(&mut self, frame: Bytes) -> Pushed {
-        match sent(self.socket.try_send(&frame)) {
-            Ok(n) if n == frame.len() => Pushed::Done,
+    /// Sends control frames while there is no backlog.
+    fn send_now(&mut self, frames: Bytes) -> Pushed {
+        match sent(self.socket.try_send(&frames)) {
+            Ok(n) if n == frames.len() => Pushed::Done,
             Ok(n) => {
                 self.backlog = Some(Box::default());
-                let pushed = self.hand_over(Some(frame.slice(n..)));
+                let pushed = self.hand_over(Some(frames.slice(n..)));
                 if let Some(backlog) = self.backlog.as_mut() {
                     backlog.handed.messages = 0;
                 }

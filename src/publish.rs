@@ -171,7 +171,7 @@ impl Body<'_> {
     fn fill(&mut self) -> Result<(), Answer> {
         let woken = self.stop.wait_readable(self.socket, Some(self.deadline));
         match woken.map_err(|_| gone())? {
-            Woken::Readable => {}
+            Woken::Ready => {}
             Woken::Stopping => return Err(crate::http::stopping()),
             Woken::TimedOut => {
                 let line = "the body did not come in time; send it at once";

@@ -20,6 +20,7 @@ use crate::keepalive::{Keepalive, Silence};
 use crate::message::Message;
 use crate::rate::Bucket;
 use crate::server::Shared;
+use crate::stop::Woken;
 
 /// A read buffer up to this size lies on the thread's stack, of which the
 /// opening handshake has used as much already.
@@ -41,6 +42,9 @@ pub(crate) struct Reader<'a> {
     begun: Option<Instant>,
     units_rate: Option<Bucket>,
     bytes_rate: Option<Bucket>,
+    /// The peer has ended the stream; what it sent beyond its rates is read
+    /// until then.
+    last_call: Option<Instant>,
     relay: Relay<'a>,
 }
 
@@ -51,6 +55,10 @@ struct Relay<'a> {
     client: &'a Client,
     /// Messages of this read that go to the hub as one command.
     burst: BurstBuilder,
+    /// The answers to the Pings of this read.
+    pongs: Vec<u8>,
+    /// Where the newest of them begins.
+    newest_pong: usize,
     /// The payload of the last Pong of this read.
     pong: Option<Bytes>,
     /// Messages and control frames of this read.
@@ -90,10 +98,13 @@ impl<'a> Reader<'a> {
             begun: None,
             units_rate: Bucket::new(shared.config.max_rate, now),
             bytes_rate: Bucket::new(shared.config.max_bytes_rate, now),
+            last_call: None,
             relay: Relay {
                 shared,
                 client,
                 burst: BurstBuilder::default(),
+                pongs: Vec::new(),
+                newest_pong: 0,
                 pong: None,
                 units: 0,
             },
@@ -130,7 +141,7 @@ impl<'a> Reader<'a> {
         buffer: &mut [MaybeUninit<u8>],
     ) -> Option<CloseFrame> {
         // What came before the end still counts.
-        let _ = self.relay.send_burst();
+        let _ = self.relay.send();
         match step {
             Ok(()) => None,
             Err(end) => self.end(end, buffer),
@@ -189,7 +200,7 @@ impl<'a> Reader<'a> {
         let timeout = self.timeout();
         match self.inlet.receive(buffer, timeout) {
             Received::Bytes(bytes) => self.heard(bytes),
-            Received::Silence => self.silence(timeout.unwrap_or_default()),
+            Received::Silence(time) => self.silence(time),
             Received::End => Err(End::Gone(Cause::EndOfStream)),
             Received::Failed(kind) => Err(End::Gone(Cause::ReadFailed(kind))),
         }
@@ -215,7 +226,7 @@ impl<'a> Reader<'a> {
         count(&relay.client.state.bytes_in, bytes.len() as u64);
         relay.shared.counters.bytes_in.add(bytes.len() as u64);
         self.decoder.feed(bytes, |unit| relay.take(unit))?;
-        relay.send_burst()?;
+        relay.send()?;
         if let Some(rtt) = relay
             .pong
             .take()
@@ -226,7 +237,7 @@ impl<'a> Reader<'a> {
             rtt.store(micros, Ordering::Relaxed);
         }
         self.keepalive.heard();
-        self.throttle(bytes.len() as u64);
+        self.throttle(bytes.len() as u64)?;
         self.watch_message()
     }
 
@@ -234,7 +245,9 @@ impl<'a> Reader<'a> {
     fn silence(&mut self, time: Duration) -> Result<(), End> {
         self.decoder.rest();
         if self.relay.client.state.is_ending() {
-            // The hub waits for the closing handshake, with a deadline.
+            // The hub waits for the closing handshake, with a deadline; for a
+            // message nobody waits any more.
+            self.begun = None;
             return Ok(());
         }
         match self.keepalive.silent_for(time) {
@@ -250,9 +263,9 @@ impl<'a> Reader<'a> {
 
     /// Waits until the client's rates allow the next read. What it sends
     /// meanwhile fills its socket, and TCP makes it wait.
-    fn throttle(&mut self, bytes: u64) {
+    fn throttle(&mut self, bytes: u64) -> Result<(), End> {
         if self.units_rate.is_none() && self.bytes_rate.is_none() {
-            return;
+            return Ok(());
         }
         let start = Instant::now();
         let take = |bucket: &mut Option<Bucket>, n| {
@@ -261,13 +274,30 @@ impl<'a> Reader<'a> {
         let units = take(&mut self.units_rate, self.relay.units);
         let until = start + units.max(take(&mut self.bytes_rate, bytes));
         while Instant::now() < until && !self.relay.client.state.is_ending() {
-            let step = until.min(Instant::now() + THROTTLE_STEP);
-            if self.relay.shared.stop.wait(step).unwrap_or(true) {
+            if !self.pause(until.min(Instant::now() + THROTTLE_STEP))? {
                 break;
             }
         }
         // The wait was ours: it is not the message's time.
         self.begun = self.begun.map(|begun| begun + start.elapsed());
+        Ok(())
+    }
+
+    /// Waits a while. False: the server is stopping. A peer that is gone does
+    /// not keep its place for as long as what it has sent would take.
+    fn pause(&mut self, until: Instant) -> Result<bool, End> {
+        let Shared { stop, config, .. } = self.relay.shared;
+        let Some(last_call) = self.last_call else {
+            let woken = stop.wait_hung_up(self.inlet.socket(), until);
+            if matches!(woken, Ok(Woken::Ready)) {
+                self.last_call = Some(Instant::now() + config.close_timeout);
+            }
+            return Ok(matches!(woken, Ok(Woken::Ready | Woken::TimedOut)));
+        };
+        if Instant::now() >= last_call {
+            return Err(End::Gone(Cause::EndOfStream));
+        }
+        Ok(!stop.wait(until).unwrap_or(true))
     }
 
     /// Holds the time limit of a message that is in progress.
@@ -302,10 +332,11 @@ impl Relay<'_> {
                 |burst, _| burst.binary(&bytes),
                 || Message::Binary(bytes.to_vec()),
             ),
-            Unit::Ping(payload) => Ok(self.shared.inbox.send(Command::Pong {
-                id: self.client.id(),
-                frame: frame::pong(&payload),
-            })?),
+            Unit::Ping(payload) => {
+                self.newest_pong = self.pongs.len();
+                frame::append_pong(&mut self.pongs, &payload);
+                Ok(())
+            }
             Unit::Pong(payload) => {
                 self.pong = Some(payload);
                 Ok(())
@@ -337,6 +368,8 @@ impl Relay<'_> {
             encode(&mut self.burst, newline);
             return self.send_burst();
         };
+        // The hook may take its time.
+        self.send_pongs()?;
         let client = self.client;
         let hook = || handler.on_message(client, message());
         let relayed = catch_unwind(AssertUnwindSafe(hook)).map_err(|_| handler_panicked())?;
@@ -347,6 +380,23 @@ impl Relay<'_> {
         }
         // Before the next hook runs: a program sees its actions in order.
         self.send_burst()
+    }
+
+    /// Sends what this read has brought.
+    fn send(&mut self) -> Result<(), End> {
+        self.send_pongs()?;
+        self.send_burst()
+    }
+
+    /// Sends the answers to Pings back, all as one command.
+    fn send_pongs(&mut self) -> Result<(), End> {
+        if self.pongs.is_empty() {
+            return Ok(());
+        }
+        let id = self.client.id();
+        let all = Bytes::from(std::mem::take(&mut self.pongs));
+        let newest = all.slice(self.newest_pong..);
+        Ok(self.shared.inbox.send(Command::Pong { id, all, newest })?)
     }
 
     /// Sends what has gathered to the client's room.

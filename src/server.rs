@@ -3,8 +3,8 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::accept::Acceptor;
@@ -37,6 +37,11 @@ pub(crate) struct Shared {
     pub(crate) stop: Stop,
     pub(crate) counters: Arc<Counters>,
     pub(crate) admission: Arc<Admission>,
+    /// The operator's own listener has places of its own: it answers when the
+    /// server is full.
+    pub(crate) admin_admission: Arc<Admission>,
+    /// Held by who makes a list for the operator, so that it is one at a time.
+    pub(crate) listing: Mutex<()>,
     pub(crate) outboxes: Arc<OutboxRules>,
     pub(crate) threads: Arc<Threads>,
 }
@@ -228,19 +233,26 @@ fn accept(
     shared: &Arc<Shared>,
 ) -> io::Result<()> {
     thread::scope(|scope| {
+        let mut beside = None;
         if let Some(admin) = admin {
-            thread::Builder::new()
+            let spawned = thread::Builder::new()
                 .name("hubcast-admin".to_owned())
                 .stack_size(shared.config.stack_size)
-                .spawn_scoped(scope, || {
-                    Acceptor::new(admin, shared, Entrance::Admin).run()
-                })?;
+                .spawn_scoped(scope, || accept_on(admin, shared, Entrance::Admin));
+            beside = Some(spawned?);
         }
-        let result = Acceptor::new(listener, shared, Entrance::Main).run();
-        // However this one has ended, the other is to end too.
-        shared.stop.trigger();
-        result
+        let accepted = accept_on(listener, shared, Entrance::Main);
+        let beside = beside.map_or(Ok(Ok(())), ScopedJoinHandle::join);
+        accepted.and(beside.unwrap_or_else(|_| Err(io::Error::other("a thread panicked"))))
     })
+}
+
+/// Lets connections in on one listener until the server stops. However that
+/// ends, the server does: the other listener is not to serve on alone.
+fn accept_on(listener: &TcpListener, shared: &Arc<Shared>, entrance: Entrance) -> io::Result<()> {
+    let result = Acceptor::new(listener, shared, entrance).run();
+    shared.stop.trigger();
+    result
 }
 
 /// Runs on the accept thread: serves, and then ends the server in order.

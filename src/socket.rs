@@ -37,6 +37,25 @@ pub(crate) trait Socket: Debug + Send + Sync {
     fn abort(&self);
 }
 
+/// Sends all of it by the deadline, however little the peer takes at a time.
+pub(crate) fn send_all(
+    socket: &dyn Socket,
+    mut slices: &mut [IoSlice<'_>],
+    deadline: Instant,
+) -> io::Result<()> {
+    // Empty slices are nothing to send.
+    IoSlice::advance_slices(&mut slices, 0);
+    while !slices.is_empty() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let sent = socket.send_within(slices, left)?;
+        IoSlice::advance_slices(&mut slices, sent);
+    }
+    Ok(())
+}
+
 /// A blocking TCP socket: only the flag of a single send makes that send
 /// non-blocking, so reader and writer thread can still block on it. A broken
 /// pipe is an error, whatever the embedding program does about signals.

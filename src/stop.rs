@@ -9,11 +9,18 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+/// What a poll says of a peer that will send nothing more. Where a system has
+/// no word for it, a reset alone is noticed: that is always said.
+#[cfg(target_os = "linux")]
+const HUNG_UP: PollFlags = PollFlags::RDHUP;
+#[cfg(not(target_os = "linux"))]
+const HUNG_UP: PollFlags = PollFlags::empty();
+
 /// What ended a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Woken {
-    /// The socket can be read (or has ended, or failed: a read tells).
-    Readable,
+    /// What was waited for on the socket (or it has failed: a read tells).
+    Ready,
     /// The server is stopping.
     Stopping,
     /// The deadline passed.
@@ -60,22 +67,37 @@ impl Stop {
         self.event.as_fd()
     }
 
-    /// Waits until the socket can be read, the server stops, or `deadline`
-    /// passes, whichever comes first.
+    /// Waits until the socket can be read or has ended, the server stops, or
+    /// `deadline` passes, whichever comes first.
     pub(crate) fn wait_readable(
         &self,
         socket: impl AsFd,
         deadline: Option<Instant>,
     ) -> io::Result<Woken> {
+        self.wait_for(PollFlags::IN, socket, deadline)
+    }
+
+    /// Waits until the peer has ended the stream, whatever is still to be
+    /// read before its end, the server stops, or `deadline` passes.
+    pub(crate) fn wait_hung_up(&self, socket: impl AsFd, deadline: Instant) -> io::Result<Woken> {
+        self.wait_for(HUNG_UP, socket, Some(deadline))
+    }
+
+    fn wait_for(
+        &self,
+        flags: PollFlags,
+        socket: impl AsFd,
+        deadline: Option<Instant>,
+    ) -> io::Result<Woken> {
         loop {
             let mut fds = [
-                PollFd::new(&socket, PollFlags::IN),
+                PollFd::new(&socket, flags),
                 PollFd::from_borrowed_fd(self.event(), PollFlags::IN),
             ];
             match poll_until(&mut fds, deadline)? {
                 false => return Ok(Woken::TimedOut),
                 true if !fds[1].revents().is_empty() => return Ok(Woken::Stopping),
-                true if !fds[0].revents().is_empty() => return Ok(Woken::Readable),
+                true if !fds[0].revents().is_empty() => return Ok(Woken::Ready),
                 true => {}
             }
         }

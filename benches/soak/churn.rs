@@ -225,7 +225,7 @@ impl Churn {
             Manner::Stalled => Client::join_tight(address, ROOMS[room])?,
             Manner::Hesitant => self.hesitate()?,
             Manner::Passing => Client::over(dial(address)?),
-            Manner::Follower => self.follow(room)?,
+            Manner::Follower => Client::follow(self.server.address(), ROOMS[room])?,
             Manner::Unfinished => {
                 let mut client = Client::join(address, ROOMS[room])?;
                 let frame = masked(&message(sender, 0, 1000));
@@ -259,20 +259,6 @@ impl Churn {
         let request = request("/a");
         client.write(&request.as_bytes()[..self.random.below(request.len())])?;
         Ok(client)
-    }
-
-    fn follow(&mut self, room: usize) -> Result<Client> {
-        let mut client = Client::over(dial(self.server.address())?);
-        let request = format!(
-            "GET {} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n",
-            ROOMS[room]
-        );
-        client.write(request.as_bytes())?;
-        let head = client.read_head()?;
-        match head.starts_with("HTTP/1.1 200") {
-            true => Ok(client),
-            false => Err(format!("no events: {head:?}").into()),
-        }
     }
 
     fn publish(&mut self, room: usize, sender: u32) -> Result<u64> {

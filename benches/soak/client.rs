@@ -118,6 +118,19 @@ impl Client {
         }
     }
 
+    /// Follows a room as server-sent events.
+    pub(crate) fn follow(address: SocketAddr, path: &str) -> Result<Client> {
+        let mut client = Client::over(dial(address)?);
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n");
+        client.write(request.as_bytes())?;
+        let head = client.read_head()?;
+        match head.starts_with("HTTP/1.1 200") {
+            true => Ok(client),
+            false => Err(format!("no events: {head:?}").into()),
+        }
+    }
+
     /// A client that has said nothing yet.
     pub(crate) fn over(socket: TcpStream) -> Client {
         Client {

@@ -35,8 +35,9 @@ const DEADLINE: Duration = Duration::from_secs(3);
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let cable = Cable::lay()?;
-    let scenes: [fn(&Cable, &Options) -> Result<String>; 4] = [
-        silent_peers,
+    let scenes: [fn(&Cable, &Options) -> Result<String>; 5] = [
+        |cable, options| silent_peers(cable, options, &SPEAKERS),
+        |cable, options| silent_peers(cable, options, &FOLLOWERS),
         |cable, options| mute_listeners(cable, options, "evict", 1024),
         |cable, options| mute_listeners(cable, options, "drop-oldest", 16 * 1024),
         short_outage,
@@ -55,6 +56,33 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     Ok(())
 }
+
+/// How a peer comes into a room.
+type Join = fn(SocketAddr, &str) -> Result<Client>;
+
+/// Peers of a kind, and how the server finds them dead.
+struct Kind {
+    join: Join,
+    live: fn(&mut [Client]) -> Result<()>,
+    cause: &'static str,
+    counter: &'static str,
+}
+
+/// They do not answer pings.
+const SPEAKERS: Kind = Kind {
+    join: Client::join,
+    live,
+    cause: "no pong in time",
+    counter: "pong_timeout",
+};
+
+/// They have nothing to answer: their system does not acknowledge keepalives.
+const FOLLOWERS: Kind = Kind {
+    join: Client::follow,
+    live: listen,
+    cause: "read failed",
+    counter: "read_failed",
+};
 
 /// Two network namespaces and the cable between them; gone when dropped.
 struct Cable {
@@ -92,12 +120,12 @@ impl Cable {
     }
 
     /// Clients in the far namespace.
-    fn peers(&self, server: &Server, room: &str) -> Result<Vec<Client>> {
+    fn peers(&self, server: &Server, join: Join) -> Result<Vec<Client>> {
         let address = server.address();
         thread::scope(|scope| {
             let join = scope.spawn(|| {
                 enter(&self.far)?;
-                let join = |_| Client::join(address, room);
+                let join = |_| join(address, "/");
                 (0..PEERS).map(join).collect::<Result<Vec<_>>>()
             });
             join.join().map_err(|_| "joining panicked")?
@@ -198,22 +226,34 @@ fn live(clients: &mut [Client]) -> Result<()> {
     Ok(())
 }
 
-/// The reading side: nobody says anything, and pings are not answered any more.
-fn silent_peers(cable: &Cable, options: &Options) -> Result<String> {
+/// Reads and forgets, then pauses.
+fn listen(clients: &mut [Client]) -> Result<()> {
+    for client in clients.iter_mut() {
+        while client.fill(64 * 1024) == Got::Bytes {
+            client.forget();
+        }
+    }
+    thread::sleep(TICK);
+    Ok(())
+}
+
+/// The reading side: nobody says anything, and what the server asks for is not
+/// answered any more.
+fn silent_peers(cable: &Cable, options: &Options, kind: &Kind) -> Result<String> {
     const INTERVAL: Duration = Duration::from_secs(2);
     const PONG: Duration = Duration::from_secs(2);
     let server = start(options, "--ping-interval 2s --pong-timeout 2s")?;
     let bare = server.settled()?;
     let mut near = [Client::join(server.address(), "/")?];
-    let mut far = cable.peers(&server, "/")?;
+    let mut far = cable.peers(&server, kind.join)?;
     let both = INTERVAL + PONG + SLACK;
     // Longer than they could without answering.
     let joined = Instant::now();
     while joined.elapsed() < both {
-        live(&mut far)?;
+        (kind.live)(&mut far)?;
         live(&mut near)?;
     }
-    let mut watch = Watch::new(&server, "no pong in time", &far)?;
+    let mut watch = Watch::new(&server, kind.cause, &far)?;
     cable.pull()?;
     let pulled = Instant::now();
     while !watch.is_over() {
@@ -229,15 +269,16 @@ fn silent_peers(cable: &Cable, options: &Options) -> Result<String> {
         }
     }
     let took = took(watch.lost.values().map(|at| *at - pulled));
-    if server.departed("pong_timeout")? != PEERS as u64 || server.metric("clients")? != 1 {
+    if server.departed(kind.counter)? != PEERS as u64 || server.metric("clients")? != 1 {
         return Err("the counters tell another story than the log".into());
     }
     wind_up(server, bare, near)?;
     Ok(format!(
         "reading: {PEERS} dead peers noticed {took} after the cable was pulled (ping interval \
-         {} s, pong timeout {} s): no pong in time",
+         {} s, pong timeout {} s): {}",
         INTERVAL.as_secs(),
-        PONG.as_secs()
+        PONG.as_secs(),
+        kind.cause
     ))
 }
 
@@ -247,7 +288,7 @@ fn mute_listeners(cable: &Cable, options: &Options, policy: &str, size: usize) -
     let server = start(options, &settings)?;
     let bare = server.settled()?;
     let mut near = [Client::join(server.address(), "/")?];
-    let mut far = cable.peers(&server, "/")?;
+    let mut far = cable.peers(&server, Client::join)?;
     let payload = vec![b'x'; size];
     for _ in 0..100 {
         near[0].say(wire::BINARY, &payload)?;
@@ -307,7 +348,7 @@ fn short_outage(cable: &Cable, options: &Options) -> Result<String> {
     let server = start(options, "--ping-interval 5s --pong-timeout 5s")?;
     let bare = server.settled()?;
     let mut near = [Client::join(server.address(), "/")?];
-    let far = cable.peers(&server, "/")?;
+    let far = cable.peers(&server, Client::join)?;
     server.await_that("all to join", |server| {
         Ok(server.metric("clients")? == PEERS as u64 + 1)
     })?;

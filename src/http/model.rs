@@ -1,12 +1,12 @@
 //! What must hold for a request head of any bytes, and for the answer to it.
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::admission::Admission;
 use crate::config::{Config, SlowConsumer};
-use crate::door::{self, Door, Entrance};
+use crate::door::{self, Caller, Door, Entrance};
 use crate::frame::Encoding;
 use crate::handle::Handle;
 use crate::inbox::Inbox;
@@ -95,6 +95,8 @@ fn handle(change: impl FnOnce(&mut Config)) -> Handle {
     };
     let shared = Shared {
         admission: Arc::new(Admission::new(&config, 1, counters.clone())),
+        admin_admission: Arc::new(Admission::of_operator()),
+        listing: Mutex::new(()),
         handler: None,
         config,
         inbox,
@@ -110,9 +112,13 @@ fn handle(change: impl FnOnce(&mut Config)) -> Handle {
 
 /// Whatever door a request is for, what is answered is right HTTP.
 fn show(handle: &Handle, request: &Request<()>, rest: &[u8]) {
-    let peer = ([127, 0, 0, 1], 9).into();
     for entrance in [Entrance::Main, Entrance::Admin] {
-        match door::open(handle, request, entrance, peer) {
+        let caller = Caller {
+            peer: ([127, 0, 0, 1], 9).into(),
+            entrance,
+            is_near: true,
+        };
+        match door::open(handle, request, &caller) {
             Ok(Door::Room(agreed)) => {
                 assert_eq!(entrance, Entrance::Main);
                 check_room(&agreed.room);

@@ -37,8 +37,13 @@ pub(crate) enum Command {
     Tap { room: Arc<str>, tap: Tap },
     /// A Ping frame for a client.
     Ping { id: ClientId, frame: Bytes },
-    /// A Pong frame for a client.
-    Pong { id: ClientId, frame: Bytes },
+    /// Pong frames for a client: all that are due, and the newest of them
+    /// alone.
+    Pong {
+        id: ClientId,
+        all: Bytes,
+        newest: Bytes,
+    },
     /// The peer's Close frame has come; this is the answer to it.
     PeerClosed { id: ClientId, reply: CloseFrame },
     /// Close the connection. `finish`: what the peer sends is not

@@ -1,10 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use crossbeam_channel::{Sender, bounded};
 
 use super::*;
-use crate::client::ClientInfo;
+use crate::client::{Attachment, ClientInfo};
 use crate::close::{CloseCode, CloseFrame};
 use crate::config::SlowConsumer;
 use crate::delivery::MAX_BURSTS;
@@ -422,7 +421,8 @@ fn late_commands_for_a_client_that_is_gone_are_harmless() {
         },
         Command::Pong {
             id,
-            frame: frame::pong(b""),
+            all: frame::pong(b""),
+            newest: frame::pong(b""),
         },
         Command::Written { id, result: Ok(()) },
         Command::Written {
@@ -456,6 +456,27 @@ fn late_commands_for_a_client_that_is_gone_are_harmless() {
     assert_eq!(world.rooms(), [("/".into(), 1)].into());
 }
 
+/// The hub is not to drop it: that may run the program's code.
+#[test]
+fn what_is_attached_to_a_client_is_not_the_hubs_to_drop() {
+    let mut world = World::new();
+    let (mut peer, _) = world.peer("/", Encoding::Frames);
+    let attachment: Attachment = Arc::new("attached");
+    let address = peer.state.peer;
+    let state = ClientState::new(peer.id, address, "/".into(), Some(&attachment));
+    peer.state = Arc::new(state);
+    let outbox = Outbox::new(peer.id, peer.socket.clone(), world.rules.clone());
+    world.hub.apply(Command::Join {
+        client: peer.state.clone(),
+        outbox: Box::new(outbox),
+        encoding: Encoding::Frames,
+    });
+    let room: Arc<str> = "/".into();
+    let members = world.ask(|reply| Command::Members { room, reply });
+    assert_eq!(members.len(), 1);
+    assert_eq!(Arc::strong_count(&attachment), 1);
+}
+
 #[test]
 fn pings_and_pongs_go_to_the_client_they_are_for() {
     let mut world = World::new();
@@ -466,7 +487,8 @@ fn pings_and_pongs_go_to_the_client_they_are_for() {
     });
     world.hub.apply(Command::Pong {
         id: b.id,
-        frame: frame::pong(b"2"),
+        all: frame::pong(b"2"),
+        newest: frame::pong(b"2"),
     });
     assert_eq!(world.received(&a), ["P1"]);
     assert_eq!(world.received(&b), ["p2"]);
@@ -1222,8 +1244,9 @@ fn sums_hold(seed: u64, slow_consumer: SlowConsumer) {
                 }
             }
             (8, Some(peer)) => {
-                let frame: Bytes = frame::pong(b"pong");
-                world.hub.apply(Command::Pong { id: peer.id, frame });
+                let (id, newest) = (peer.id, frame::pong(b"pong"));
+                let all = newest.clone();
+                world.hub.apply(Command::Pong { id, all, newest });
             }
             _ => {
                 let text = format!("{step:0len$}", len = 1 + choices.below(100));

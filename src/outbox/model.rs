@@ -222,7 +222,7 @@ impl<'a, 'b> World<'a, 'b> {
     fn pong(&mut self, room: usize) -> Life {
         let len = [8, 125, 0][self.choices.below(3)];
         let frame = frame::pong(&self.payload(PONG, len));
-        let pushed = self.outbox.pong(frame.clone());
+        let pushed = self.outbox.pong(frame.clone(), frame.clone());
         self.control(frame, pushed, room, |waiting| &mut waiting.pong)
     }
 

@@ -46,6 +46,11 @@ impl Fixture {
         fixture
     }
 
+    fn pong(&mut self, payload: &[u8]) -> Pushed {
+        let pong = frame::pong(payload);
+        self.outbox.pong(pong.clone(), pong)
+    }
+
     /// Pushes texts as one burst.
     fn push(&mut self, texts: &[&str]) -> Pushed {
         self.deliver(&[burst(texts)])
@@ -83,7 +88,7 @@ fn an_open_socket_gets_everything_from_the_hub_itself() {
         assert_eq!(fixture.push(&[text]), Pushed::Done);
     }
     assert_eq!(fixture.outbox.ping(frame::ping(b"1")), Pushed::Done);
-    assert_eq!(fixture.outbox.pong(frame::pong(b"2")), Pushed::Done);
+    assert_eq!(fixture.pong(b"2"), Pushed::Done);
     assert_eq!(
         frames(&fixture.socket.take_out()),
         ["a", "b", "P1", "p2"].map(str::to_owned)
@@ -112,7 +117,7 @@ fn a_frame_that_was_begun_is_finished_before_anything_else() {
     let mut fixture = Fixture::new(SlowConsumer::DropNewest);
     fixture.socket.set_room(3 + 2);
     fixture.push(&["a", "begun", "c"]);
-    fixture.outbox.pong(frame::pong(b""));
+    fixture.pong(b"");
     fixture.push(&["d"]);
     assert_eq!(fixture.outbox.backlog_messages(), 3);
     assert_eq!(fixture.outbox.backlog_bytes(), 5 + 3 + 3);
@@ -265,7 +270,7 @@ fn pings_and_pongs_that_wait_are_replaced_by_the_newest_and_overtake_messages() 
     fixture.push(&["a"]);
     for n in 0..100_000 {
         let payload = [b'0' + (n % 10) as u8];
-        assert_eq!(fixture.outbox.pong(frame::pong(&payload)), Pushed::Done);
+        assert_eq!(fixture.pong(&payload), Pushed::Done);
         assert_eq!(fixture.outbox.ping(frame::ping(&payload)), Pushed::Done);
     }
     assert_eq!(fixture.outbox.backlog_messages(), 2);
@@ -275,6 +280,19 @@ fn pings_and_pongs_that_wait_are_replaced_by_the_newest_and_overtake_messages() 
         fixture.came_out(),
         ["w", "p9", "P9", "a"].map(str::to_owned)
     );
+}
+
+#[test]
+fn all_pongs_of_a_read_go_out_at_once_or_the_newest_waits() {
+    let all = Bytes::from_static(b"\x8a\x011\x8a\x012\x8a\x013");
+    for (mut fixture, out) in [
+        (Fixture::new(SlowConsumer::Evict), vec!["p1", "p2", "p3"]),
+        (Fixture::full(SlowConsumer::Evict), vec!["w", "p3"]),
+    ] {
+        let pushed = fixture.outbox.pong(all.clone(), all.slice(6..));
+        assert_eq!(pushed, Pushed::Done);
+        assert_eq!(fixture.came_out(), out);
+    }
 }
 
 #[test]
@@ -296,7 +314,7 @@ fn a_close_goes_behind_everything_and_nothing_follows_it() {
     assert_eq!(fixture.close(), Pushed::Done);
     assert_eq!(fixture.push(&["late"]), Pushed::Done);
     assert_eq!(fixture.outbox.ping(frame::ping(b"late")), Pushed::Done);
-    assert_eq!(fixture.outbox.pong(frame::pong(b"late")), Pushed::Done);
+    assert_eq!(fixture.pong(b"late"), Pushed::Done);
     assert_eq!(fixture.close(), Pushed::Done);
     assert_eq!(
         fixture.came_out(),
@@ -349,7 +367,7 @@ fn discarding_tells_how_far_behind_and_keeps_what_the_writer_has() {
     let mut fixture = Fixture::full(SlowConsumer::Evict);
     assert_eq!(fixture.push(&["a", "b"]), Pushed::Done);
     fixture.outbox.ping(frame::ping(b""));
-    fixture.outbox.pong(frame::pong(b""));
+    fixture.pong(b"");
     assert_eq!(fixture.outbox.discard(), (3, 9));
     assert_eq!(fixture.outbox.dropped(), 2);
     assert_eq!(fixture.outbox.backlog_messages(), 1);
@@ -385,7 +403,7 @@ fn a_socket_that_fails_is_a_cause_to_end() {
     let operations: [fn(&mut Fixture) -> Pushed; 4] = [
         |fixture| fixture.push(&["a"]),
         |fixture| fixture.outbox.ping(frame::ping(b"")),
-        |fixture| fixture.outbox.pong(frame::pong(b"")),
+        |fixture| fixture.pong(b""),
         Fixture::close,
     ];
     for operation in operations {

@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::admission::Admission;
@@ -54,8 +54,8 @@ pub(crate) struct Heard {
     /// All frames that were published, joined.
     published: Vec<u8>,
     messages: u64,
-    /// The Pong frames.
-    pongs: Vec<Vec<u8>>,
+    /// The Pong frames, joined.
+    pongs: Vec<u8>,
     end: Ending,
 }
 
@@ -125,6 +125,8 @@ impl Ground {
         };
         let shared = Shared {
             admission: Arc::new(Admission::new(&config, 1, counters.clone())),
+            admin_admission: Arc::new(Admission::of_operator()),
+            listing: Mutex::new(()),
             handler: (settings & 16 != 0).then(|| Arc::new(Hook) as Arc<dyn Handler>),
             config,
             inbox,
@@ -143,16 +145,21 @@ impl Ground {
         }
     }
 
-    /// Runs a reader on these pieces, as if each was one read.
-    fn check(&self, expected: &Heard, pieces: &mut dyn Iterator<Item = &[u8]>, pauses: Pauses) {
-        let id = ClientId(7);
+    fn client(&self) -> Client {
         let peer = SocketAddr::from(([127, 0, 0, 1], 9));
-        let client = Client {
-            state: Arc::new(ClientState::new(id, peer, "/room".into(), None)),
+        let state = ClientState::new(ClientId(7), peer, "/room".into(), None);
+        Client {
+            state: Arc::new(state),
             handle: Handle {
                 shared: self.shared.clone(),
             },
-        };
+            attachment: None,
+        }
+    }
+
+    /// Runs a reader on these pieces, as if each was one read.
+    fn check(&self, expected: &Heard, pieces: &mut dyn Iterator<Item = &[u8]>, pauses: Pauses) {
+        let client = self.client();
         let mut heard = Heard {
             published: Vec::new(),
             messages: 0,
@@ -209,9 +216,11 @@ impl Ground {
                     heard.messages += u64::from(burst.messages);
                     heard.published.extend_from_slice(&burst.bytes);
                 }
-                Command::Pong { id, frame } => {
+                Command::Pong { id, all, newest } => {
                     assert_eq!(id, ClientId(7));
-                    heard.pongs.push(frame.to_vec());
+                    assert!(all.ends_with(&newest));
+                    assert_eq!(newest.len(), 2 + usize::from(newest[1]));
+                    heard.pongs.extend_from_slice(&all);
                 }
                 Command::PeerClosed { id, reply } => {
                     assert_eq!(id, ClientId(7));
@@ -390,8 +399,8 @@ impl Model<'_> {
     fn control(&mut self, opcode: u8, payload: Vec<u8>) -> Result<(), Ending> {
         match opcode {
             9 => {
-                let pong = [&[0x8a, payload.len() as u8][..], &payload].concat();
-                self.heard.pongs.push(pong);
+                self.heard.pongs.extend([0x8a, payload.len() as u8]);
+                self.heard.pongs.extend(payload);
                 Ok(())
             }
             10 => Ok(()),
@@ -522,9 +531,25 @@ mod tests {
         assert_eq!(heard.published, b"\x81\x05Hello");
         assert_eq!(heard.end, Ending::Stream);
         let heard = decode(b"\x89\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58", &config);
-        assert_eq!(heard.pongs, [b"\x8a\x05Hello"]);
+        assert_eq!(heard.pongs, b"\x8a\x05Hello");
         let heard = decode(b"\x81\x05Hello", &config);
         assert_eq!(heard.end, broken_rule());
+    }
+
+    #[test]
+    fn the_pings_of_a_read_are_answered_by_one_command() {
+        let ping = b"\x89\x81\0\0\0\0x";
+        with_ground(3, |ground| {
+            let client = ground.client();
+            let mut reader = Reader::new(&ground.shared, &client, &ground.ended);
+            assert!(reader.heard(&ping.repeat(500)).is_ok());
+            let commands: Vec<Command> = ground.commands.receiver.try_iter().collect();
+            let [Command::Pong { all, newest, .. }] = &commands[..] else {
+                panic!("{commands:?}");
+            };
+            assert_eq!(all[..], b"\x8a\x01x".repeat(500));
+            assert_eq!(&newest[..], b"\x8a\x01x");
+        });
     }
 
     #[test]
@@ -541,14 +566,7 @@ mod tests {
         with_ground(3, |ground| {
             let expected = decode(&bytes, &ground.shared.config);
             ground.check(&expected, &mut bytes.chunks(4096), Pauses::Everywhere);
-            let id = ClientId(7);
-            let peer = SocketAddr::from(([127, 0, 0, 1], 9));
-            let client = Client {
-                state: Arc::new(ClientState::new(id, peer, "/room".into(), None)),
-                handle: Handle {
-                    shared: ground.shared.clone(),
-                },
-            };
+            let client = ground.client();
             let mut reader = Reader::new(&ground.shared, &client, &ground.ended);
             for piece in bytes.chunks(4096) {
                 assert!(reader.heard(piece).is_ok());

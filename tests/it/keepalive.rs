@@ -335,6 +335,21 @@ fn a_client_within_its_rates_is_not_slowed_down() {
 }
 
 #[test]
+fn a_client_over_its_rate_that_is_gone_does_not_keep_its_place() {
+    let server = server(|config| {
+        config.max_rate = 1;
+        config.close_timeout = millis(200);
+    });
+    let mut client = Raw::connect(&server, "/");
+    // Minutes' worth of them.
+    client.send_bytes(&masked(PONG, b"").repeat(200));
+    let start = Instant::now();
+    drop(client);
+    wait_closed(&server, "end_of_stream", 1);
+    assert!(start.elapsed() < deadline() / 2, "{:?}", start.elapsed());
+}
+
+#[test]
 fn tcp_makes_a_client_wait_that_is_over_its_rate() {
     let server = server(|config| config.max_bytes_rate = 10_000);
     let mut client = Raw::connect(&server, "/");

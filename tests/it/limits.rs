@@ -2,7 +2,7 @@
 //! behind, and whoever is inside is served on.
 
 use std::io::{BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -293,6 +293,19 @@ fn a_thousand_clients_connect_at_once_without_a_retransmitted_syn() {
         let mut client = Raw { stream };
         assert_eq!(client.data().payload, b"welcome");
     }
+}
+
+#[test]
+fn a_listener_that_does_not_listen_any_more_is_not_asked_without_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = listener.try_clone().unwrap();
+    let server = Server::from_listener(listener).unwrap().spawn().unwrap();
+    rustix::net::shutdown(&other, rustix::net::Shutdown::Both).unwrap();
+    let errors = || server.handle().stats().accept_errors;
+    eventually("several tries", || errors() >= 4);
+    // They are 10 ms apart at first, and further each time.
+    assert!(errors() < 100, "{}", errors());
+    server.shutdown().unwrap();
 }
 
 #[test]

@@ -57,6 +57,14 @@ fn whoever_accepts_event_streams_gets_one() {
 }
 
 #[test]
+fn a_client_of_events_that_does_not_stop_talking_is_ended() {
+    let server = server(|_| {});
+    let mut follower = Follower::join(&server, "/");
+    follower.stream.get_mut().write_all(&[b'x'; 8192]).unwrap();
+    wait_closed(&server, "protocol_error", 1);
+}
+
+#[test]
 fn a_text_comes_as_the_lines_it_has() {
     let server = server(|_| {});
     let mut follower = Follower::join(&server, "/");

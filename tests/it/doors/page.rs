@@ -2,10 +2,12 @@
 //! page, HEAD, OPTIONS, the favicon.
 
 use std::io::{Read, Write};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::{ask, look, plain};
 use crate::http::Answer;
-use crate::support::{Raw, connect, dial, server};
+use crate::support::{Raw, connect, deadline, dial, dial_tight, eventually, server, tight_server};
 
 const HTML: &str = "Accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8";
 
@@ -157,4 +159,26 @@ fn a_favicon_is_no_error() {
     // It is a room all the same.
     Raw::connect(&server, "/favicon.ico");
     assert_eq!(server.handle().stats().refused, 0);
+}
+
+#[test]
+fn an_answer_that_is_taken_too_slowly_is_given_up() {
+    let server = tight_server(|_| {});
+    let whole = look(server.local_addr(), "/", &[HTML]).body.len();
+    eventually("that to be over", || {
+        server.handle().stats().handshakes == 0
+    });
+    let mut stream = dial_tight(server.local_addr());
+    stream.write_all(&plain("GET", "/", &[HTML])).unwrap();
+    eventually("it to be accepted", || {
+        server.handle().stats().accepted == 2
+    });
+    let (start, mut taken) = (Instant::now(), 0);
+    while server.handle().stats().handshakes > 0 {
+        let waited = start.elapsed();
+        assert!(waited < deadline() / 4, "{taken} bytes in {waited:?}");
+        taken += stream.read(&mut [0; 300]).unwrap_or(0);
+        thread::sleep(Duration::from_millis(100)); // its pace
+    }
+    assert!(taken < whole, "{taken} of {whole} bytes");
 }

@@ -3,16 +3,20 @@
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use http::{HeaderValue, StatusCode, header};
-use hubcast::{Client, CloseCode, Departure, Handler, Message, Refusal, Running, Server, Upgrade};
+use hubcast::{
+    Client, CloseCode, Departure, Handle, Handler, Message, Refusal, Running, Server, Upgrade,
+};
 
 use super::{BINARY, CLOSE, TEXT, close, expect_texts, spawn};
 use crate::http::{Answer, GOOD, request};
-use crate::support::{Raw, deadline, dial, eventually, handshake, masked, read_head, wait_closed};
+use crate::support::{
+    Raw, deadline, dial, eventually, handshake, masked, read_head, reset, wait_closed,
+};
 
 /// Writes down every hook that runs.
 struct Diary(Mutex<Sender<(ThreadId, String)>>);
@@ -307,6 +311,45 @@ fn what_is_attached_is_seen_by_all_hooks_and_dropped_with_the_client() {
     eventually("both values to be dropped", || {
         drops.load(Ordering::SeqCst) == 2
     });
+}
+
+/// Asks the server when it is dropped, and says on which thread that was.
+struct LastWords(Arc<OnceLock<Handle>>, Sender<String>);
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        let handle = self.0.get().unwrap();
+        let asked = handle.clients().is_ok() && handle.broadcast("/", "bye").is_ok();
+        let thread = thread::current();
+        let name = thread.name().unwrap_or_default();
+        let _ = self.1.send(format!("{asked} {name}"));
+    }
+}
+
+#[test]
+fn what_is_attached_may_ask_the_server_when_it_is_dropped() {
+    let (sender, dropped) = channel();
+    let sender = Mutex::new(sender);
+    let handle = Arc::new(OnceLock::new());
+    let handles = handle.clone();
+    let server = spawn(Server::builder().on_upgrade(move |upgrade| {
+        let sender = sender.lock().unwrap().clone();
+        upgrade.attach(LastWords(handles.clone(), sender));
+        Ok(())
+    }));
+    handle.set(server.handle()).unwrap();
+    // A full inbox, so that the hub hears of each departure late.
+    let flood = thread::spawn({
+        let handle = server.handle();
+        move || while handle.broadcast("/nowhere", vec![0; 1000]).is_ok() {}
+    });
+    for _ in 0..50 {
+        reset(Raw::connect(&server, "/").stream);
+        let words = dropped.recv_timeout(deadline()).expect("it is dropped");
+        assert!(words.starts_with("true reader-"), "{words}");
+    }
+    server.shutdown().unwrap();
+    flood.join().unwrap();
 }
 
 #[test]
