@@ -311,7 +311,7 @@ fn a_listener_that_does_not_listen_any_more_is_not_asked_without_end() {
 #[test]
 fn a_hundred_thousand_pings_may_come_before_a_pong_is_read() {
     let server = tight_server(|_| {});
-    let mut bystander = Raw::connect(&server, "/");
+    let mut bystander = Raw::connect(&server, "/elsewhere");
     let mut client = Raw::connect_tight(&server, "/");
     let before = server.handle().stats().bytes_in;
     let pings = (1..=100_000u32).flat_map(|number| masked(PING, &number.to_be_bytes()));
