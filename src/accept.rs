@@ -5,7 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
@@ -31,8 +31,37 @@ const MAX_REFUSALS: usize = 32;
 /// In how many seconds a refused client may try again.
 const RETRY_AFTER: u32 = 5;
 
+/// Lets connections in on the server's listener and, on a thread of its own,
+/// on the operator's, until the server stops.
+pub(crate) fn accept(
+    (listener, admin): &(TcpListener, Option<TcpListener>),
+    shared: &Arc<Shared>,
+) -> io::Result<()> {
+    thread::scope(|scope| {
+        let mut beside = None;
+        if let Some(admin) = admin {
+            let spawned = thread::Builder::new()
+                .name("hubcast-admin".to_owned())
+                .stack_size(shared.config.stack_size)
+                .spawn_scoped(scope, || accept_on(admin, shared, Entrance::Admin));
+            beside = Some(spawned?);
+        }
+        let accepted = accept_on(listener, shared, Entrance::Main);
+        let beside = beside.map_or(Ok(Ok(())), ScopedJoinHandle::join);
+        accepted.and(beside.unwrap_or_else(|_| Err(io::Error::other("a thread panicked"))))
+    })
+}
+
+/// Lets connections in on one listener until the server stops. However that
+/// ends, the server does: the other listener is not to serve on alone.
+fn accept_on(listener: &TcpListener, shared: &Arc<Shared>, entrance: Entrance) -> io::Result<()> {
+    let result = Acceptor::new(listener, shared, entrance).run();
+    shared.stop.trigger();
+    result
+}
+
 /// The accept thread's own.
-pub(crate) struct Acceptor<'a> {
+struct Acceptor<'a> {
     listener: &'a TcpListener,
     shared: &'a Arc<Shared>,
     entrance: Entrance,
@@ -44,11 +73,7 @@ pub(crate) struct Acceptor<'a> {
 }
 
 impl<'a> Acceptor<'a> {
-    pub(crate) fn new(
-        listener: &'a TcpListener,
-        shared: &'a Arc<Shared>,
-        entrance: Entrance,
-    ) -> Acceptor<'a> {
+    fn new(listener: &'a TcpListener, shared: &'a Arc<Shared>, entrance: Entrance) -> Acceptor<'a> {
         Acceptor {
             listener,
             shared,
@@ -60,7 +85,7 @@ impl<'a> Acceptor<'a> {
     }
 
     /// Runs on the accept thread until the server stops.
-    pub(crate) fn run(&mut self) -> io::Result<()> {
+    fn run(&mut self) -> io::Result<()> {
         while !self.shared.stop.is_triggered() {
             match self.listener.accept() {
                 Ok((socket, peer)) => {

@@ -3,32 +3,28 @@
 
 use std::mem::MaybeUninit;
 use std::net::TcpStream;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-
-use bytes::Bytes;
 
 use crate::client::Client;
 use crate::close::{Cause, CloseCode, CloseFrame};
-use crate::decoder::{Decoder, Unit, Violation};
-use crate::frame::{self, BurstBuilder};
-use crate::hub::{Audience, Command};
+use crate::decoder::{Decoder, Violation};
+use crate::frame;
+use crate::hub::Command;
 use crate::inbox::InboxError;
 use crate::inlet::{Inlet, Received};
 use crate::keepalive::{Keepalive, Silence};
-use crate::message::Message;
 use crate::rate::Bucket;
 use crate::server::Shared;
 use crate::stop::Woken;
 
+mod relay;
+
+use relay::{Relay, count, handler_panicked};
+
 /// A read buffer up to this size lies on the thread's stack, of which the
 /// opening handshake has used as much already.
 const STACK_BUFFER: usize = 4096;
-/// A message larger than this is a burst of its own: the bytes of a burst
-/// are freed together, and a small message that waits for a slow consumer
-/// would keep the large one in memory.
-const LARGE_MESSAGE: usize = 4096;
 /// A throttled reader looks this often whether its client is ending.
 const THROTTLE_STEP: Duration = Duration::from_millis(250);
 
@@ -46,23 +42,6 @@ pub(crate) struct Reader<'a> {
     /// until then.
     last_call: Option<Instant>,
     relay: Relay<'a>,
-}
-
-/// The way from a client's messages to the hub.
-#[derive(Debug)]
-struct Relay<'a> {
-    shared: &'a Shared,
-    client: &'a Client,
-    /// Messages of this read that go to the hub as one command.
-    burst: BurstBuilder,
-    /// The answers to the Pings of this read.
-    pongs: Vec<u8>,
-    /// Where the newest of them begins.
-    newest_pong: usize,
-    /// The payload of the last Pong of this read.
-    pong: Option<Bytes>,
-    /// Messages and control frames of this read.
-    units: u64,
 }
 
 /// Why reading ends.
@@ -99,15 +78,7 @@ impl<'a> Reader<'a> {
             units_rate: Bucket::new(shared.config.max_rate, now),
             bytes_rate: Bucket::new(shared.config.max_bytes_rate, now),
             last_call: None,
-            relay: Relay {
-                shared,
-                client,
-                burst: BurstBuilder::default(),
-                pongs: Vec::new(),
-                newest_pong: 0,
-                pong: None,
-                units: 0,
-            },
+            relay: Relay::new(shared, client),
         }
     }
 
@@ -318,123 +289,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-impl Relay<'_> {
-    fn take(&mut self, unit: Unit) -> Result<(), End> {
-        self.units += 1;
-        match unit {
-            Unit::Text(text) => self.message(
-                text.len(),
-                |burst, newline| burst.text(&text, newline),
-                || Message::Text(text.as_str().to_owned()),
-            ),
-            Unit::Binary(bytes) => self.message(
-                bytes.len(),
-                |burst, _| burst.binary(&bytes),
-                || Message::Binary(bytes.to_vec()),
-            ),
-            Unit::Ping(payload) => {
-                self.newest_pong = self.pongs.len();
-                frame::append_pong(&mut self.pongs, &payload);
-                Ok(())
-            }
-            Unit::Pong(payload) => {
-                self.pong = Some(payload);
-                Ok(())
-            }
-            Unit::Close(frame) => Err(End::Closed(frame)),
-        }
-    }
-
-    /// Encodes a message for the room, or gives it to the handler. What an
-    /// ending client sends is discarded.
-    fn message(
-        &mut self,
-        len: usize,
-        encode: impl FnOnce(&mut BurstBuilder, bool),
-        message: impl FnOnce() -> Message,
-    ) -> Result<(), End> {
-        count(&self.client.state.messages_in, 1);
-        self.shared.counters.messages_in.add(1);
-        if self.client.state.is_ending() {
-            return Ok(());
-        }
-        let newline = self.shared.config.append_newline;
-        let Some(handler) = &self.shared.handler else {
-            if len <= LARGE_MESSAGE {
-                encode(&mut self.burst, newline);
-                return Ok(());
-            }
-            self.send_burst()?;
-            encode(&mut self.burst, newline);
-            return self.send_burst();
-        };
-        // The hook may take its time.
-        self.send_pongs()?;
-        let client = self.client;
-        let hook = || handler.on_message(client, message());
-        let relayed = catch_unwind(AssertUnwindSafe(hook)).map_err(|_| handler_panicked())?;
-        match relayed {
-            Some(Message::Text(text)) => self.burst.text(&text, newline),
-            Some(Message::Binary(bytes)) => self.burst.binary(&bytes),
-            None => return Ok(()),
-        }
-        // Before the next hook runs: a program sees its actions in order.
-        self.send_burst()
-    }
-
-    /// Sends what this read has brought.
-    fn send(&mut self) -> Result<(), End> {
-        self.send_pongs()?;
-        self.send_burst()
-    }
-
-    /// Sends the answers to Pings back, all as one command.
-    fn send_pongs(&mut self) -> Result<(), End> {
-        if self.pongs.is_empty() {
-            return Ok(());
-        }
-        let id = self.client.id();
-        let all = Bytes::from(std::mem::take(&mut self.pongs));
-        let newest = all.slice(self.newest_pong..);
-        Ok(self.shared.inbox.send(Command::Pong { id, all, newest })?)
-    }
-
-    /// Sends what has gathered to the client's room.
-    fn send_burst(&mut self) -> Result<(), End> {
-        if self.burst.is_empty() {
-            return Ok(());
-        }
-        let burst = self.burst.take();
-        let inbox = &self.shared.inbox;
-        let except = self.shared.config.no_echo.then(|| self.client.id());
-        let room = self.client.state.room.clone();
-        Ok(inbox.send(Command::Publish {
-            to: Audience::Room { room, except },
-            permit: inbox.permit(&burst.bytes),
-            burst,
-        })?)
-    }
-}
-
-fn handler_panicked() -> End {
-    End::Fail(Violation {
-        code: CloseCode::INTERNAL_ERROR,
-        reason: "internal error".to_owned(),
-        cause: Cause::HandlerPanicked,
-    })
-}
-
 /// The answer to a peer's Close: the same code (RFC 6455 §5.5.1).
 fn answer_to(frame: &CloseFrame) -> CloseFrame {
     CloseFrame {
         code: frame.code,
         reason: String::new(),
     }
-}
-
-/// Counts on a counter that only this thread writes.
-fn count(counter: &AtomicU64, n: u64) {
-    counter.store(counter.load(Ordering::Relaxed) + n, Ordering::Relaxed);
 }
 
 #[cfg(any(fuzzing, test))]

@@ -1,17 +1,15 @@
 //! The server: bind, run, stop.
 
 use std::fmt;
-use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle, ScopedJoinHandle};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::accept::Acceptor;
+use crate::accept::accept;
 use crate::admission::Admission;
 use crate::builder::ServerBuilder;
 use crate::config::Config;
-use crate::door::Entrance;
 use crate::error::Error;
 use crate::handle::Handle;
 use crate::handler::Handler;
@@ -224,35 +222,6 @@ impl Drop for EndHubOnDrop {
         // It fails only when the hub has ended already.
         let _ = self.0.inbox.send(Command::End);
     }
-}
-
-/// Lets connections in on the server's listener and, on a thread of its own,
-/// on the operator's, until the server stops.
-fn accept(
-    (listener, admin): &(TcpListener, Option<TcpListener>),
-    shared: &Arc<Shared>,
-) -> io::Result<()> {
-    thread::scope(|scope| {
-        let mut beside = None;
-        if let Some(admin) = admin {
-            let spawned = thread::Builder::new()
-                .name("hubcast-admin".to_owned())
-                .stack_size(shared.config.stack_size)
-                .spawn_scoped(scope, || accept_on(admin, shared, Entrance::Admin));
-            beside = Some(spawned?);
-        }
-        let accepted = accept_on(listener, shared, Entrance::Main);
-        let beside = beside.map_or(Ok(Ok(())), ScopedJoinHandle::join);
-        accepted.and(beside.unwrap_or_else(|_| Err(io::Error::other("a thread panicked"))))
-    })
-}
-
-/// Lets connections in on one listener until the server stops. However that
-/// ends, the server does: the other listener is not to serve on alone.
-fn accept_on(listener: &TcpListener, shared: &Arc<Shared>, entrance: Entrance) -> io::Result<()> {
-    let result = Acceptor::new(listener, shared, entrance).run();
-    shared.stop.trigger();
-    result
 }
 
 /// Runs on the accept thread: serves, and then ends the server in order.

@@ -17,6 +17,7 @@ use crate::config::{Config, SlowConsumer};
 use crate::fuzzing::Choices;
 use crate::handle::Handle;
 use crate::handler::Handler;
+use crate::hub::Audience;
 use crate::inbox::{Commands, Inbox};
 use crate::outbox::OutboxRules;
 use crate::outbox::fake::FakeWriters;
@@ -442,6 +443,7 @@ fn close(payload: &[u8]) -> Ending {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::panic::catch_unwind;
 
     use super::*;
 
