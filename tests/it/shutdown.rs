@@ -181,7 +181,10 @@ fn wrong_usage_is_exit_code_2_and_names_the_option() {
         (&["--allow-origin=example.org"], "allow-origin"),
         (&["--subprotocol=a b"], "subprotocol"),
         (&["--listen=127.0.0.1:99999"], "127.0.0.1:99999"),
-        (&["--admin-listen=nowhere"], "nowhere"),
+        (
+            &["--listen=127.0.0.1:0", "--admin-listen=nowhere"],
+            "nowhere",
+        ),
         (&["lobby"], "lobby"),
     ] {
         let (code, stdout, stderr) = run(args);
