@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
+use crate::builder::LISTEN_BACKLOG;
 use crate::client::ClientId;
 use crate::connection::Connection;
 use crate::door::Entrance;
-use crate::http::{Answer, DRAIN};
+use crate::http::{Answer, DRAIN, STOPPING};
 use crate::server::Shared;
 use crate::socket::Socket;
 use crate::stop::poll_until;
@@ -100,7 +101,25 @@ impl<'a> Acceptor<'a> {
             }
             self.forget_refusals();
         }
+        self.turn_away();
         Ok(())
+    }
+
+    /// Answers those who were still waiting to be accepted when the server
+    /// stopped: closing the listener would reset them.
+    fn turn_away(&mut self) {
+        // No more than may have waited: others go on coming.
+        for _ in 0..LISTEN_BACKLOG {
+            let Ok((socket, peer)) = self.listener.accept() else {
+                return;
+            };
+            // What it has asked is read: closed before, its socket would be
+            // reset all the same, and the answer lost.
+            let is_gone = socket.set_nonblocking(true).is_err() || is_over(&socket);
+            if !is_gone {
+                self.refuse(socket, peer, STOPPING);
+            }
+        }
     }
 
     /// Waits for a connection, the end of a refused one, or the stop.

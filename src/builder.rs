@@ -30,7 +30,7 @@ use crate::writer::{self, Chunk, StartWriter};
 
 /// How many connections may wait to be accepted: std asks for 128, and a
 /// burst beyond it costs each client a second for its retransmitted SYN.
-const LISTEN_BACKLOG: i32 = 4096;
+pub(crate) const LISTEN_BACKLOG: i32 = 4096;
 
 /// Builds a [`Server`] with settings and hooks; made by
 /// [`Server::builder`].

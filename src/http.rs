@@ -206,9 +206,11 @@ pub(crate) fn read_head(
     }
 }
 
-/// The answer to who comes while the server stops.
+/// What is said to who comes while the server stops.
+pub(crate) const STOPPING: &str = "the server is shutting down; try again later";
+
 pub(crate) fn stopping() -> Answer {
-    Answer::unavailable("the server is shutting down; try again later", 5)
+    Answer::unavailable(STOPPING, 5)
 }
 
 fn timed_out() -> Answer {

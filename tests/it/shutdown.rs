@@ -70,6 +70,22 @@ fn answered_by_the_program(program: &Program) {
 }
 
 #[test]
+fn who_waits_to_be_accepted_at_the_stop_gets_503() {
+    let server = Server::bind("127.0.0.1:0").unwrap();
+    let mut streams = [(); 20].map(|()| dial(server.local_addr()));
+    for stream in &mut streams {
+        stream.write_all(&handshake("/")).unwrap();
+    }
+    server.handle().shutdown();
+    server.run().unwrap();
+    for stream in &mut streams {
+        let answer = Answer::read(stream);
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.header("retry-after"), "5");
+    }
+}
+
+#[test]
 fn clients_that_do_not_answer_are_aborted_at_the_deadline() {
     let mut program = Program::start(&["--shutdown-timeout=500ms", "--outbox-bytes=100MiB"]);
     let stalled = Raw::open(program.address, "/");
