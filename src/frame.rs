@@ -97,6 +97,16 @@ fn frame_len(bytes: &[u8]) -> usize {
     header_len(bytes) + payload
 }
 
+/// Where the frame ends that the first `sent` bytes of whole frames end in;
+/// `sent` itself, where they end with one.
+pub(crate) fn begun_until(frames: &[u8], sent: usize) -> usize {
+    let mut at = 0;
+    while at < sent {
+        at += frame_len(&frames[at..]);
+    }
+    at
+}
+
 /// Collects messages into one [`Burst`].
 #[derive(Debug, Default)]
 pub(crate) struct BurstBuilder {

@@ -18,7 +18,7 @@ use crate::client::ClientId;
 use crate::close::Cause;
 use crate::config::SlowConsumer;
 use crate::delivery::Delivery;
-use crate::frame::Burst;
+use crate::frame::{self, Burst};
 use crate::socket::Socket;
 use crate::writer::Chunk;
 
@@ -252,24 +252,38 @@ impl Outbox {
                 *slot(backlog) = Some(later);
                 Pushed::Done
             }
-            None => self.send_now(now),
+            None => self.send_now(now, later, slot),
         }
     }
 
-    /// Sends control frames while there is no backlog.
-    fn send_now(&mut self, frames: Bytes) -> Pushed {
-        match sent(self.socket.try_send(&frames)) {
-            Ok(n) if n == frames.len() => Pushed::Done,
-            Ok(n) => {
-                self.backlog = Some(Box::default());
-                let pushed = self.hand_over(Some(frames.slice(n..)));
-                if let Some(backlog) = self.backlog.as_mut() {
-                    backlog.handed.messages = 0;
-                }
-                pushed
-            }
-            Err(cause) => Pushed::Failed(cause),
+    /// Sends control frames while there is no backlog: `now`, and of what does
+    /// not fit, the rest of the frame that is begun and `later`, its last.
+    fn send_now(
+        &mut self,
+        now: Bytes,
+        later: Bytes,
+        slot: impl FnOnce(&mut Backlog) -> &mut Option<Bytes>,
+    ) -> Pushed {
+        let sent = match sent(self.socket.try_send(&now)) {
+            Ok(n) if n == now.len() => return Pushed::Done,
+            Ok(n) => n,
+            Err(cause) => return Pushed::Failed(cause),
+        };
+        let end = match sent {
+            0 => 0,
+            _ if now.len() == later.len() => now.len(),
+            _ => frame::begun_until(&now, sent),
+        };
+        let backlog = self.backlog.insert(Box::default());
+        if end < now.len() {
+            *slot(backlog) = Some(later);
         }
+        let begun = (sent < end).then(|| now.slice(sent..end));
+        let pushed = self.hand_over(begun);
+        if let Some(backlog) = self.backlog.as_mut() {
+            backlog.handed.messages = 0;
+        }
+        pushed
     }
 
     /// Sends a Close frame behind everything that waits; from here on
@@ -283,7 +297,7 @@ impl Outbox {
             backlog.close = Some(frame);
             return Pushed::Done;
         }
-        let pushed = self.send_now(frame);
+        let pushed = self.send_now(frame.clone(), frame, |backlog| &mut backlog.close);
         if self.backlog.is_none() {
             self.close_is_out();
         }

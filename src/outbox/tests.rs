@@ -296,6 +296,26 @@ fn all_pongs_of_a_read_go_out_at_once_or_the_newest_waits() {
 }
 
 #[test]
+fn of_pongs_that_do_not_fit_the_begun_one_and_the_newest_go_out() {
+    let all = Bytes::from_static(b"\x8a\x011\x8a\x012\x8a\x013\x8a\x014");
+    for (room, out, waits) in [
+        (0, vec!["p4"], 3),
+        (1, vec!["p1", "p4"], 2 + 3),
+        (3, vec!["p1", "p4"], 3),
+        (8, vec!["p1", "p2", "p3", "p4"], 1 + 3),
+        (10, vec!["p1", "p2", "p3", "p4"], 2),
+    ] {
+        let mut fixture = Fixture::new(SlowConsumer::Evict);
+        fixture.socket.set_room(room);
+        let pushed = fixture.outbox.pong(all.clone(), all.slice(9..));
+        assert_eq!(pushed, Pushed::Done);
+        assert_eq!(fixture.outbox.backlog_bytes(), waits, "{room}");
+        assert_eq!(fixture.outbox.backlog_messages(), 0);
+        assert_eq!(fixture.came_out(), out, "{room}");
+    }
+}
+
+#[test]
 fn a_ping_that_does_not_fit_is_no_message_of_the_backlog() {
     let mut fixture = Fixture::new(SlowConsumer::Evict);
     fixture.socket.set_room(1);
