@@ -1,7 +1,7 @@
 //! A chat: nicknames, `/nick`, `/who`, and the last 20 lines for newcomers.
 //!
 //! Run it with `cargo run --example chat`, then in two terminals
-//! `websocat ws://127.0.0.1:8080/?ann` and `websocat ws://127.0.0.1:8080/?bob`.
+//! `websocat 'ws://127.0.0.1:8080/?ann'` and `websocat 'ws://127.0.0.1:8080/?bob'`.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -317,7 +317,8 @@ fn listen(address: impl ToSocketAddrs + fmt::Debug) -> Result<TcpListener, Error
     bound.map_err(|error| match error.kind() {
         // It is no address at all, whatever the system has to offer.
         io::ErrorKind::InvalidInput if error.raw_os_error().is_none() => {
-            Error::config(format!("cannot listen on {address:?}: {error}"))
+            let line = format!("cannot listen on {address:?}: {error}; HOST:PORT is expected");
+            Error::config(line)
         }
         _ => Error::bind(format!("cannot listen on {address:?}"), error),
     })

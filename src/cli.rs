@@ -163,6 +163,7 @@ pub(crate) struct Options {
         long,
         env = "HUBCAST_PUBLISH_TOKEN",
         value_name = "TOKEN",
+        requires = "publish",
         hide_env_values = true
     )]
     publish_token: Option<String>,

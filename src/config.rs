@@ -97,7 +97,8 @@ pub struct Config {
     /// full. Default: 10 s.
     pub write_timeout: Duration,
     /// How long the server waits, after its Close frame, for the peer's and
-    /// for the end of the stream. Default: 5 s.
+    /// for the end of the stream; at a shutdown no longer than 0.8 s. Default:
+    /// 5 s.
     pub close_timeout: Duration,
     /// How long a shutdown may take; what is left then is aborted and
     /// counted. Default: 5 s.

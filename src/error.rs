@@ -85,11 +85,8 @@ impl Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Error")
-            .field("kind", &self.kind)
-            .field("context", &self.context)
-            .field("source", &self.source)
-            .finish()
+        // What a program prints whose `main` returns it: to be read by people.
+        write!(f, "{self} ({:?})", self.kind)
     }
 }
 

@@ -76,7 +76,8 @@ pub(crate) fn check(request: &Request<()>, secrets: &[Secret]) -> Result<(), Ans
     if is_in {
         return Ok(());
     }
-    let line = "a token is needed; send it as `Authorization: Bearer TOKEN` or as ?token=TOKEN";
+    let line = "the token for this is missing or wrong; \
+                send it as `Authorization: Bearer TOKEN` or as ?token=TOKEN";
     Err(Answer::text(StatusCode::UNAUTHORIZED, line).header(
         WWW_AUTHENTICATE,
         HeaderValue::from_static("Bearer realm=\"hubcast\""),
