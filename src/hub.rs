@@ -190,7 +190,7 @@ impl Hub {
                 let closed = members.filter(|outbox| outbox.is_closed());
                 closed.for_each(Outbox::end);
             }
-            Command::Abort => self.members.iter().for_each(|(_, m)| m.outbox.abort()),
+            Command::Abort => self.abort_all(),
             // The rest does not come here: see `apply` and `run`.
             _ => {}
         }

@@ -140,6 +140,17 @@ impl Hub {
         self.close(id, frame, Cause::Shutdown, false);
     }
 
+    /// Ends every connection at once. What waits for them is lost, and counted.
+    pub(super) fn abort_all(&mut self) {
+        let places: Vec<u32> = self.places.values().copied().collect();
+        for place in places {
+            self.discard(place);
+            if let Some(member) = self.members.get(place) {
+                member.outbox.abort();
+            }
+        }
+    }
+
     /// Aborts the connections whose closing has taken too long.
     pub(super) fn abort_overdue(&mut self) {
         while let Some(&(at, id)) = self.deadlines.front() {

@@ -260,7 +260,9 @@ fn stalled_clients_are_aborted_and_counted() {
         config.outbox_bytes = 1 << 30;
     });
     let stalled = [(); 3].map(|()| Raw::connect_tight(&server, "/"));
-    server.handle().broadcast("/", vec![0; 1 << 20]).unwrap();
+    for _ in 0..3 {
+        server.handle().broadcast("/", vec![0; 1 << 20]).unwrap();
+    }
     eventually("all to have a backlog", || {
         let clients = server.handle().clients().unwrap();
         clients.iter().all(|client| client.backlog_bytes > 0)
@@ -272,6 +274,8 @@ fn stalled_clients_are_aborted_and_counted() {
     // Each has a reader and a writer.
     assert_eq!((summary.aborted, summary.left), (6, 0));
     assert_eq!(summary.stats.backlog_bytes, 0);
+    // Of three messages one was begun.
+    assert_eq!(summary.stats.dropped, 3 * 2);
     drop(stalled);
 }
 
