@@ -26,8 +26,8 @@ pub(crate) fn answer(handle: &Handle, path: &str) -> Answer {
             metrics::CONTENT_TYPE,
             metrics::text(&handle.shared.counters, handle.shared.inbox.len()),
         ),
-        "/-/clients" => list(handle, || Ok(clients_json(&handle.clients()?))),
-        "/-/rooms" => list(handle, || Ok(rooms_json(&handle.rooms()?))),
+        "/-/clients" => list(handle, |handle| Ok(clients_json(&handle.clients()?))),
+        "/-/rooms" => list(handle, |handle| Ok(rooms_json(&handle.rooms()?))),
         _ => Answer::text(
             StatusCode::NOT_FOUND,
             "there is /-/healthz, /-/metrics, /-/clients and /-/rooms",
@@ -37,7 +37,7 @@ pub(crate) fn answer(handle: &Handle, path: &str) -> Answer {
 
 /// One list at a time: each costs the hub, for whom everybody waits, the time
 /// to write down everything that is there.
-fn list(handle: &Handle, json: impl FnOnce() -> Result<String, Stopped>) -> Answer {
+fn list(handle: &Handle, json: fn(&Handle) -> Result<String, Stopped>) -> Answer {
     let _turn = match handle.shared.listing.try_lock() {
         Ok(turn) => turn,
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -45,7 +45,7 @@ fn list(handle: &Handle, json: impl FnOnce() -> Result<String, Stopped>) -> Answ
             return Answer::unavailable("another list is being made; ask again", 1);
         }
     };
-    match json() {
+    match json(handle) {
         Ok(json) => Answer::new(StatusCode::OK, JSON, json),
         Err(Stopped) => crate::http::stopping(),
     }

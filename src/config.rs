@@ -238,7 +238,8 @@ impl Config {
             }
             if duration > MAX_TIME {
                 return Err(Error::config(format!(
-                    "{name} must be at most 1000 days, not {duration:?}"
+                    "{name} must be at most 1000 days, not {} s",
+                    duration.as_secs()
                 )));
             }
         }

@@ -182,8 +182,9 @@ impl Hub {
             } => self.close(id, frame, cause, finish),
             Command::Shutdown => {
                 self.stopping = true;
-                let ids: Vec<ClientId> = self.places.keys().copied().collect();
-                ids.into_iter().for_each(|id| self.close_for_shutdown(id));
+                for id in self.ids() {
+                    self.close_for_shutdown(id);
+                }
             }
             Command::EndClosed => {
                 let members = self.members.iter().map(|(_, member)| &member.outbox);
@@ -194,6 +195,10 @@ impl Hub {
             // The rest does not come here: see `apply` and `run`.
             _ => {}
         }
+    }
+
+    fn ids(&self) -> Vec<ClientId> {
+        self.places.keys().copied().collect()
     }
 
     fn join(&mut self, client: Arc<ClientState>, outbox: Outbox, encoding: Encoding) {

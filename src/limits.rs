@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::fs;
-use std::path::Path;
 
 use rustix::process::{Resource, getrlimit};
 
@@ -83,7 +82,7 @@ impl ClientLimit {
 }
 
 /// The number that a file of the system holds; `None` for `max`, too.
-fn number(path: impl AsRef<Path>) -> Option<u64> {
+fn number(path: &str) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
@@ -91,14 +90,19 @@ fn number(path: impl AsRef<Path>) -> Option<u64> {
 /// it, all of which count (version 2; cgroups(7)).
 fn pids_max() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    smallest_pids_max(Path::new(CGROUPS), &groups)
+    smallest_pids_max(CGROUPS, &groups)
 }
 
-fn smallest_pids_max(root: &Path, groups: &str) -> Option<u64> {
-    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let group = root.join(group);
-    let above = group.ancestors().take_while(|path| path.starts_with(root));
-    above.filter_map(|path| number(path.join("pids.max"))).min()
+fn smallest_pids_max(root: &str, groups: &str) -> Option<u64> {
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let mut path = format!("{root}{}", group.trim_end_matches('/'));
+    let mut smallest = None;
+    while path.len() >= root.len() {
+        let limit = number(&format!("{path}/pids.max"));
+        smallest = smallest.into_iter().chain(limit).min();
+        path.truncate(path.rfind('/')?);
+    }
+    smallest
 }
 
 impl fmt::Display for ClientLimit {
@@ -127,9 +131,10 @@ mod tests {
         fs::write(root.join("system.slice/pids.max"), "300\n").unwrap();
         fs::write(root.join("pids.max"), "9000\n").unwrap();
         let groups = "1:name=other:/x\n0::/system.slice/hubcast.service\n";
-        assert_eq!(smallest_pids_max(&root, groups), Some(300));
-        assert_eq!(smallest_pids_max(&root, "0::/\n"), Some(9000));
-        assert_eq!(smallest_pids_max(&root, "1:name=other:/x\n"), None);
+        let path = root.to_str().unwrap();
+        assert_eq!(smallest_pids_max(path, groups), Some(300));
+        assert_eq!(smallest_pids_max(path, "0::/\n"), Some(9000));
+        assert_eq!(smallest_pids_max(path, "1:name=other:/x\n"), None);
         fs::remove_dir_all(root).unwrap();
     }
 }

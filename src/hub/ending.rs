@@ -7,7 +7,7 @@ use crate::close::{Cause, CloseCode, CloseFrame};
 use crate::config::SlowConsumer;
 use crate::events;
 use crate::frame::{self, Encoding};
-use crate::outbox::Pushed;
+use crate::outbox::{Outbox, Pushed};
 
 use super::Hub;
 
@@ -142,13 +142,13 @@ impl Hub {
 
     /// Ends every connection at once. What waits for them is lost, and counted.
     pub(super) fn abort_all(&mut self) {
-        let places: Vec<u32> = self.places.values().copied().collect();
-        for place in places {
-            self.discard(place);
-            if let Some(member) = self.members.get(place) {
-                member.outbox.abort();
+        for id in self.ids() {
+            if let Some(&place) = self.places.get(&id) {
+                self.discard(place);
             }
         }
+        let outboxes = self.members.iter().map(|(_, member)| &member.outbox);
+        outboxes.for_each(Outbox::abort);
     }
 
     /// Aborts the connections whose closing has taken too long.
