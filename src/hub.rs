@@ -182,23 +182,18 @@ impl Hub {
             } => self.close(id, frame, cause, finish),
             Command::Shutdown => {
                 self.stopping = true;
-                for id in self.ids() {
-                    self.close_for_shutdown(id);
-                }
+                let ids: Vec<ClientId> = self.places.keys().copied().collect();
+                ids.into_iter().for_each(|id| self.close_for_shutdown(id));
             }
             Command::EndClosed => {
                 let members = self.members.iter().map(|(_, member)| &member.outbox);
                 let closed = members.filter(|outbox| outbox.is_closed());
                 closed.for_each(Outbox::end);
             }
-            Command::Abort => self.abort_all(),
+            Command::Abort => self.members.iter().for_each(|(_, m)| m.outbox.abort()),
             // The rest does not come here: see `apply` and `run`.
             _ => {}
         }
-    }
-
-    fn ids(&self) -> Vec<ClientId> {
-        self.places.keys().copied().collect()
     }
 
     fn join(&mut self, client: Arc<ClientState>, outbox: Outbox, encoding: Encoding) {
@@ -225,6 +220,8 @@ impl Hub {
             return;
         };
         self.leave_rooms(place);
+        // What still waits for it is lost with it, and counted.
+        self.discard(place);
         if let Some(member) = self.members.remove(place) {
             self.totals.backlog -= member.outbox.backlog_bytes();
         }

@@ -7,7 +7,7 @@ use crate::close::{Cause, CloseCode, CloseFrame};
 use crate::config::SlowConsumer;
 use crate::events;
 use crate::frame::{self, Encoding};
-use crate::outbox::{Outbox, Pushed};
+use crate::outbox::Pushed;
 
 use super::Hub;
 
@@ -69,7 +69,7 @@ impl Hub {
 
     /// Forgets what waits for a member. Returns how many messages and bytes
     /// its backlog was.
-    fn discard(&mut self, place: u32) -> (usize, usize) {
+    pub(super) fn discard(&mut self, place: u32) -> (usize, usize) {
         let mut was = (0, 0);
         if let Some(member) = self.members.get_mut(place) {
             self.totals.track(&mut member.outbox, |outbox| {
@@ -138,17 +138,6 @@ impl Hub {
     pub(super) fn close_for_shutdown(&mut self, id: ClientId) {
         let frame = CloseFrame::new(CloseCode::GOING_AWAY, "server shutdown");
         self.close(id, frame, Cause::Shutdown, false);
-    }
-
-    /// Ends every connection at once. What waits for them is lost, and counted.
-    pub(super) fn abort_all(&mut self) {
-        for id in self.ids() {
-            if let Some(&place) = self.places.get(&id) {
-                self.discard(place);
-            }
-        }
-        let outboxes = self.members.iter().map(|(_, member)| &member.outbox);
-        outboxes.for_each(Outbox::abort);
     }
 
     /// Aborts the connections whose closing has taken too long.
