@@ -113,6 +113,7 @@ impl<'a> Acceptor<'a> {
             let Ok((socket, peer)) = self.listener.accept() else {
                 return;
             };
+            self.shared.counters.accepted.add(1);
             // What it has asked is read: closed before, its socket would be
             // reset all the same, and the answer lost.
             let is_gone = socket.set_nonblocking(true).is_err() || is_over(&socket);
@@ -163,7 +164,10 @@ impl<'a> Acceptor<'a> {
         };
         let admitted = match admission.admit(peer.ip()) {
             Ok(admitted) => admitted,
-            Err(why) => return self.refuse(socket, peer, why),
+            Err(why) => {
+                self.refuse(socket, peer, why);
+                return self.log(why);
+            }
         };
         let socket = Arc::new(socket);
         let id = ClientId(id);
@@ -203,7 +207,6 @@ impl<'a> Acceptor<'a> {
         if socket.set_nonblocking(true).is_ok() {
             self.refusals.push_back((Instant::now() + DRAIN, socket));
         }
-        self.log(why);
     }
 
     fn trouble(&self, error: io::Error) -> Trouble {
