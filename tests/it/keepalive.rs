@@ -2,10 +2,16 @@
 //! more slowly.
 
 use std::io::{ErrorKind, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{Frame, Raw, deadline, eventually, masked, server, tight_server, wait_closed};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{
+    Frame, Program, Raw, deadline, eventually, masked, server, tight_server, wait_closed,
+};
 
 const TEXT: u8 = 0x81;
 const BINARY: u8 = 0x82;
@@ -332,6 +338,29 @@ fn a_client_within_its_rates_is_not_slowed_down() {
         client.data();
     }
     assert!(start.elapsed() < deadline() / 4, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_wait_that_a_signal_cuts_short_is_no_sign_of_life() {
+    let args = ["--ping-interval=300ms", "--pong-timeout=300ms"];
+    let mut program = Program::start(&args);
+    let client = Raw::open(program.address, "/");
+    let pid = Pid::from_raw(program.pid() as i32).unwrap();
+    let done = Arc::new(AtomicBool::new(false));
+    let over = done.clone();
+    // A stop and its end cut every wait on a socket short (signal(7)).
+    let interruptions = thread::spawn(move || {
+        while !over.load(Ordering::Relaxed) {
+            for signal in [Signal::STOP, Signal::CONT] {
+                kill_process(pid, signal).unwrap();
+            }
+            thread::sleep(millis(50)); // their pace
+        }
+    });
+    program.expect_log("lost: no pong in time");
+    done.store(true, Ordering::Relaxed);
+    interruptions.join().unwrap();
+    drop(client);
 }
 
 #[test]
