@@ -134,8 +134,8 @@ pub struct Config {
     /// gets a chat page for the room.
     pub no_page: bool,
     /// Whether nothing is answered under `/-/`: health, metrics, clients and
-    /// rooms. Beyond health, they are answered to peers on the loopback
-    /// addresses, and to others only where [`token`](Config::token) or
+    /// rooms. Beyond health, they are answered to the server's own machine,
+    /// and to others only where [`token`](Config::token) or
     /// [`admin_listen`](Config::admin_listen) is set. Default: false.
     pub no_admin: bool,
     /// The address that `/-/` is answered on instead of the server's own.

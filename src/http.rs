@@ -23,6 +23,8 @@ pub(crate) const MAX_HEADERS: usize = 100;
 pub(crate) const DRAIN: Duration = Duration::from_millis(500);
 /// How much is drained at the most, in bytes.
 const DRAIN_BYTES: usize = 256 * 1024;
+/// What is said to who comes while the server stops.
+pub(crate) const STOPPING: &str = "the server is shutting down; try again later";
 /// How long an answer may take to be written.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -206,9 +208,7 @@ pub(crate) fn read_head(
     }
 }
 
-/// What is said to who comes while the server stops.
-pub(crate) const STOPPING: &str = "the server is shutting down; try again later";
-
+/// The answer to who comes while the server stops.
 pub(crate) fn stopping() -> Answer {
     Answer::unavailable(STOPPING, 5)
 }
