@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::Result;
+use crate::kit::Result;
 
 /// Round trips of the cache line timed together, and how often that is done.
 const TRIPS: u64 = 500;

@@ -1,11 +1,10 @@
 //! The load benchmark: starts the real server as a child process, drives it over
 //! loopback with a load generator of its own, and checks every delivery.
 //!
-//! In reading order: what is measured ([`scenario`]) and of whom ([`subject`],
-//! [`floor`]); one run of it ([`measure`]): the server ([`child`]), its clients
-//! ([`room`], [`connection`]), the load ([`load`]) and the check ([`ledger`],
-//! [`wire`], [`self_check`]); what is read off ([`usage`], [`histogram`], [`cores`]); and what
-//! comes out ([`figures`], [`results`], [`report`]).
+//! In reading order: what is measured ([`kit::scenario`]) and of whom ([`subject`],
+//! [`floor`]); one run of it ([`measure`]), with what the [`kit`] has: the server, its
+//! clients, the load, the check; how far apart the [`cores`] are; and what comes out
+//! ([`figures`], [`results`], [`report`]).
 //!
 //! What the figures mean:
 //! - A delivery is one message received by one client. The sender is a client too.
@@ -21,25 +20,16 @@
 //! - Near and far say whether the cores shared a cache ([`cores`]); only figures from
 //!   the same state can be compared. A `mixed` run saw both.
 
-mod child;
-mod clock;
-mod connection;
 mod cores;
 mod figures;
 mod floor;
-mod histogram;
-mod ledger;
-mod load;
+#[path = "../kit/mod.rs"]
+mod kit;
 mod measure;
 mod options;
 mod report;
 mod results;
-mod room;
-mod scenario;
-mod self_check;
 mod subject;
-mod usage;
-mod wire;
 
 use std::process::ExitCode;
 use std::thread;
@@ -48,15 +38,12 @@ use std::time::Duration;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::figures::Metric;
+use crate::kit::scenario::Scenario;
+use crate::kit::{Result, self_check};
 use crate::measure::{Run, measure};
 use crate::options::Options;
 use crate::results::Results;
-use crate::scenario::Scenario;
 use crate::subject::Subject;
-
-/// A run that does not come off says why; nobody has to tell its reasons apart.
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-type Result<T> = std::result::Result<T, Failure>;
 
 /// How often a run is tried until it was under the conditions asked for …
 const TRIES: usize = 8;
@@ -151,7 +138,7 @@ fn try_measure(
             error.to_string()
         })?;
         eprint!("{}", summary(&run));
-        if options.accept(&run) {
+        if run.counts(options) {
             eprintln!();
             return Ok(Some(run));
         }

@@ -3,16 +3,16 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::Result;
-use crate::child::Child;
 use crate::cores::{self, Distances};
 use crate::figures::{Figures, Metric};
-use crate::load::Load;
+use crate::kit::Result;
+use crate::kit::child::Child;
+use crate::kit::load::Load;
+use crate::kit::room::Room;
+use crate::kit::scenario::Scenario;
+use crate::kit::usage::{Process, machine_cpu, own_cpu};
 use crate::options::Options;
-use crate::room::Room;
-use crate::scenario::Scenario;
 use crate::subject::{Kind, Subject};
-use crate::usage::{Process, machine_cpu, own_cpu};
 
 /// A server is at rest when it has used no CPU time for so long …
 const SETTLED: Duration = Duration::from_millis(50);
@@ -30,7 +30,16 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn is_disturbed(&self) -> bool {
+    /// Whether the run was under the conditions asked for.
+    pub(crate) fn counts(&self, options: &Options) -> bool {
+        let disturbed = options.undisturbed && self.is_disturbed();
+        !disturbed
+            && options
+                .cores
+                .is_none_or(|state| state == self.cores.state())
+    }
+
+    fn is_disturbed(&self) -> bool {
         let others = self.figures.get(&Metric::Others);
         others.is_some_and(|&others| others > DISTURBED)
     }

@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-use crate::Result;
 use crate::cores::State;
 use crate::floor::Floor;
-use crate::measure::Run;
-use crate::scenario::{self, Scenario};
+use crate::kit::Result;
+use crate::kit::scenario::{self, Scenario};
+use crate::kit::wire;
 use crate::subject::Subject;
-use crate::wire;
 
 /// Measures hubcast under load, beside the floor and beside its peers.
 #[derive(Debug, Parser)]
@@ -66,7 +65,7 @@ pub(crate) struct Options {
     /// Runs during which other processes took more than a tenth of a core are repeated,
     /// and left out if that does not help.
     #[arg(long)]
-    undisturbed: bool,
+    pub(crate) undisturbed: bool,
 
     /// Send text messages instead of binary ones.
     #[arg(long)]
@@ -107,12 +106,6 @@ impl Options {
     /// Whether there are conditions for a run to count.
     pub(crate) fn is_picky(&self) -> bool {
         self.undisturbed || self.cores.is_some()
-    }
-
-    /// Whether a run may count.
-    pub(crate) fn accept(&self, run: &Run) -> bool {
-        let disturbed = self.undisturbed && run.is_disturbed();
-        !disturbed && self.cores.is_none_or(|state| state == run.cores.state())
     }
 
     pub(crate) fn opcode(&self) -> u8 {

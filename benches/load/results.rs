@@ -2,8 +2,8 @@
 
 use crate::cores::State;
 use crate::figures::{Figures, Metric, median};
+use crate::kit::scenario::Scenario;
 use crate::measure::Run;
-use crate::scenario::Scenario;
 use crate::subject::Subject;
 
 /// A cell is what one subject did in one scenario, round by round.

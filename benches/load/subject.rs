@@ -4,10 +4,10 @@ use std::env;
 
 use clap::ValueEnum;
 
-use crate::Result;
 use crate::floor::Floor;
-use crate::scenario::Scenario;
-use crate::wire::Dialect;
+use crate::kit::Result;
+use crate::kit::scenario::Scenario;
+use crate::kit::wire::Dialect;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Subject {

@@ -4,10 +4,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::Result;
 use crate::attacks::{self, Attack};
 use crate::beside::mib;
 use crate::canary::{Canary, Song};
+use crate::kit::Result;
 use crate::options::Options;
 use crate::random::Random;
 use crate::server::{Holdings, Server};
@@ -66,7 +66,7 @@ fn withstand(attack: &Attack, server: &Server, random: &mut Random) -> Result<()
     let mut most = 0;
     for time in 1..=TIMES {
         let start = Instant::now();
-        let done = (attack.act)(server, random).map_err(|error| -> crate::Failure {
+        let done = (attack.act)(server, random).map_err(|error| -> crate::kit::Failure {
             match canary.listen() {
                 Ok(_) => error,
                 Err(silent) => format!("{error}; {silent}").into(),

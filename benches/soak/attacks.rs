@@ -4,12 +4,12 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::Result;
 use crate::beside::{PER_CLIENT, held, mib};
 use crate::client::{Client, Got, PATIENCE, dial, request};
+use crate::kit::Result;
+use crate::kit::wire::{self, Dialect};
 use crate::random::Random;
 use crate::server::Server;
-use crate::wire::{self, Dialect};
 
 pub(crate) struct Attack {
     pub(crate) name: &'static str,

@@ -7,15 +7,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Result;
 use crate::crowd::{Crowd, Policy, SLOW, STALLED, Tally};
-use crate::histogram::Histogram;
-use crate::load::Load;
+use crate::kit::Result;
+use crate::kit::histogram::Histogram;
+use crate::kit::load::Load;
+use crate::kit::room::Room;
+use crate::kit::scenario::{Pace, Scenario};
+use crate::kit::wire::{self, Dialect};
 use crate::options::Options;
-use crate::room::Room;
-use crate::scenario::{Pace, Scenario};
 use crate::server::Server;
-use crate::wire::{self, Dialect};
 
 const HEALTHY: usize = 100;
 /// Long enough for a stalled client to be gone under every policy.

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::Result;
 use crate::client::{Client, PATIENCE};
-use crate::clock::Clock;
-use crate::histogram::Histogram;
+use crate::kit::Result;
+use crate::kit::clock::Clock;
+use crate::kit::histogram::Histogram;
+use crate::kit::wire::{self, STAMP_LEN, Stamp};
 use crate::server::Server;
-use crate::wire::{self, STAMP_LEN, Stamp};
 
 /// Between two messages.
 const PACE: Duration = Duration::from_millis(5);

@@ -7,14 +7,14 @@ use std::net::Shutdown;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::Result;
 use crate::beside::{PER_CLIENT, held, mib};
 use crate::client::{Client, Got, dial, request};
+use crate::kit::Result;
+use crate::kit::wire;
 use crate::options::Options;
 use crate::order::{Order, message};
 use crate::random::Random;
 use crate::server::{Holdings, Server, exchange};
-use crate::wire;
 
 const ROOMS: [&str; 3] = ["/a", "/b", "/c"];
 const HEALTHY_IN_ROOM: usize = 8;

@@ -9,8 +9,8 @@ use nix::sys::socket::{setsockopt, sockopt::TcpMaxSeg};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
-use crate::Result;
-use crate::wire::{self, Dialect, Frame};
+use crate::kit::Result;
+use crate::kit::wire::{self, Dialect, Frame};
 
 /// How long whatever is waited for may take, unless it is said otherwise.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);

@@ -6,10 +6,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{fmt, ops::AddAssign, sync::Arc};
 
-use crate::Result;
 use crate::client::{Client, Got};
+use crate::kit::Result;
+use crate::kit::wire::{self, Stamp};
 use crate::server::{Member, Server};
-use crate::wire::{self, Stamp};
 
 pub(crate) const STALLED: usize = 20;
 pub(crate) const SLOW: usize = 20;

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
 
-use crate::Result;
 use crate::client::{Client, Got};
+use crate::kit::Result;
+use crate::kit::wire;
 use crate::options::Options;
 use crate::order::{Order, message};
 use crate::server::Server;
-use crate::wire;
 
 /// Addresses for documentation (RFC 5737), in namespaces where nothing else is.
 const NEAR: &str = "192.0.2.1";

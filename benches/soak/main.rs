@@ -5,7 +5,8 @@
 //! In reading order: healthy clients beside slow ones ([`beside`], [`crowd`]); clients
 //! that come and go at random ([`churn`], [`order`]); attacks ([`abuse`], [`attacks`])
 //! while a [`canary`] chats on; peers that die without a word ([`dead_peers`]); and
-//! what all of them use: the [`server`], a [`client`], [`random`] numbers.
+//! what all of them use: the [`server`], a [`client`], [`random`] numbers, and the [`kit`]
+//! that both benchmarks share.
 //!
 //! A run fails on what must never happen: a message lost, doubled or out of order for
 //! a client that keeps up, a slow client that stays, a thread, a descriptor or a
@@ -16,39 +17,16 @@ mod abuse;
 mod attacks;
 mod beside;
 mod canary;
-#[path = "../load/child.rs"]
-mod child;
 mod churn;
 mod client;
-#[path = "../load/clock.rs"]
-mod clock;
-#[path = "../load/connection.rs"]
-mod connection;
 mod crowd;
 mod dead_peers;
-#[path = "../load/histogram.rs"]
-mod histogram;
-#[path = "../load/ledger.rs"]
-mod ledger;
-#[path = "../load/load.rs"]
-#[allow(dead_code, reason = "the load benchmark measures more than this")]
-mod load;
+#[path = "../kit/mod.rs"]
+mod kit;
 mod options;
 mod order;
 mod random;
-#[path = "../load/room.rs"]
-mod room;
-#[path = "../load/scenario.rs"]
-#[allow(dead_code, reason = "one scenario of its own is all this needs")]
-mod scenario;
-#[path = "../load/self_check.rs"]
-mod self_check;
 mod server;
-#[path = "../load/usage.rs"]
-#[allow(dead_code, reason = "the load benchmark measures more than this")]
-mod usage;
-#[path = "../load/wire.rs"]
-mod wire;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -56,11 +34,8 @@ use std::time::Instant;
 use clap::Parser;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
+use crate::kit::{Result, self_check};
 use crate::options::{Options, What};
-
-/// A run that does not come off says why; nobody has to tell its reasons apart.
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-type Result<T> = std::result::Result<T, Failure>;
 
 fn main() -> ExitCode {
     let mut options = Options::parse();

@@ -6,8 +6,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::Result;
-use crate::wire::{STAMP_LEN, Stamp};
+use crate::kit::Result;
+use crate::kit::wire::{STAMP_LEN, Stamp};
 
 #[derive(Debug, Default)]
 pub(crate) struct Order {

@@ -6,9 +6,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::Result;
-use crate::child::Child;
-use crate::usage::Process;
+use crate::kit::Result;
+use crate::kit::child::Child;
+use crate::kit::usage::Process;
 
 /// How often is looked whether something has come to pass.
 const POLL: Duration = Duration::from_millis(20);

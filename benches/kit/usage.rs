@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
-use crate::Result;
+use super::Result;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Process {

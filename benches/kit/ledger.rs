@@ -6,10 +6,10 @@
 //! comparison of bytes per delivery proves: nothing lost, doubled, changed or out
 //! of order, and one order for all. A message is done with when everybody has it.
 
-use crate::Result;
-use crate::clock::Nanos;
-use crate::histogram::Histogram;
-use crate::wire::{self, Frame, STAMP_LEN, Stamp};
+use super::Result;
+use super::clock::Nanos;
+use super::histogram::Histogram;
+use super::wire::{self, Frame, STAMP_LEN, Stamp};
 
 /// Finished messages are forgotten in lots of at least this many bytes.
 const FORGET: usize = 1 << 20;

@@ -1,8 +1,8 @@
 //! What travels: the stamp that makes every message unique, and as much of
 //! RFC 6455 §5.2 as a load generator needs.
 
-use crate::Result;
-use crate::clock::Nanos;
+use super::Result;
+use super::clock::Nanos;
 
 pub(crate) const CONTINUATION: u8 = 0;
 pub(crate) const TEXT: u8 = 1;

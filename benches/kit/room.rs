@@ -9,9 +9,9 @@ use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
-use crate::Result;
-use crate::connection::Connection;
-use crate::wire::{self, Dialect, Frame, STAMP_LEN, Stamp};
+use super::Result;
+use super::connection::Connection;
+use super::wire::{self, Dialect, Frame, STAMP_LEN, Stamp};
 
 /// Opening handshakes under way at once.
 const ABREAST: usize = 64;

@@ -1,7 +1,7 @@
 //! Latencies, counted in buckets less than one per cent wide, so that millions
 //! of deliveries cost a few kilobytes and one increment each.
 
-use crate::clock::Nanos;
+use super::clock::Nanos;
 
 /// Each power of two is cut into this many buckets.
 const STEPS: usize = 128;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use rustix::net::sockopt;
 
-use crate::Result;
-use crate::wire::Dialect;
+use super::Result;
+use super::wire::Dialect;
 
 /// How long connecting and each half of the opening handshake may take.
 const PATIENCE: Duration = Duration::from_secs(10);

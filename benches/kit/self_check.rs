@@ -1,9 +1,9 @@
 //! Checks the check: whether the ledger notices what a benchmark must not overlook.
 //! Takes a few microseconds, so it is done before every measurement.
 
-use crate::Result;
-use crate::ledger::Ledger;
-use crate::wire::{self, Dialect, STAMP_LEN, Stamp};
+use super::Result;
+use super::ledger::Ledger;
+use super::wire::{self, Dialect, STAMP_LEN, Stamp};
 
 const FILLER: &[u8] = b"....";
 

@@ -7,13 +7,13 @@
 
 use std::time::Duration;
 
-use crate::Result;
-use crate::clock::{Clock, Nanos, nanos};
-use crate::histogram::Histogram;
-use crate::ledger::{Ledger, Taken};
-use crate::room::{Ready, Room};
-use crate::scenario::{Pace, Scenario};
-use crate::wire::{STAMP_LEN, Stamp};
+use super::Result;
+use super::clock::{Clock, Nanos, nanos};
+use super::histogram::Histogram;
+use super::ledger::{Ledger, Taken};
+use super::room::{Ready, Room};
+use super::scenario::{Pace, Scenario};
+use super::wire::{STAMP_LEN, Stamp};
 
 /// What has been sent is taken for lost when nothing has come for so long.
 const SILENCE: Duration = Duration::from_secs(5);
