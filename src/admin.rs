@@ -80,12 +80,12 @@ fn clients_json(clients: &[ClientInfo]) -> String {
         json::array(out, &client.rooms, |out, room| json::string(out, room));
         let _ = write!(
             out,
-            ",\"age_seconds\":{:.3},\"backlog_messages\":{},\"backlog_bytes\":{},\
+            ",\"age_seconds\":{:.3},\"queue_messages\":{},\"queue_bytes\":{},\
              \"messages_in\":{},\"bytes_in\":{},\"messages_out\":{},\"bytes_out\":{},\
              \"dropped\":{},\"rtt_seconds\":",
             client.age.as_secs_f64(),
-            client.backlog_messages,
-            client.backlog_bytes,
+            client.queue_messages,
+            client.queue_bytes,
             client.messages_in,
             client.bytes_in,
             client.messages_out,

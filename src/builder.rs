@@ -284,8 +284,8 @@ impl ServerBuilder {
             admin_admission: Arc::new(Admission::of_operator()),
             listing: Mutex::new(()),
             outboxes: Arc::new(OutboxRules {
-                max_messages: config.outbox_messages,
-                max_bytes: config.outbox_bytes,
+                max_messages: config.queue_messages,
+                max_bytes: config.queue_bytes,
                 slow_consumer: config.slow_consumer,
                 writers: Box::new(writers),
             }),

@@ -44,16 +44,16 @@ pub(crate) struct Options {
     max_fragments: usize,
 
     /// The most messages that may wait for one client
-    #[arg(long, env = "HUBCAST_OUTBOX_MESSAGES", value_name = "N", default_value_t = defaults().outbox_messages)]
-    outbox_messages: usize,
+    #[arg(long, env = "HUBCAST_QUEUE_MESSAGES", value_name = "N", default_value_t = defaults().queue_messages)]
+    queue_messages: usize,
 
     /// The most bytes that may wait for one client
-    #[arg(long, env = "HUBCAST_OUTBOX_BYTES", value_name = "SIZE", default_value_t = Size(defaults().outbox_bytes))]
-    outbox_bytes: Size,
+    #[arg(long, env = "HUBCAST_QUEUE_BYTES", value_name = "SIZE", default_value_t = Size(defaults().queue_bytes))]
+    queue_bytes: Size,
 
     /// The most bytes that may wait for all clients together
-    #[arg(long, env = "HUBCAST_MAX_BACKLOG_TOTAL", value_name = "SIZE", default_value_t = Size(defaults().max_backlog_total))]
-    max_backlog_total: Size,
+    #[arg(long, env = "HUBCAST_QUEUE_TOTAL", value_name = "SIZE", default_value_t = Size(defaults().queue_total))]
+    queue_total: Size,
 
     /// What is done about a client for which too much waits
     #[arg(
@@ -205,9 +205,9 @@ impl Options {
         config.append_newline = self.append_newline;
         config.max_message_size = self.max_message_size.0;
         config.max_fragments = self.max_fragments;
-        config.outbox_messages = self.outbox_messages;
-        config.outbox_bytes = self.outbox_bytes.0;
-        config.max_backlog_total = self.max_backlog_total.0;
+        config.queue_messages = self.queue_messages;
+        config.queue_bytes = self.queue_bytes.0;
+        config.queue_total = self.queue_total.0;
         config.slow_consumer = self.slow_consumer.into();
         config.handshake_timeout = self.handshake_timeout.0;
         config.max_handshakes = self.max_handshakes;
@@ -345,7 +345,7 @@ mod tests {
     fn sizes_and_durations_are_as_people_write_them() {
         let options = parse(&[
             "--max-message-size=64KiB",
-            "--outbox-bytes=1000",
+            "--queue-bytes=1000",
             "--ping-interval=0",
             "--write-timeout=1m 30s",
             "--slow-consumer=drop-oldest",
@@ -353,7 +353,7 @@ mod tests {
         ]);
         let config = options.config().unwrap();
         assert_eq!(config.max_message_size, 64 * 1024);
-        assert_eq!(config.outbox_bytes, 1000);
+        assert_eq!(config.queue_bytes, 1000);
         assert_eq!(config.ping_interval, Duration::ZERO);
         assert_eq!(config.write_timeout, Duration::from_secs(90));
         assert_eq!(config.slow_consumer, SlowConsumer::DropOldest);
@@ -371,7 +371,7 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused_by_name() {
         for bad in [
-            "--outbox-bytes=much",
+            "--queue-bytes=much",
             "--ping-interval=20",
             "--slow-consumer=wait",
         ] {

@@ -256,10 +256,10 @@ pub struct ClientInfo {
     pub rooms: Vec<String>,
     /// How long ago it joined.
     pub age: Duration,
-    /// How many messages wait in its outbox: zero, unless its socket is full.
-    pub backlog_messages: usize,
-    /// How many bytes wait in its outbox, frame headers included.
-    pub backlog_bytes: usize,
+    /// How many messages wait in its queue: zero, unless its socket is full.
+    pub queue_messages: usize,
+    /// How many bytes wait in its queue, frame headers included.
+    pub queue_bytes: usize,
     /// How many messages it has sent.
     pub messages_in: u64,
     /// How many bytes it has sent, frame headers included.

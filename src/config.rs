@@ -45,18 +45,18 @@ pub struct Config {
     /// with 1008. Default: 32,768, twice what a message of 1 MiB needs in
     /// fragments of 64 bytes.
     pub max_fragments: usize,
-    /// The most messages that wait in one outbox; see also
-    /// [`outbox_bytes`](Config::outbox_bytes). Whichever is reached first
+    /// The most messages that wait for one client; see also
+    /// [`queue_bytes`](Config::queue_bytes). Whichever is reached first
     /// makes the client a slow consumer, but one message may always wait,
     /// however large. Default: 1,024.
-    pub outbox_messages: usize,
-    /// The most bytes that wait in one outbox. Default: 1 MiB.
-    pub outbox_bytes: usize,
-    /// The most bytes that wait in all outboxes together; when it is
+    pub queue_messages: usize,
+    /// The most bytes that wait for one client. Default: 1 MiB.
+    pub queue_bytes: usize,
+    /// The most bytes that wait for all clients together; when it is
     /// reached, the client with the largest backlog is treated as a slow
     /// consumer first. A message counts once for each client it waits for.
     /// Default: 256 MiB.
-    pub max_backlog_total: usize,
+    pub queue_total: usize,
     /// What is done about a slow consumer. Default:
     /// [`Evict`](SlowConsumer::Evict).
     pub slow_consumer: SlowConsumer,
@@ -143,7 +143,7 @@ pub struct Config {
     pub admin_listen: Option<String>,
 }
 
-/// What is done about a slow consumer, a client whose outbox is full; see
+/// What is done about a slow consumer, a client whose queue is full; see
 /// [`Config::slow_consumer`].
 ///
 /// Whatever it is, a message that has begun to go out is finished, a Close
@@ -170,9 +170,9 @@ impl Default for Config {
             append_newline: false,
             max_message_size: 1024 * 1024,
             max_fragments: 32_768,
-            outbox_messages: 1024,
-            outbox_bytes: 1024 * 1024,
-            max_backlog_total: 256 * 1024 * 1024,
+            queue_messages: 1024,
+            queue_bytes: 1024 * 1024,
+            queue_total: 256 * 1024 * 1024,
             slow_consumer: SlowConsumer::Evict,
             handshake_timeout: Duration::from_secs(10),
             max_handshakes: 1024,
@@ -212,9 +212,9 @@ impl Config {
     pub(crate) fn check(&self) -> Result<(), Error> {
         at_least("max-message-size", self.max_message_size, 1)?;
         at_least("max-fragments", self.max_fragments, 1)?;
-        at_least("outbox-messages", self.outbox_messages, 1)?;
-        at_least("outbox-bytes", self.outbox_bytes, 1)?;
-        at_least("max-backlog-total", self.max_backlog_total, 1)?;
+        at_least("queue-messages", self.queue_messages, 1)?;
+        at_least("queue-bytes", self.queue_bytes, 1)?;
+        at_least("queue-total", self.queue_total, 1)?;
         at_least("max-handshakes", self.max_handshakes, 1)?;
         at_least("read-buffer", self.read_buffer, 256)?;
         at_least("stack-size", self.stack_size, MIN_STACK)?;
@@ -309,8 +309,8 @@ mod tests {
                 "read-buffer must be at least 256, not 3",
             ),
             (
-                |c| c.outbox_messages = 0,
-                "outbox-messages must be at least 1, not 0",
+                |c| c.queue_messages = 0,
+                "queue-messages must be at least 1, not 0",
             ),
             (
                 |c| c.write_timeout = Duration::ZERO,

@@ -51,7 +51,7 @@ pub(crate) struct Hub {
     totals: Totals,
     stopping: bool,
     close_timeout: Duration,
-    max_backlog_total: usize,
+    queue_total: usize,
     slow_consumer: SlowConsumer,
     counters: Arc<Counters>,
     // Working space, kept so that a fan-out allocates nothing.
@@ -73,7 +73,7 @@ impl Hub {
             totals: Totals::default(),
             stopping: false,
             close_timeout: config.close_timeout,
-            max_backlog_total: config.max_backlog_total,
+            queue_total: config.queue_total,
             slow_consumer: config.slow_consumer,
             counters,
             joined: Vec::new(),
@@ -117,7 +117,7 @@ impl Hub {
         let totals = std::mem::take(&mut self.totals);
         self.totals.backlog = totals.backlog;
         let counters = &self.counters;
-        counters.backlog_bytes.set(totals.backlog as u64);
+        counters.queue_bytes.set(totals.backlog as u64);
         counters.rooms.set(self.rooms.inhabited() as u64);
         counters.dropped.add(totals.dropped);
         counters.deliveries.add(totals.deliveries);

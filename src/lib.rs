@@ -136,8 +136,8 @@
 //!
 //! ```text
 //! reading   n × (32 KiB + read_buffer + 2 × max_message_size)
-//! outboxes  n × (outbox_bytes + 2 × max_message_size), and at most
-//!           max_backlog_total + n × (64 KiB + max_message_size)
+//! outboxes  n × (queue_bytes + 2 × max_message_size), and at most
+//!           queue_total + n × (64 KiB + max_message_size)
 //! hub       1,280 × 64 KiB, or 1,280 × (max_message_size + read_buffer) if
 //!           that is less, + 16 × max_message_size
 //! ```
@@ -148,7 +148,7 @@
 //! large (if it is all line ends), and each [`Subscription`] may hold 4 MiB and
 //! a message. The kernel's socket buffers come on top, up to some MiB
 //! for a stalled client. On a small device, lower `max_message_size`,
-//! `outbox_bytes`, `max_backlog_total` and `read_buffer`: with 2 KiB, 16 KiB,
+//! `queue_bytes`, `queue_total` and `read_buffer`: with 2 KiB, 16 KiB,
 //! 1 MiB and 2 KiB a hundred clients fit into 16 MiB.
 //!
 //! # What it does not do

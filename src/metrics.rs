@@ -39,9 +39,9 @@ pub(crate) fn text(counters: &Counters, waiting: usize) -> String {
     );
     one(
         "gauge",
-        "backlog_bytes",
-        "Bytes that wait in all outboxes.",
-        counters.backlog_bytes.get(),
+        "queue_bytes",
+        "Bytes that wait for all clients.",
+        counters.queue_bytes.get(),
     );
     one(
         "counter",

@@ -23,7 +23,7 @@ pub(crate) struct Counters {
     pub(crate) deliveries: Counter,
     pub(crate) bytes_out: Counter,
     pub(crate) dropped: Counter,
-    pub(crate) backlog_bytes: Gauge,
+    pub(crate) queue_bytes: Gauge,
     departures: [Counter; Cause::NAMES.len()],
     fan_out: [Counter; FAN_OUT_BOUNDS.len() + 1],
     fan_out_nanos: Counter,
@@ -104,7 +104,7 @@ impl Counters {
             deliveries: self.deliveries.get(),
             bytes_out: self.bytes_out.get(),
             dropped: self.dropped.get(),
-            backlog_bytes: self.backlog_bytes.get(),
+            queue_bytes: self.queue_bytes.get(),
             departures: self.departures().collect(),
         }
     }
@@ -157,7 +157,7 @@ impl Refused {
 ///
 /// The numbers are read one after another while the server works on, so they
 /// need not fit each other exactly. `clients`, `rooms`, `handshakes` and
-/// `backlog_bytes` go up and down; the others only grow.
+/// `queue_bytes` go up and down; the others only grow.
 ///
 /// ```
 /// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
@@ -196,8 +196,8 @@ pub struct Stats {
     pub bytes_out: u64,
     /// Messages dropped for slow consumers.
     pub dropped: u64,
-    /// Bytes that wait in all outboxes together.
-    pub backlog_bytes: u64,
+    /// Bytes that wait for all clients together.
+    pub queue_bytes: u64,
     /// How many clients left, by the [name](Cause::name) of the cause; all
     /// causes are listed.
     pub departures: Vec<(&'static str, u64)>,

@@ -82,8 +82,8 @@ pub(crate) const ALL: &[Attack] = &[
     },
     Attack {
         name: "backlogs",
-        options: "--slow-consumer drop-oldest --outbox-bytes 4MiB \
-                  --max-backlog-total 32MiB --max-message-size 64KiB",
+        options: "--slow-consumer drop-oldest --queue-bytes 4MiB \
+                  --queue-total 32MiB --max-message-size 64KiB",
         act: backlogs,
         ..BASE
     },
@@ -136,7 +136,7 @@ fn pings(server: &Server, _: &mut Random) -> Result<String> {
     let gone = server.await_that("the one that never reads to be thrown out", |server| {
         let members = server.members()?;
         let member = members.iter().find(|member| member.peer == peer);
-        most = most.max(member.map_or(0, |member| member.backlog_bytes));
+        most = most.max(member.map_or(0, |member| member.queue_bytes));
         Ok(member.is_none())
     })?;
     if most > 2 * (PING_LEN + 2) {
@@ -491,7 +491,7 @@ fn backlogs(server: &Server, _: &mut Random) -> Result<String> {
             let echo = publisher.next(Instant::now() + PATIENCE)?;
             echo.ok_or("the publisher was thrown out")?;
         }
-        most = most.max(server.metric("backlog_bytes")?);
+        most = most.max(server.metric("queue_bytes")?);
     }
     let dropped = server.metric("dropped_total")?;
     let bound = bare + held(64 << 10, BUDGET) + (2 * ROOMS as u64) * PER_CLIENT;

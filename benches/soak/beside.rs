@@ -39,8 +39,8 @@ const FULL: Scenario = Scenario {
 
 /// The server's limits on what it holds, in bytes: the inbox's commands and large
 /// bursts, and all backlogs together.
-pub(crate) const fn held(max_message_size: u64, max_backlog_total: u64) -> u64 {
-    1024 * 64 * 1024 + 16 * max_message_size + max_backlog_total
+pub(crate) const fn held(max_message_size: u64, queue_total: u64) -> u64 {
+    1024 * 64 * 1024 + 16 * max_message_size + queue_total
 }
 
 /// What a connection may cost: what its two threads touch of their stacks and of the

@@ -20,8 +20,8 @@ const TICK: Duration = Duration::from_millis(10);
 /// How often the server is asked who is still there.
 const LOOK: Duration = Duration::from_secs(1);
 /// The server's default limits, which no backlog may exceed.
-const OUTBOX_MESSAGES: usize = 1024;
-const OUTBOX_BYTES: usize = 1024 * 1024;
+const QUEUE_MESSAGES: usize = 1024;
+const QUEUE_BYTES: usize = 1024 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Policy {
@@ -189,8 +189,7 @@ impl Members {
     fn check_on_stalled(&mut self) -> Result<()> {
         let members = self.server.members()?;
         for member in &members {
-            if member.backlog_messages > OUTBOX_MESSAGES + 1 || member.backlog_bytes > OUTBOX_BYTES
-            {
+            if member.queue_messages > QUEUE_MESSAGES + 1 || member.queue_bytes > QUEUE_BYTES {
                 return Err(format!("more waits than may: {member:?}").into());
             }
         }

@@ -306,7 +306,7 @@ fn mute_listeners(cable: &Cable, options: &Options, policy: &str, size: usize) -
         if looked.elapsed() >= LOOK {
             looked = Instant::now();
             let waiting = server.members()?.into_iter();
-            for member in waiting.filter(|member| member.backlog_bytes > 0) {
+            for member in waiting.filter(|member| member.queue_bytes > 0) {
                 full.entry(member.peer).or_insert_with(Instant::now);
             }
             watch.look()?;

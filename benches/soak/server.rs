@@ -33,8 +33,8 @@ pub(crate) struct Holdings {
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
     pub(crate) peer: SocketAddr,
-    pub(crate) backlog_messages: usize,
-    pub(crate) backlog_bytes: usize,
+    pub(crate) queue_messages: usize,
+    pub(crate) queue_bytes: usize,
     pub(crate) dropped: u64,
 }
 
@@ -202,8 +202,8 @@ fn member(json: &str) -> Result<Member> {
     let field = |name| field(name).ok_or_else(|| format!("a client without {name}: {json}"));
     Ok(Member {
         peer: field("peer")?.parse()?,
-        backlog_messages: field("backlog_messages")?.parse()?,
-        backlog_bytes: field("backlog_bytes")?.parse()?,
+        queue_messages: field("queue_messages")?.parse()?,
+        queue_bytes: field("queue_bytes")?.parse()?,
         dropped: field("dropped")?.parse()?,
     })
 }

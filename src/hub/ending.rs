@@ -34,7 +34,7 @@ impl Hub {
     /// have cannot be taken back, so only who has more than that is looked
     /// at; of who is ending already, what waits goes before its Close.
     pub(super) fn relieve(&mut self) {
-        while self.totals.backlog > self.max_backlog_total {
+        while self.totals.backlog > self.queue_total {
             let members = self.members.iter();
             let holding = members.filter(|(_, member)| member.outbox.has_queued());
             let largest = holding.max_by_key(|(_, member)| member.outbox.backlog_bytes());
@@ -57,7 +57,7 @@ impl Hub {
         let enough = member.outbox.backlog_bytes() / 2;
         let mut dropped = true;
         while dropped
-            && self.totals.backlog > self.max_backlog_total
+            && self.totals.backlog > self.queue_total
             && member.outbox.backlog_bytes() > enough
         {
             self.totals.track(&mut member.outbox, |outbox| {

@@ -44,16 +44,16 @@ impl World {
     fn with(slow_consumer: SlowConsumer, change: impl FnOnce(&mut Config)) -> World {
         let mut config = Config {
             slow_consumer,
-            outbox_messages: MAX_MESSAGES,
-            outbox_bytes: MAX_BYTES,
+            queue_messages: MAX_MESSAGES,
+            queue_bytes: MAX_BYTES,
             ..Config::default()
         };
         change(&mut config);
         let counters = Arc::new(Counters::default());
         let writers = FakeWriters::default();
         let rules = OutboxRules {
-            max_messages: config.outbox_messages,
-            max_bytes: config.outbox_bytes,
+            max_messages: config.queue_messages,
+            max_bytes: config.queue_bytes,
             slow_consumer: config.slow_consumer,
             writers: Box::new(writers.clone()),
         };
@@ -523,7 +523,7 @@ fn a_slow_consumer_is_evicted_with_1008_and_its_room_is_free_at_once() {
     );
     world.hub.end_pass();
     let stats = world.counters.snapshot();
-    assert_eq!((stats.rooms, stats.backlog_bytes), (1, 0));
+    assert_eq!((stats.rooms, stats.queue_bytes), (1, 0));
 }
 
 #[test]
@@ -582,7 +582,7 @@ fn a_writer_that_fails_ends_the_client() {
     assert!(world.rooms().is_empty());
     world.leave(&peer);
     world.hub.end_pass();
-    assert_eq!(world.counters.snapshot().backlog_bytes, 0);
+    assert_eq!(world.counters.snapshot().queue_bytes, 0);
 }
 
 #[test]
@@ -783,9 +783,9 @@ fn a_large_burst_gives_its_permit_back_when_the_hub_has_taken_it() {
 
 /// Three clients that are stalled, with 1, 5 and 3 messages of 100 bytes
 /// behind the one that the writer has.
-fn three_backlogs(slow_consumer: SlowConsumer, max_backlog_total: usize) -> (World, [Peer; 3]) {
+fn three_backlogs(slow_consumer: SlowConsumer, queue_total: usize) -> (World, [Peer; 3]) {
     let mut world = World::with(slow_consumer, |config| {
-        config.max_backlog_total = max_backlog_total;
+        config.queue_total = queue_total;
     });
     let peers = [1, 5, 3].map(|count| {
         let peer = world.join_stalled("/");
@@ -813,12 +813,12 @@ fn backlogs_within_the_budget_are_left_alone() {
     let (mut world, peers) = three_backlogs(SlowConsumer::Evict, THREE_BACKLOGS);
     world.hub.end_pass();
     let stats = world.counters.snapshot();
-    assert_eq!(stats.backlog_bytes, THREE_BACKLOGS as u64);
+    assert_eq!(stats.queue_bytes, THREE_BACKLOGS as u64);
     for (peer, count) in peers.iter().zip([1, 5, 3]) {
         assert_eq!(numbers(&world.received(peer)).len(), count);
     }
     world.hub.end_pass();
-    assert_eq!(world.counters.snapshot().backlog_bytes, 0);
+    assert_eq!(world.counters.snapshot().queue_bytes, 0);
 }
 
 #[test]
@@ -886,7 +886,7 @@ fn over_the_budget_what_the_writers_have_does_not_end_everybody() {
     ] {
         // Ten writers with a large message each: none of it can be taken
         // back, whoever is evicted.
-        let mut world = World::with(policy, |config| config.max_backlog_total = 5_000);
+        let mut world = World::with(policy, |config| config.queue_total = 5_000);
         let large = "x".repeat(1_000);
         let slow: Vec<Peer> = (0..10)
             .map(|_| {
@@ -910,7 +910,7 @@ fn over_the_budget_what_a_closing_client_still_has_queued_goes_too() {
     world.disconnect(&peers[1], "");
     world.hub.end_pass();
     let stats = world.counters.snapshot();
-    assert!(stats.backlog_bytes <= 3 * 3 + 4 * 100, "{stats:?}");
+    assert!(stats.queue_bytes <= 3 * 3 + 4 * 100, "{stats:?}");
     let received = world.received(&peers[1]);
     assert_eq!(received.last().unwrap(), "CLOSE 1000 ");
 }
@@ -931,12 +931,12 @@ fn the_counters_tell_what_was_done() {
     assert_eq!(stats.deliveries, 2 * messages + 1);
     assert_eq!(stats.bytes_out, 3 * stats.deliveries);
     assert_eq!(stats.dropped, 5);
-    assert_eq!(stats.backlog_bytes, 3 * MAX_MESSAGES as u64);
+    assert_eq!(stats.queue_bytes, 3 * MAX_MESSAGES as u64);
     let infos = world.clients(Some("/"));
     let info = infos.iter().find(|info| info.id == peers[1].id).unwrap();
     assert_eq!(info.dropped, 5);
-    assert_eq!(info.backlog_messages, MAX_MESSAGES);
-    assert_eq!(info.backlog_bytes, 3 * MAX_MESSAGES);
+    assert_eq!(info.queue_messages, MAX_MESSAGES);
+    assert_eq!(info.queue_bytes, 3 * MAX_MESSAGES);
     assert_eq!(info.messages_out, messages + 1);
     assert_eq!(info.bytes_out, 3 * (messages + 1));
 }
@@ -1224,7 +1224,7 @@ fn random_comings_and_goings_keep_rooms_and_orders_right() {
 /// of the parts, and nobody but the slow is harmed.
 fn sums_hold(seed: u64, slow_consumer: SlowConsumer) {
     let mut choices = Choices::Seed(seed);
-    let mut world = World::with(slow_consumer, |config| config.max_backlog_total = 2_000);
+    let mut world = World::with(slow_consumer, |config| config.queue_total = 2_000);
     let quick = world.join("/");
     let mut expected = Vec::new();
     let mut slow: Vec<Peer> = Vec::new();
@@ -1258,9 +1258,9 @@ fn sums_hold(seed: u64, slow_consumer: SlowConsumer) {
             world.hub.end_pass();
             if slow.iter().all(|peer| !peer.state.is_ending()) {
                 let infos = world.clients(None);
-                let sum: usize = infos.iter().map(|info| info.backlog_bytes).sum();
+                let sum: usize = infos.iter().map(|info| info.queue_bytes).sum();
                 let stats = world.counters.snapshot();
-                assert_eq!(stats.backlog_bytes, sum as u64, "seed {seed}");
+                assert_eq!(stats.queue_bytes, sum as u64, "seed {seed}");
             }
         }
     }
@@ -1270,7 +1270,7 @@ fn sums_hold(seed: u64, slow_consumer: SlowConsumer) {
     }
     world.hub.end_pass();
     let stats = world.counters.snapshot();
-    assert_eq!((stats.backlog_bytes, stats.rooms), (0, 1), "seed {seed}");
+    assert_eq!((stats.queue_bytes, stats.rooms), (0, 1), "seed {seed}");
 }
 
 #[test]

@@ -222,7 +222,7 @@ fn what_was_sent_before_an_offence_is_delivered_before_the_close() {
 
 #[test]
 fn queued_broadcasts_are_delivered_before_the_close() {
-    let server = Server::builder().configure(|config| config.outbox_bytes = 1 << 30);
+    let server = Server::builder().configure(|config| config.queue_bytes = 1 << 30);
     let server = server.from_listener(tight_listener()).unwrap();
     let server = server.spawn().unwrap();
     let mut client = Raw::connect_tight(&server, "/");
@@ -424,7 +424,7 @@ fn on_leave_gets_what_the_server_ended() {
     assert_eq!(stalled, (Cause::WriteTimeout, None, None));
 
     let (cause, sent, received) = departure_of(
-        |config| config.outbox_messages = 2,
+        |config| config.queue_messages = 2,
         |server, client| {
             for _ in 0..100 {
                 server.handle().broadcast("/", vec![0; 5000]).unwrap();

@@ -59,12 +59,12 @@ fn a_client_that_does_not_read_is_lost_all_the_same() {
         config.ping_interval = millis(50);
         config.pong_timeout = millis(50);
         config.write_timeout = NEVER;
-        config.outbox_bytes = 1 << 30;
+        config.queue_bytes = 1 << 30;
     });
     let client = Raw::connect_tight(&server, "/");
     server.handle().broadcast("/", vec![0; 1 << 20]).unwrap();
     wait_closed(&server, "pong_timeout", 1);
-    eventually("no backlog", || server.handle().stats().backlog_bytes == 0);
+    eventually("no backlog", || server.handle().stats().queue_bytes == 0);
     drop(client);
 }
 

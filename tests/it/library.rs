@@ -216,9 +216,9 @@ fn every_method_may_be_called_from_hooks_and_threads_at_once() {
     let server = spawn(
         Server::builder()
             .configure(|config| {
-                config.outbox_messages = 1_000_000;
-                config.outbox_bytes = 1 << 30;
-                config.max_backlog_total = 1 << 32;
+                config.queue_messages = 1_000_000;
+                config.queue_bytes = 1 << 30;
+                config.queue_total = 1 << 32;
             })
             .on_upgrade(|upgrade| match upgrade.room().len() {
                 0 => Err(Refusal::new(StatusCode::NOT_FOUND, "")),

@@ -321,7 +321,7 @@ fn a_hundred_thousand_pings_may_come_before_a_pong_is_read() {
         server.handle().stats().bytes_in >= before + pings.len() as u64
     });
     chat(&mut bystander);
-    let backlog = server.handle().stats().backlog_bytes;
+    let backlog = server.handle().stats().queue_bytes;
     assert!(backlog < 10_000, "{backlog} bytes wait");
     let mut stream = BufReader::new(client.stream);
     let mut last = 0;
@@ -363,8 +363,8 @@ fn a_hundred_thousand_fragments_of_a_byte_are_a_message_or_too_many() {
 #[test]
 fn a_flood_of_tiny_messages_is_not_lost() {
     let server = server(|config| {
-        config.outbox_messages = 1_000_000;
-        config.outbox_bytes = 1 << 30;
+        config.queue_messages = 1_000_000;
+        config.queue_bytes = 1 << 30;
     });
     let client = Raw::connect(&server, "/");
     let mut sending = client.stream.try_clone().unwrap();

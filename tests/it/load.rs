@@ -17,9 +17,9 @@ const PING: u8 = 0x89;
 /// Nobody is a slow consumer here, however far behind: what is lost is lost
 /// by a fault.
 fn patient(config: &mut Config) {
-    config.outbox_messages = 1_000_000;
-    config.outbox_bytes = 1 << 30;
-    config.max_backlog_total = 1 << 32;
+    config.queue_messages = 1_000_000;
+    config.queue_bytes = 1 << 30;
+    config.queue_total = 1 << 32;
 }
 
 /// A message of 128 bytes that names its sender and its number.

@@ -87,7 +87,7 @@ fn who_waits_to_be_accepted_at_the_stop_gets_503() {
 
 #[test]
 fn clients_that_do_not_answer_are_aborted_at_the_deadline() {
-    let mut program = Program::start(&["--shutdown-timeout=500ms", "--outbox-bytes=100MiB"]);
+    let mut program = Program::start(&["--shutdown-timeout=500ms", "--queue-bytes=100MiB"]);
     let stalled = Raw::open(program.address, "/");
     let mut busy = Raw::open(program.address, "/");
     program.expect_log("joined, clients=2");
@@ -190,7 +190,7 @@ fn wrong_usage_is_exit_code_2_and_names_the_option() {
     for (args, named) in [
         (&["--no-such-option"][..], "--no-such-option"),
         (&["--ping-interval=soon"], "--ping-interval"),
-        (&["--outbox-bytes=-1"], "--outbox-bytes"),
+        (&["--queue-bytes=-1"], "--queue-bytes"),
         (&["--slow-consumer=wait"], "--slow-consumer"),
         (&["--read-buffer=3"], "read-buffer"),
         (&["--write-timeout=0s"], "write-timeout"),
@@ -224,7 +224,7 @@ fn help_and_version_go_to_standard_output() {
 
 #[test]
 fn queued_messages_come_before_the_close() {
-    let server = tight_server(|config| config.outbox_bytes = 1 << 30);
+    let server = tight_server(|config| config.queue_bytes = 1 << 30);
     let mut slow = Raw::connect_tight(&server, "/");
     for number in 0..200u8 {
         server.handle().broadcast("/", vec![number; 3000]).unwrap();
@@ -257,7 +257,7 @@ fn a_client_of_a_library_sees_an_orderly_close() {
 fn stalled_clients_are_aborted_and_counted() {
     let server = tight_server(|config| {
         config.shutdown_timeout = Duration::from_millis(300);
-        config.outbox_bytes = 1 << 30;
+        config.queue_bytes = 1 << 30;
     });
     let stalled = [(); 3].map(|()| Raw::connect_tight(&server, "/"));
     for _ in 0..3 {
@@ -265,7 +265,7 @@ fn stalled_clients_are_aborted_and_counted() {
     }
     eventually("all to have a backlog", || {
         let clients = server.handle().clients().unwrap();
-        clients.iter().all(|client| client.backlog_bytes > 0)
+        clients.iter().all(|client| client.queue_bytes > 0)
     });
     let start = Instant::now();
     let summary = server.shutdown().unwrap();
@@ -273,7 +273,7 @@ fn stalled_clients_are_aborted_and_counted() {
     assert!(took < Duration::from_millis(300) + SLACK, "{took:?}");
     // Each has a reader and a writer.
     assert_eq!((summary.aborted, summary.left), (6, 0));
-    assert_eq!(summary.stats.backlog_bytes, 0);
+    assert_eq!(summary.stats.queue_bytes, 0);
     // Of three messages one was begun.
     assert_eq!(summary.stats.dropped, 3 * 2);
     drop(stalled);

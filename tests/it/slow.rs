@@ -59,7 +59,7 @@ fn is_empty(server: &Running, room: &str) -> bool {
 #[test]
 fn a_stalled_client_delays_nobody_and_is_evicted_with_1008() {
     let server = tight_server(|config| {
-        config.outbox_bytes = 32 * 1024;
+        config.queue_bytes = 32 * 1024;
         // Longer than the test: only the outbox's limit may end the client.
         config.write_timeout = Duration::from_secs(600);
     });
@@ -102,7 +102,7 @@ fn a_stalled_client_delays_nobody_and_is_evicted_with_1008() {
 #[test]
 fn an_evicted_client_that_reads_nothing_is_gone_after_the_closing_deadline() {
     let server = tight_server(|config| {
-        config.outbox_messages = 4;
+        config.queue_messages = 4;
         config.write_timeout = Duration::from_secs(600);
         config.close_timeout = Duration::from_millis(200);
     });
@@ -110,7 +110,7 @@ fn an_evicted_client_that_reads_nothing_is_gone_after_the_closing_deadline() {
     send_numbered(&server.handle(), "/", 0..200);
     wait_closed(&server, "evicted", 1);
     eventually("all backlogs to be gone", || {
-        server.handle().stats().backlog_bytes == 0
+        server.handle().stats().queue_bytes == 0
     });
     drop(stalled);
 }
@@ -161,8 +161,8 @@ impl Read for Sips<'_> {
 /// publisher's messages are complete and in order, and so are the pongs.
 fn slow_drain(client_pings: bool) {
     let server = server(|config| {
-        config.outbox_messages = 10 * MIXED;
-        config.outbox_bytes = 1 << 30;
+        config.queue_messages = 10 * MIXED;
+        config.queue_bytes = 1 << 30;
         config.ping_interval = Duration::from_millis(10);
         config.pong_timeout = Duration::from_secs(600);
         config.write_timeout = Duration::from_secs(600);
@@ -247,7 +247,7 @@ fn pongs_do_not_cut_into_frames_while_a_client_drains_slowly() {
 fn stalled_client(policy: SlowConsumer) -> (Running, Raw) {
     let server = tight_server(|config| {
         config.slow_consumer = policy;
-        config.outbox_messages = 16;
+        config.queue_messages = 16;
         config.write_timeout = Duration::from_secs(600);
     });
     let client = Raw::connect_tight(&server, "/");
@@ -293,7 +293,7 @@ fn with_drop_oldest_a_client_that_stalls_again_ends_with_the_newest_too() {
     // the client stalls again.
     assert_eq!(client.data().payload.len(), 1 << 19);
     eventually("the large message to be out", || {
-        the_client_in(&server, "/").backlog_bytes < 1 << 19
+        the_client_in(&server, "/").queue_bytes < 1 << 19
     });
     send_numbered(&server.handle(), "/", 15..500);
     wait_given(&server, 501);
@@ -308,8 +308,8 @@ fn with_drop_oldest_a_client_that_stalls_again_ends_with_the_newest_too() {
 #[test]
 fn one_message_may_wait_however_large() {
     let server = tight_server(|config| {
-        config.outbox_messages = 1;
-        config.outbox_bytes = 1;
+        config.queue_messages = 1;
+        config.queue_bytes = 1;
     });
     let mut client = Raw::connect_tight(&server, "/");
     let large = String::from_utf8(PATTERN[..1 << 20].to_vec()).unwrap();
@@ -322,9 +322,9 @@ fn one_message_may_wait_however_large() {
 fn overfill(policy: SlowConsumer) -> (Running, [Raw; 3]) {
     let server = tight_server(|config| {
         config.slow_consumer = policy;
-        config.outbox_messages = 100_000;
-        config.outbox_bytes = 1 << 30;
-        config.max_backlog_total = 256 * 1024;
+        config.queue_messages = 100_000;
+        config.queue_bytes = 1 << 30;
+        config.queue_total = 256 * 1024;
         config.write_timeout = Duration::from_secs(600);
     });
     let rooms = ["/small", "/smaller", "/large"];
@@ -332,7 +332,7 @@ fn overfill(policy: SlowConsumer) -> (Running, [Raw; 3]) {
     send_numbered(&server.handle(), "/small", 0..50);
     send_numbered(&server.handle(), "/smaller", 0..40);
     wait_given(&server, 90);
-    assert!(the_client_in(&server, "/smaller").backlog_messages > 0);
+    assert!(the_client_in(&server, "/smaller").queue_messages > 0);
     send_numbered(&server.handle(), "/large", 0..400);
     (server, clients)
 }
@@ -361,7 +361,7 @@ fn a_full_total_backlog_drops_messages_of_the_client_with_the_largest() {
     for policy in [SlowConsumer::DropOldest, SlowConsumer::DropNewest] {
         let (server, clients) = overfill(policy);
         eventually("the total to be within its limit", || {
-            let backlog = server.handle().stats().backlog_bytes;
+            let backlog = server.handle().stats().queue_bytes;
             the_client_in(&server, "/large").dropped > 0 && backlog <= 256 * 1024
         });
         assert_eq!(the_client_in(&server, "/small").dropped, 0);
@@ -374,7 +374,7 @@ fn a_full_total_backlog_drops_messages_of_the_client_with_the_largest() {
 fn a_client_that_takes_a_frame_too_slowly_is_dropped_with_a_write_timeout() {
     let server = tight_server(|config| {
         config.write_timeout = Duration::from_millis(300);
-        config.outbox_bytes = 1 << 30;
+        config.queue_bytes = 1 << 30;
     });
     let mut slow = Raw::connect_tight(&server, "/");
     let stalled = Raw::connect_tight(&server, "/");
@@ -399,7 +399,7 @@ fn a_client_that_takes_a_frame_too_slowly_is_dropped_with_a_write_timeout() {
 fn a_slow_client_that_takes_each_frame_in_time_stays() {
     let server = tight_server(|config| {
         config.write_timeout = Duration::from_secs(1);
-        config.outbox_bytes = 1 << 30;
+        config.queue_bytes = 1 << 30;
     });
     let mut slow = Raw::connect_tight(&server, "/");
     send_numbered(&server.handle(), "/", 0..400);
@@ -417,7 +417,7 @@ fn a_slow_client_that_takes_each_frame_in_time_stays() {
 fn pong_and_close_reach_a_slow_client_that_still_reads() {
     let server = tight_server(|config| {
         config.slow_consumer = SlowConsumer::DropNewest;
-        config.outbox_messages = 200;
+        config.queue_messages = 200;
         config.write_timeout = Duration::from_secs(600);
     });
     let mut slow = Raw::connect_tight(&server, "/");
@@ -467,7 +467,7 @@ fn pong_and_close_reach_a_slow_client_that_still_reads() {
 
 #[test]
 fn a_pong_waits_for_no_reader_of_the_room() {
-    let server = tight_server(|config| config.outbox_bytes = 1 << 30);
+    let server = tight_server(|config| config.queue_bytes = 1 << 30);
     let stalled = Raw::connect_tight(&server, "/");
     let mut healthy = Raw::connect(&server, "/");
     let large = Message::from(vec![7; 1 << 20]);
@@ -480,16 +480,16 @@ fn a_pong_waits_for_no_reader_of_the_room() {
 
 #[test]
 fn a_slow_client_that_leaves_takes_its_backlog_along() {
-    let server = tight_server(|config| config.outbox_bytes = 1 << 30);
+    let server = tight_server(|config| config.queue_bytes = 1 << 30);
     for round in 1..=20 {
         let slow = Raw::connect_tight(&server, "/");
         send_numbered(&server.handle(), "/", 0..100);
         wait_given(&server, 100 * round);
-        assert!(the_client_in(&server, "/").backlog_bytes > 0);
+        assert!(the_client_in(&server, "/").queue_bytes > 0);
         drop(slow);
         eventually("the slow client to be gone", || is_empty(&server, "/"));
     }
-    eventually("no backlog", || server.handle().stats().backlog_bytes == 0);
+    eventually("no backlog", || server.handle().stats().queue_bytes == 0);
 }
 
 /// Reads what has come, and behind it the reset by which the server has said
@@ -510,7 +510,7 @@ fn a_client_that_is_given_up_leaves_no_unsent_bytes_to_the_system() {
             config.write_timeout = Duration::from_secs(600);
             config.close_timeout = Duration::from_millis(200);
             config.shutdown_timeout = Duration::from_millis(200);
-            config.outbox_bytes = 1 << 30;
+            config.queue_bytes = 1 << 30;
             change(config);
         });
         let client = Raw::connect_tight(&server, "/");
@@ -525,7 +525,7 @@ fn a_client_that_is_given_up_leaves_no_unsent_bytes_to_the_system() {
         expect_reset(client);
     };
     stalled("shutdown", |_| {});
-    stalled("evicted", |config| config.outbox_messages = 4);
+    stalled("evicted", |config| config.queue_messages = 4);
     stalled("write_timeout", |config| {
         config.write_timeout = Duration::from_millis(200);
     });

@@ -105,7 +105,7 @@ fn rooms_and_clients_are_listed_as_json() {
     for client in clients {
         assert!(client.get("age_seconds").number() >= 0.0);
         assert_eq!(client.get("rtt_seconds"), &Json::Null);
-        for name in ["backlog_messages", "backlog_bytes", "dropped"] {
+        for name in ["queue_messages", "queue_bytes", "dropped"] {
             assert_eq!(client.get(name).number(), 0.0, "{name}");
         }
     }
@@ -227,7 +227,7 @@ impl Metrics {
 fn the_metrics_are_in_the_format_and_say_what_happened() {
     let server = tight_server(|config| {
         config.publish = true;
-        config.outbox_messages = 4;
+        config.queue_messages = 4;
         config.write_timeout = std::time::Duration::from_secs(600);
     });
     let address = server.local_addr();
@@ -280,7 +280,7 @@ fn the_metrics_are_in_the_format_and_say_what_happened() {
 
     eventually("everything to be counted", || {
         let stats = server.handle().stats();
-        (stats.handshakes, stats.rooms, stats.backlog_bytes) == (0, 1, 0)
+        (stats.handshakes, stats.rooms, stats.queue_bytes) == (0, 1, 0)
     });
 
     let now = Metrics::of(address);
@@ -288,7 +288,7 @@ fn the_metrics_are_in_the_format_and_say_what_happened() {
         ("clients", 2.0),
         ("rooms", 1.0),
         ("handshakes", 1.0),
-        ("backlog_bytes", 0.0),
+        ("queue_bytes", 0.0),
         ("joins_total", 4.0),
         ("messages_in_total", 1.0),
         ("bytes_in_total", 11.0),

@@ -277,7 +277,7 @@ fn never_times_out(config: &mut Config) {
 #[test]
 fn a_stalled_follower_delays_nobody_and_is_evicted_with_1008() {
     let server = tight_server(|config| {
-        config.outbox_bytes = 32 * 1024;
+        config.queue_bytes = 32 * 1024;
         never_times_out(config);
     });
     let stream = dial_tight(server.local_addr());
@@ -313,7 +313,7 @@ fn a_stalled_follower_delays_nobody_and_is_evicted_with_1008() {
 #[test]
 fn an_evicted_follower_that_reads_nothing_is_gone_after_the_closing_deadline() {
     let server = tight_server(|config| {
-        config.outbox_messages = 4;
+        config.queue_messages = 4;
         config.close_timeout = Duration::from_millis(200);
         never_times_out(config);
     });
@@ -322,7 +322,7 @@ fn an_evicted_follower_that_reads_nothing_is_gone_after_the_closing_deadline() {
     send_numbered(&server, 0..200);
     wait_closed(&server, "evicted", 1);
     eventually("its backlog to be gone", || {
-        server.handle().stats().backlog_bytes == 0
+        server.handle().stats().queue_bytes == 0
     });
     drop(stalled);
 }
@@ -342,7 +342,7 @@ fn a_stalled_follower_is_dropped_when_a_write_takes_too_long() {
 fn read_after_a_stall(policy: SlowConsumer) -> Vec<usize> {
     let server = tight_server(|config| {
         config.slow_consumer = policy;
-        config.outbox_messages = 16;
+        config.queue_messages = 16;
         never_times_out(config);
     });
     let stream = dial_tight(server.local_addr());

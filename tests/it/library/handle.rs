@@ -144,7 +144,7 @@ fn the_counters_add_up() {
     assert_eq!((info.messages_in, info.messages_out), (10, 10));
     // A header has four bytes, and eight with the mask.
     assert_eq!((info.bytes_in, info.bytes_out), (2080, 2040));
-    assert_eq!((info.backlog_messages, info.dropped), (0, 0));
+    assert_eq!((info.queue_messages, info.dropped), (0, 0));
     close(client);
     drop(other);
     eventually("both to be counted out", || {
@@ -246,7 +246,7 @@ fn a_subscription_hears_what_is_for_all_rooms() {
 
 #[test]
 fn a_subscription_that_is_not_read_holds_nobody_up() {
-    let server = server(|config| config.outbox_messages = 100_000);
+    let server = server(|config| config.queue_messages = 100_000);
     let handle = server.handle();
     let mut idle = handle.subscribe("/").unwrap();
     let mut client = Raw::connect(&server, "/");
