@@ -259,7 +259,7 @@ impl ServerBuilder {
             .and_then(|()| listener.local_addr())
             .map_err(|error| Error::bind("cannot use the listener", error))?;
         let config = self.config;
-        if config.publish && config.publish_token.is_none() && !address.ip().is_loopback() {
+        if config.allow_publish && config.publish_token.is_none() && !address.ip().is_loopback() {
             return Err(Error::config(format!(
                 "publish on {address}, which others can reach, needs a publish-token"
             )));

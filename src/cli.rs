@@ -60,7 +60,7 @@ pub(crate) struct Options {
         long,
         env = "HUBCAST_SLOW_CONSUMER",
         value_name = "POLICY",
-        default_value = "evict"
+        default_value = "disconnect"
     )]
     slow_consumer: Policy,
 
@@ -82,12 +82,12 @@ pub(crate) struct Options {
 
     /// The most messages per second of one client, which is read more slowly
     /// when it sends more; 0: no limit
-    #[arg(long, env = "HUBCAST_MAX_RATE", value_name = "N", default_value_t = defaults().max_rate)]
-    max_rate: u32,
+    #[arg(long, env = "HUBCAST_MAX_MESSAGE_RATE", value_name = "N", default_value_t = defaults().max_message_rate)]
+    max_message_rate: u32,
 
     /// The most bytes per second of one client; 0: no limit
-    #[arg(long, env = "HUBCAST_MAX_BYTES_RATE", value_name = "SIZE", default_value_t = Size(defaults().max_bytes_rate as usize))]
-    max_bytes_rate: Size,
+    #[arg(long, env = "HUBCAST_MAX_BYTE_RATE", value_name = "SIZE", default_value_t = Size(defaults().max_byte_rate as usize))]
+    max_byte_rate: Size,
 
     /// After how long a silence a client gets a ping; 0: never
     #[arg(long, env = "HUBCAST_PING_INTERVAL", value_name = "TIME", default_value_t = Span(defaults().ping_interval))]
@@ -155,15 +155,15 @@ pub(crate) struct Options {
     token_file: Option<PathBuf>,
 
     /// Publish the body of a POST to a room there
-    #[arg(long, env = "HUBCAST_PUBLISH", value_parser = FalseyValueParser::new())]
-    publish: bool,
+    #[arg(long, env = "HUBCAST_ALLOW_PUBLISH", value_parser = FalseyValueParser::new())]
+    allow_publish: bool,
 
     /// The token that is needed to publish over HTTP
     #[arg(
         long,
         env = "HUBCAST_PUBLISH_TOKEN",
         value_name = "TOKEN",
-        requires = "publish",
+        requires = "allow_publish",
         hide_env_values = true
     )]
     publish_token: Option<String>,
@@ -185,8 +185,8 @@ pub(crate) struct Options {
     pub(crate) stdin: Option<String>,
 
     /// End the server in order when standard input ends
-    #[arg(long, env = "HUBCAST_STDIN_EXIT", requires = "stdin", value_parser = FalseyValueParser::new())]
-    pub(crate) stdin_exit: bool,
+    #[arg(long, short = 'E', env = "HUBCAST_EXIT_ON_EOF", requires = "stdin", value_parser = FalseyValueParser::new())]
+    pub(crate) exit_on_eof: bool,
 
     /// Print what this room receives, one message a line
     #[arg(long, env = "HUBCAST_STDOUT", value_name = "ROOM")]
@@ -213,9 +213,9 @@ impl Options {
         config.max_handshakes = self.max_handshakes;
         config.max_clients = self.max_clients;
         config.max_clients_per_ip = self.max_clients_per_ip;
-        config.max_rate = self.max_rate;
-        config.max_bytes_rate = u32::try_from(self.max_bytes_rate.0)
-            .map_err(|_| format!("max-bytes-rate {} is 4GiB or more", self.max_bytes_rate))?;
+        config.max_message_rate = self.max_message_rate;
+        config.max_byte_rate = u32::try_from(self.max_byte_rate.0)
+            .map_err(|_| format!("max-byte-rate {} is 4GiB or more", self.max_byte_rate))?;
         config.ping_interval = self.ping_interval.0;
         config.pong_timeout = self.pong_timeout.0;
         config.message_timeout = self.message_timeout.0;
@@ -227,7 +227,7 @@ impl Options {
         config.allow_origin.clone_from(&self.allow_origin);
         config.subprotocol.clone_from(&self.subprotocol);
         config.token = self.token()?;
-        config.publish = self.publish;
+        config.allow_publish = self.allow_publish;
         config.publish_token = self.publish_token.clone().map(Secret::from);
         config.no_page = self.no_page;
         config.no_admin = self.no_admin;
@@ -293,7 +293,8 @@ impl fmt::Display for Span {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Policy {
     /// Discard what waits and close with 1008
-    Evict,
+    #[value(alias = "evict")]
+    Disconnect,
     /// Drop the oldest message that waits
     DropOldest,
     /// Drop the new message
@@ -303,7 +304,7 @@ enum Policy {
 impl From<Policy> for SlowConsumer {
     fn from(policy: Policy) -> SlowConsumer {
         match policy {
-            Policy::Evict => SlowConsumer::Evict,
+            Policy::Disconnect => SlowConsumer::Disconnect,
             Policy::DropOldest => SlowConsumer::DropOldest,
             Policy::DropNewest => SlowConsumer::DropNewest,
         }

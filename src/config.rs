@@ -58,7 +58,7 @@ pub struct Config {
     /// Default: 256 MiB.
     pub queue_total: usize,
     /// What is done about a slow consumer. Default:
-    /// [`Evict`](SlowConsumer::Evict).
+    /// [`Disconnect`](SlowConsumer::Disconnect).
     pub slow_consumer: SlowConsumer,
     /// The deadline of the whole opening handshake, however slowly the
     /// request comes. Default: 10 s.
@@ -78,10 +78,10 @@ pub struct Config {
     /// wait; nothing is lost, but what a client that has ended its stream has
     /// left unread after [`close_timeout`](Config::close_timeout). Zero turns
     /// the limit off. Default: 0.
-    pub max_rate: u32,
+    pub max_message_rate: u32,
     /// The most bytes per second of one client, like
-    /// [`max_rate`](Config::max_rate). Default: 0, off.
-    pub max_bytes_rate: u32,
+    /// [`max_message_rate`](Config::max_message_rate). Default: 0, off.
+    pub max_byte_rate: u32,
     /// After how long a silence a client gets a Ping (RFC 6455 §5.5.2).
     /// Zero turns pings off, and dead peers stay until a write fails.
     /// Default: 20 s, since proxies cut idle connections after 30 s to 120 s.
@@ -126,7 +126,7 @@ pub struct Config {
     /// Whether `POST` to a room publishes its body there. It is checked by
     /// [`Handler::on_upgrade`](crate::Handler::on_upgrade), but not seen by
     /// [`on_message`](crate::Handler::on_message). Default: false.
-    pub publish: bool,
+    pub allow_publish: bool,
     /// The token that is needed to publish over HTTP; a server that listens
     /// beyond the loopback addresses needs one. Default: none.
     pub publish_token: Option<Secret>,
@@ -156,7 +156,7 @@ pub enum SlowConsumer {
     /// Discard its backlog and close with 1008: a client that reconnects
     /// knows that it missed something.
     #[default]
-    Evict,
+    Disconnect,
     /// Drop the oldest message that waits, so that the newest is queued.
     DropOldest,
     /// Drop the new message and keep what waits.
@@ -173,13 +173,13 @@ impl Default for Config {
             queue_messages: 1024,
             queue_bytes: 1024 * 1024,
             queue_total: 256 * 1024 * 1024,
-            slow_consumer: SlowConsumer::Evict,
+            slow_consumer: SlowConsumer::Disconnect,
             handshake_timeout: Duration::from_secs(10),
             max_handshakes: 1024,
             max_clients: 0,
             max_clients_per_ip: 0,
-            max_rate: 0,
-            max_bytes_rate: 0,
+            max_message_rate: 0,
+            max_byte_rate: 0,
             ping_interval: Duration::from_secs(20),
             pong_timeout: Duration::from_secs(20),
             message_timeout: Duration::from_secs(30),
@@ -191,7 +191,7 @@ impl Default for Config {
             allow_origin: Vec::new(),
             subprotocol: Vec::new(),
             token: None,
-            publish: false,
+            allow_publish: false,
             publish_token: None,
             no_page: false,
             no_admin: false,

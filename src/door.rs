@@ -129,10 +129,10 @@ fn may_publish(
     hook: impl FnOnce(&mut Upgrade<'_>) -> Result<(), crate::upgrade::Refusal>,
 ) -> Result<String, Answer> {
     let config = &handle.shared.config;
-    if !config.publish {
+    if !config.allow_publish {
         return Err(Answer::text(
             StatusCode::FORBIDDEN,
-            "publishing over HTTP is off; the server's operator can allow it with --publish",
+            "publishing over HTTP is off; the server's operator can allow it with --allow-publish",
         ));
     }
     check_origin(request, config)?;

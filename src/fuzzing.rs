@@ -25,7 +25,7 @@ pub fn reader(data: &[u8]) -> usize {
 pub fn outbox(data: &[u8]) {
     let mut choices = Choices::Bytes(data);
     let slow_consumer = [
-        SlowConsumer::Evict,
+        SlowConsumer::Disconnect,
         SlowConsumer::DropOldest,
         SlowConsumer::DropNewest,
     ][choices.below(3)];

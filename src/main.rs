@@ -55,7 +55,7 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
         printed = Some(pipe::print_to_stdout(subscription).map_err(cannot_run)?);
     }
     if let Some(room) = &options.stdin {
-        pipe::broadcast_stdin(handle, room.clone(), options.stdin_exit).map_err(cannot_run)?;
+        pipe::broadcast_stdin(handle, room.clone(), options.exit_on_eof).map_err(cannot_run)?;
     }
     server.run().map_err(cannot_run)?;
     if let Some(printed) = printed {

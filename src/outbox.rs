@@ -138,7 +138,7 @@ impl Outbox {
         let backlog = self.backlog.get_or_insert_default();
         while !backlog.has_room(frame.len(), &self.rules) {
             match self.rules.slow_consumer {
-                SlowConsumer::Evict => return false,
+                SlowConsumer::Disconnect => return false,
                 SlowConsumer::DropNewest => {
                     self.dropped += 1;
                     return true;
@@ -329,7 +329,7 @@ impl Outbox {
             return false;
         };
         let dropped = match self.rules.slow_consumer {
-            SlowConsumer::Evict => false,
+            SlowConsumer::Disconnect => false,
             SlowConsumer::DropOldest => backlog.drop_oldest(),
             SlowConsumer::DropNewest => backlog.drop_newest(),
         };

@@ -75,8 +75,8 @@ impl<'a> Reader<'a> {
             decoder: Decoder::new(&shared.config),
             keepalive: Keepalive::new(&shared.config),
             begun: None,
-            units_rate: Bucket::new(shared.config.max_rate, now),
-            bytes_rate: Bucket::new(shared.config.max_bytes_rate, now),
+            units_rate: Bucket::new(shared.config.max_message_rate, now),
+            bytes_rate: Bucket::new(shared.config.max_byte_rate, now),
             last_call: None,
             relay: Relay::new(shared, client),
         }

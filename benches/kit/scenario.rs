@@ -146,7 +146,7 @@ pub(crate) const ALL: &[Scenario] = &[
         ..STALL
     },
     Scenario {
-        name: "stall-evict",
+        name: "stall-disconnect",
         title: "the same with 10 more clients that stall; slow consumers are evicted",
         stalled: 10,
         ..STALL

@@ -21,7 +21,7 @@ const HEALTHY_IN_ROOM: usize = 8;
 /// The most that come and go at once.
 const GUESTS: usize = 80;
 /// Short deadlines and a small outbox: everything that they lead to happens often.
-const SETTINGS: &str = "--listen 127.0.0.1:0 --publish --queue-messages 200 \
+const SETTINGS: &str = "--listen 127.0.0.1:0 --allow-publish --queue-messages 200 \
     --ping-interval 5s --pong-timeout 5s --write-timeout 3s --close-timeout 2s --message-timeout 4s --handshake-timeout 3s";
 const PING_AND_PONG: Duration = Duration::from_secs(10);
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(4);

@@ -25,17 +25,18 @@ const QUEUE_BYTES: usize = 1024 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Policy {
-    Evict,
+    Disconnect,
     DropOldest,
     DropNewest,
 }
 
 impl Policy {
-    pub(crate) const ALL: [Policy; 3] = [Policy::Evict, Policy::DropOldest, Policy::DropNewest];
+    pub(crate) const ALL: [Policy; 3] =
+        [Policy::Disconnect, Policy::DropOldest, Policy::DropNewest];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Policy::Evict => "evict",
+            Policy::Disconnect => "disconnect",
             Policy::DropOldest => "drop-oldest",
             Policy::DropNewest => "drop-newest",
         }
@@ -46,7 +47,7 @@ impl Policy {
     /// of 10 s.
     fn longest_stall(self) -> Duration {
         Duration::from_secs(match self {
-            Policy::Evict => 4,
+            Policy::Disconnect => 4,
             Policy::DropOldest | Policy::DropNewest => 14,
         })
     }
@@ -244,7 +245,7 @@ impl Slow {
                 return Err("a frame came behind the Close".into());
             }
             match frame.opcode {
-                wire::CLOSE if frame.close_code() == Some(1008) && policy == Policy::Evict => {
+                wire::CLOSE if frame.close_code() == Some(1008) && policy == Policy::Disconnect => {
                     self.told = true;
                     self.client.say(wire::CLOSE, &frame.payload[..2])?;
                 }
@@ -262,13 +263,13 @@ impl Slow {
         match (policy, self.told) {
             (_, true) => tally.told += 1,
             // Its Close did not fit into the socket before the close timeout.
-            (Policy::Evict, false) => tally.cut_off += 1,
-            _ => return Err("a slow client was thrown out, which only `evict` does".into()),
+            (Policy::Disconnect, false) => tally.cut_off += 1,
+            _ => return Err("a slow client was thrown out, which only `disconnect` does".into()),
         }
         Ok(false)
     }
 
-    /// In order, nothing twice, and without a gap where the policy is to evict.
+    /// In order, nothing twice, and without a gap where the policy is to disconnect.
     fn check(&mut self, payload: &[u8], policy: Policy, tally: &mut Tally) -> Result<()> {
         let stamp = Stamp::read(payload).ok_or("a message without a stamp")?;
         let sender = stamp.sender as usize;
@@ -283,7 +284,7 @@ impl Slow {
             Some(last) if stamp.sequence > last + 1 => {
                 tally.gaps += 1;
                 match policy {
-                    Policy::Evict => {
+                    Policy::Disconnect => {
                         Err(format!("{stamp:?} came behind {last}: messages are missing").into())
                     }
                     Policy::DropOldest | Policy::DropNewest => Ok(()),

@@ -38,7 +38,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let scenes: [fn(&Cable, &Options) -> Result<String>; 5] = [
         |cable, options| silent_peers(cable, options, &SPEAKERS),
         |cable, options| silent_peers(cable, options, &FOLLOWERS),
-        |cable, options| mute_listeners(cable, options, "evict", 1024),
+        |cable, options| mute_listeners(cable, options, "disconnect", 1024),
         |cable, options| mute_listeners(cable, options, "drop-oldest", 16 * 1024),
         short_outage,
     ];

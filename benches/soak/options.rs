@@ -30,7 +30,7 @@ pub(crate) struct Options {
     #[arg(long, global = true, value_name = "S", default_value_t = 600)]
     churn_seconds: u64,
 
-    /// Only this policy. Default: all three under full load, evict otherwise.
+    /// Only this policy. Default: all three under full load, disconnect otherwise.
     #[arg(long, global = true)]
     policy: Option<Policy>,
 
@@ -91,6 +91,6 @@ impl Options {
     }
 
     pub(crate) fn policy(&self) -> Policy {
-        self.policy.unwrap_or(Policy::Evict)
+        self.policy.unwrap_or(Policy::Disconnect)
     }
 }

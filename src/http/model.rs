@@ -65,7 +65,7 @@ thread_local! {
             config.no_admin = true;
         }),
         handle(|config| {
-            config.publish = true;
+            config.allow_publish = true;
             config.token = Some("open sesame".into());
             config.publish_token = Some("open".into());
             config.subprotocol = vec!["chat".to_owned()];
@@ -90,7 +90,7 @@ fn handle(change: impl FnOnce(&mut Config)) -> Handle {
     let outboxes = OutboxRules {
         max_messages: 1,
         max_bytes: 1,
-        slow_consumer: SlowConsumer::Evict,
+        slow_consumer: SlowConsumer::Disconnect,
         writers: Box::new(FakeWriters::default()),
     };
     let shared = Shared {
@@ -129,7 +129,7 @@ fn show(handle: &Handle, request: &Request<()>, rest: &[u8]) {
                 check_head(&agreed.response, status);
             }
             Ok(Door::Publish(room, announced)) => {
-                assert!(handle.shared.config.publish);
+                assert!(handle.shared.config.allow_publish);
                 check_room(&room);
                 ENDED.with(|socket| read_body(handle, &announced, socket, request, rest));
             }

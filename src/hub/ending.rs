@@ -43,7 +43,7 @@ impl Hub {
             };
             match self.slow_consumer {
                 _ if member.ending => drop(self.discard(place)),
-                SlowConsumer::Evict => self.evict(place),
+                SlowConsumer::Disconnect => self.evict(place),
                 SlowConsumer::DropOldest | SlowConsumer::DropNewest => self.shed(place),
             }
         }

@@ -38,7 +38,7 @@ const MAX_BYTES: usize = 10_000;
 
 impl World {
     fn new() -> World {
-        World::with(SlowConsumer::Evict, |_| {})
+        World::with(SlowConsumer::Disconnect, |_| {})
     }
 
     fn with(slow_consumer: SlowConsumer, change: impl FnOnce(&mut Config)) -> World {
@@ -711,7 +711,7 @@ fn abort_ends_every_connection_those_that_are_closing_included() {
 
 #[test]
 fn a_closing_that_takes_too_long_is_aborted() {
-    let mut world = World::with(SlowConsumer::Evict, |config| {
+    let mut world = World::with(SlowConsumer::Disconnect, |config| {
         config.close_timeout = Duration::ZERO;
     });
     let (stuck, left, open) = (world.join("/"), world.join("/"), world.join("/"));
@@ -737,7 +737,7 @@ fn a_closing_has_its_time() {
 
 #[test]
 fn the_hub_aborts_an_overdue_closing_without_being_asked_and_ends_when_told() {
-    let mut world = World::with(SlowConsumer::Evict, |config| {
+    let mut world = World::with(SlowConsumer::Disconnect, |config| {
         config.close_timeout = Duration::from_millis(10);
     });
     let peer = world.join("/");
@@ -810,7 +810,7 @@ fn numbers(received: &[String]) -> Vec<u32> {
 
 #[test]
 fn backlogs_within_the_budget_are_left_alone() {
-    let (mut world, peers) = three_backlogs(SlowConsumer::Evict, THREE_BACKLOGS);
+    let (mut world, peers) = three_backlogs(SlowConsumer::Disconnect, THREE_BACKLOGS);
     world.hub.end_pass();
     let stats = world.counters.snapshot();
     assert_eq!(stats.queue_bytes, THREE_BACKLOGS as u64);
@@ -823,7 +823,7 @@ fn backlogs_within_the_budget_are_left_alone() {
 
 #[test]
 fn over_the_budget_evict_evicts_the_largest_backlog_first() {
-    let (mut world, peers) = three_backlogs(SlowConsumer::Evict, THREE_BACKLOGS - 1);
+    let (mut world, peers) = three_backlogs(SlowConsumer::Disconnect, THREE_BACKLOGS - 1);
     assert_eq!(numbers(&world.received(&peers[0])), [0]);
     assert_eq!(numbers(&world.received(&peers[2])), [0, 1, 2]);
     let evicted = world.received(&peers[1]);
@@ -834,7 +834,7 @@ fn over_the_budget_evict_evicts_the_largest_backlog_first() {
 #[test]
 fn over_the_budget_evict_goes_on_until_it_holds() {
     // The writers' three messages of 3 bytes and one of 100.
-    let (mut world, peers) = three_backlogs(SlowConsumer::Evict, 3 * 3 + 100);
+    let (mut world, peers) = three_backlogs(SlowConsumer::Disconnect, 3 * 3 + 100);
     assert_eq!(numbers(&world.received(&peers[0])), [0]);
     for peer in &peers[1..] {
         let evicted = world.received(peer);
@@ -865,7 +865,7 @@ fn over_the_budget_drop_newest_drops_from_the_largest_backlog() {
 
 #[test]
 fn over_the_budget_nobody_without_a_backlog_is_evicted() {
-    let (mut world, peers) = three_backlogs(SlowConsumer::Evict, THREE_BACKLOGS - 1);
+    let (mut world, peers) = three_backlogs(SlowConsumer::Disconnect, THREE_BACKLOGS - 1);
     let quick = world.join("/");
     // Those who are closing still hold what they are to get.
     for peer in &peers {
@@ -880,7 +880,7 @@ fn over_the_budget_nobody_without_a_backlog_is_evicted() {
 #[test]
 fn over_the_budget_what_the_writers_have_does_not_end_everybody() {
     for policy in [
-        SlowConsumer::Evict,
+        SlowConsumer::Disconnect,
         SlowConsumer::DropOldest,
         SlowConsumer::DropNewest,
     ] {
@@ -906,7 +906,7 @@ fn over_the_budget_what_the_writers_have_does_not_end_everybody() {
 
 #[test]
 fn over_the_budget_what_a_closing_client_still_has_queued_goes_too() {
-    let (mut world, peers) = three_backlogs(SlowConsumer::Evict, 3 * 3 + 4 * 100);
+    let (mut world, peers) = three_backlogs(SlowConsumer::Disconnect, 3 * 3 + 4 * 100);
     world.disconnect(&peers[1], "");
     world.hub.end_pass();
     let stats = world.counters.snapshot();
@@ -1277,7 +1277,7 @@ fn sums_hold(seed: u64, slow_consumer: SlowConsumer) {
 fn random_slowness_keeps_the_sums_right_and_the_quick_unharmed() {
     for seed in 0..40 {
         for policy in [
-            SlowConsumer::Evict,
+            SlowConsumer::Disconnect,
             SlowConsumer::DropOldest,
             SlowConsumer::DropNewest,
         ] {

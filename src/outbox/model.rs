@@ -115,7 +115,7 @@ impl<'a, 'b> World<'a, 'b> {
                 dropped: 0,
             },
             wire: WireReader {
-                gapless: slow_consumer == SlowConsumer::Evict,
+                gapless: slow_consumer == SlowConsumer::Disconnect,
                 ..WireReader::default()
             },
             made: [0; 3],
@@ -513,7 +513,7 @@ impl Model {
                 return true;
             }
             match self.slow_consumer {
-                SlowConsumer::Evict => return false,
+                SlowConsumer::Disconnect => return false,
                 SlowConsumer::DropNewest => {
                     self.dropped += 1;
                     return true;
@@ -568,7 +568,7 @@ impl Model {
             return false;
         };
         let shed = match self.slow_consumer {
-            SlowConsumer::Evict => None,
+            SlowConsumer::Disconnect => None,
             SlowConsumer::DropOldest => waiting.queue.pop_front(),
             SlowConsumer::DropNewest => waiting.queue.pop_back(),
         };

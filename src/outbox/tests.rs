@@ -83,7 +83,7 @@ fn burst(texts: &[&str]) -> Burst {
 
 #[test]
 fn an_open_socket_gets_everything_from_the_hub_itself() {
-    let mut fixture = Fixture::new(SlowConsumer::Evict);
+    let mut fixture = Fixture::new(SlowConsumer::Disconnect);
     for text in ["a", "b"] {
         assert_eq!(fixture.push(&[text]), Pushed::Done);
     }
@@ -99,7 +99,7 @@ fn an_open_socket_gets_everything_from_the_hub_itself() {
 
 #[test]
 fn several_small_bursts_are_one_plain_send_and_large_ones_a_vectored_one() {
-    let mut fixture = Fixture::new(SlowConsumer::Evict);
+    let mut fixture = Fixture::new(SlowConsumer::Disconnect);
     fixture.deliver(&[burst(&["a", "b"]), burst(&["c"])]);
     assert_eq!(fixture.came_out(), ["a", "b", "c"].map(str::to_owned));
     assert_eq!(fixture.socket.wire().plain_sends, 1);
@@ -149,7 +149,7 @@ fn a_frame_cut_in_the_second_burst_of_a_large_delivery_is_finished() {
 
 #[test]
 fn the_hub_writes_again_once_the_backlog_is_gone() {
-    let mut fixture = Fixture::full(SlowConsumer::Evict);
+    let mut fixture = Fixture::full(SlowConsumer::Disconnect);
     assert_eq!(fixture.came_out(), ["w"]);
     fixture.socket.set_room(usize::MAX);
     fixture.push(&["a"]);
@@ -163,7 +163,7 @@ fn the_hub_writes_again_once_the_backlog_is_gone() {
 
 #[test]
 fn evict_overflows_at_the_bound_on_messages() {
-    let mut fixture = Fixture::full(SlowConsumer::Evict);
+    let mut fixture = Fixture::full(SlowConsumer::Disconnect);
     assert_eq!(fixture.push(&["a", "b"]), Pushed::Done);
     assert_eq!(fixture.outbox.backlog_messages(), MAX_MESSAGES);
     assert_eq!(fixture.push(&["c"]), Pushed::Overflow);
@@ -172,12 +172,12 @@ fn evict_overflows_at_the_bound_on_messages() {
 
 #[test]
 fn evict_overflows_at_the_bound_on_bytes() {
-    let mut fixture = Fixture::full(SlowConsumer::Evict);
+    let mut fixture = Fixture::full(SlowConsumer::Disconnect);
     // The writer's 3 bytes count: 97 are left, headers included.
     assert_eq!(fixture.push(&[&"a".repeat(50)]), Pushed::Done);
     assert_eq!(fixture.push(&[&"b".repeat(43)]), Pushed::Done);
     assert_eq!(fixture.outbox.backlog_bytes(), MAX_BYTES);
-    let mut fixture = Fixture::full(SlowConsumer::Evict);
+    let mut fixture = Fixture::full(SlowConsumer::Disconnect);
     assert_eq!(fixture.push(&[&"a".repeat(50)]), Pushed::Done);
     assert_eq!(fixture.push(&[&"b".repeat(44)]), Pushed::Overflow);
 }
@@ -185,7 +185,7 @@ fn evict_overflows_at_the_bound_on_bytes() {
 #[test]
 fn one_message_may_always_wait_however_large() {
     for policy in [
-        SlowConsumer::Evict,
+        SlowConsumer::Disconnect,
         SlowConsumer::DropOldest,
         SlowConsumer::DropNewest,
     ] {
@@ -199,7 +199,7 @@ fn one_message_may_always_wait_however_large() {
 
 #[test]
 fn after_an_overflow_the_begun_frame_and_the_close_still_come_and_nothing_else() {
-    let mut fixture = Fixture::new(SlowConsumer::Evict);
+    let mut fixture = Fixture::new(SlowConsumer::Disconnect);
     fixture.socket.set_room(4);
     let overflow = fixture.push(&["begun", "a", "b", "c", "d"]);
     assert_eq!(overflow, Pushed::Overflow);
@@ -215,7 +215,7 @@ fn after_an_overflow_the_begun_frame_and_the_close_still_come_and_nothing_else()
 
 #[test]
 fn an_overflow_without_a_begun_frame_leaves_the_hub_to_send_the_close() {
-    let mut fixture = Fixture::new(SlowConsumer::Evict);
+    let mut fixture = Fixture::new(SlowConsumer::Disconnect);
     fixture.socket.set_room(0);
     let overflow = fixture.push(&["a", "b", "c", "d"]);
     assert_eq!(overflow, Pushed::Overflow);
@@ -286,8 +286,11 @@ fn pings_and_pongs_that_wait_are_replaced_by_the_newest_and_overtake_messages() 
 fn all_pongs_of_a_read_go_out_at_once_or_the_newest_waits() {
     let all = Bytes::from_static(b"\x8a\x011\x8a\x012\x8a\x013");
     for (mut fixture, out) in [
-        (Fixture::new(SlowConsumer::Evict), vec!["p1", "p2", "p3"]),
-        (Fixture::full(SlowConsumer::Evict), vec!["w", "p3"]),
+        (
+            Fixture::new(SlowConsumer::Disconnect),
+            vec!["p1", "p2", "p3"],
+        ),
+        (Fixture::full(SlowConsumer::Disconnect), vec!["w", "p3"]),
     ] {
         let pushed = fixture.outbox.pong(all.clone(), all.slice(6..));
         assert_eq!(pushed, Pushed::Done);
@@ -305,7 +308,7 @@ fn of_pongs_that_do_not_fit_the_begun_one_and_the_newest_go_out() {
         (8, vec!["p1", "p2", "p3", "p4"], 1 + 3),
         (10, vec!["p1", "p2", "p3", "p4"], 2),
     ] {
-        let mut fixture = Fixture::new(SlowConsumer::Evict);
+        let mut fixture = Fixture::new(SlowConsumer::Disconnect);
         fixture.socket.set_room(room);
         let pushed = fixture.outbox.pong(all.clone(), all.slice(9..));
         assert_eq!(pushed, Pushed::Done);
@@ -317,7 +320,7 @@ fn of_pongs_that_do_not_fit_the_begun_one_and_the_newest_go_out() {
 
 #[test]
 fn a_ping_that_does_not_fit_is_no_message_of_the_backlog() {
-    let mut fixture = Fixture::new(SlowConsumer::Evict);
+    let mut fixture = Fixture::new(SlowConsumer::Disconnect);
     fixture.socket.set_room(1);
     fixture.outbox.ping(frame::ping(b"x"));
     assert_eq!(fixture.outbox.backlog_messages(), 0);
@@ -329,7 +332,7 @@ fn a_ping_that_does_not_fit_is_no_message_of_the_backlog() {
 
 #[test]
 fn a_close_goes_behind_everything_and_nothing_follows_it() {
-    let mut fixture = Fixture::full(SlowConsumer::Evict);
+    let mut fixture = Fixture::full(SlowConsumer::Disconnect);
     fixture.push(&["a"]);
     assert_eq!(fixture.close(), Pushed::Done);
     assert_eq!(fixture.push(&["late"]), Pushed::Done);
@@ -350,7 +353,7 @@ fn a_close_goes_behind_everything_and_nothing_follows_it() {
 #[test]
 fn a_close_that_is_cut_is_finished_by_the_writer() {
     for room in 0..5 {
-        let mut fixture = Fixture::new(SlowConsumer::Evict);
+        let mut fixture = Fixture::new(SlowConsumer::Disconnect);
         fixture.socket.set_room(room);
         assert_eq!(fixture.close(), Pushed::Done);
         fixture.outbox.finish();
@@ -364,7 +367,7 @@ fn a_close_that_is_cut_is_finished_by_the_writer() {
 
 #[test]
 fn our_direction_ends_when_the_close_is_out_and_not_before() {
-    let mut fixture = Fixture::full(SlowConsumer::Evict);
+    let mut fixture = Fixture::full(SlowConsumer::Disconnect);
     fixture.outbox.finish();
     assert_eq!(fixture.socket.wire().finished, 0);
     fixture.close();
@@ -375,7 +378,7 @@ fn our_direction_ends_when_the_close_is_out_and_not_before() {
     );
     assert_eq!(fixture.socket.wire().finished, 1);
 
-    let mut fixture = Fixture::new(SlowConsumer::Evict);
+    let mut fixture = Fixture::new(SlowConsumer::Disconnect);
     fixture.close();
     assert_eq!(fixture.socket.wire().finished, 0);
     fixture.outbox.finish();
@@ -384,7 +387,7 @@ fn our_direction_ends_when_the_close_is_out_and_not_before() {
 
 #[test]
 fn discarding_tells_how_far_behind_and_keeps_what_the_writer_has() {
-    let mut fixture = Fixture::full(SlowConsumer::Evict);
+    let mut fixture = Fixture::full(SlowConsumer::Disconnect);
     assert_eq!(fixture.push(&["a", "b"]), Pushed::Done);
     fixture.outbox.ping(frame::ping(b""));
     fixture.pong(b"");
@@ -411,7 +414,7 @@ fn shedding_drops_one_message_as_the_policy_says() {
         assert_eq!(fixture.outbox.dropped(), 1);
         assert_eq!(fixture.came_out(), left.map(str::to_owned));
     }
-    let mut fixture = Fixture::full(SlowConsumer::Evict);
+    let mut fixture = Fixture::full(SlowConsumer::Disconnect);
     fixture.push(&["a"]);
     assert!(!fixture.outbox.shed());
     assert_eq!(fixture.outbox.backlog_messages(), 2);
@@ -427,7 +430,7 @@ fn a_socket_that_fails_is_a_cause_to_end() {
         Fixture::close,
     ];
     for operation in operations {
-        let mut fixture = Fixture::new(SlowConsumer::Evict);
+        let mut fixture = Fixture::new(SlowConsumer::Disconnect);
         fixture.socket.wire().error = Some(kind);
         let failed = Pushed::Failed(Cause::WriteFailed(kind));
         assert_eq!(operation(&mut fixture), failed);
@@ -436,7 +439,7 @@ fn a_socket_that_fails_is_a_cause_to_end() {
 
 #[test]
 fn a_writer_thread_that_cannot_be_started_is_a_cause_to_end() {
-    let mut fixture = Fixture::new(SlowConsumer::Evict);
+    let mut fixture = Fixture::new(SlowConsumer::Disconnect);
     fixture.writers.refuse();
     assert_eq!(fixture.push(&["a"]), Pushed::Done);
     fixture.socket.set_room(0);
@@ -446,7 +449,7 @@ fn a_writer_thread_that_cannot_be_started_is_a_cause_to_end() {
 
 #[test]
 fn abort_reaches_the_socket() {
-    let fixture = Fixture::new(SlowConsumer::Evict);
+    let fixture = Fixture::new(SlowConsumer::Disconnect);
     fixture.outbox.abort();
     assert_eq!(fixture.socket.wire().aborted, 1);
 }
@@ -482,7 +485,7 @@ fn model_holds(slow_consumer: SlowConsumer, seeds: u64) -> Tally {
 #[test]
 fn with_evict_any_schedule_gives_whole_frames_in_order_and_loses_none() {
     // The lives of those who are evicted are short.
-    let tally = model_holds(SlowConsumer::Evict, 3 * SEEDS);
+    let tally = model_holds(SlowConsumer::Disconnect, 3 * SEEDS);
     assert!(tally.overflows > SEEDS, "{tally:?}");
     assert!(tally.dropped >= tally.overflows);
     assert_eq!(tally.shed, 0);

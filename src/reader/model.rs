@@ -121,7 +121,7 @@ impl Ground {
         let outboxes = OutboxRules {
             max_messages: 1,
             max_bytes: 1,
-            slow_consumer: SlowConsumer::Evict,
+            slow_consumer: SlowConsumer::Disconnect,
             writers: Box::new(FakeWriters::default()),
         };
         let shared = Shared {

@@ -105,7 +105,7 @@ test('pages and a terminal in one room exchange text, never markup', { timeout: 
 });
 
 test('one room with a page, a terminal, an EventSource, curl and both ends of a pipe has one order', { timeout: 4 * DEADLINE }, async () => {
-  const server = await serve('--publish', '--stdin', '/all', '--stdout', '/all');
+  const server = await serve('--allow-publish', '--stdin', '/all', '--stdout', '/all');
   const room = server.http('/all');
   const alice = await Person.at(browser, room, 'Alice');
   await alice.connected();

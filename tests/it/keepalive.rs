@@ -307,15 +307,15 @@ fn a_hasty_client_is_read_more_slowly_and_nothing_is_lost() {
     thread::scope(|scope| {
         let messages = scope.spawn(|| {
             let frames = numbered(BINARY, 250);
-            haste(|config| config.max_rate = 100, &frames, 250)
+            haste(|config| config.max_message_rate = 100, &frames, 250)
         });
         let bytes = scope.spawn(|| {
             let frames = numbered(BINARY, 250);
-            haste(|config| config.max_bytes_rate = 10_000, &frames, 250)
+            haste(|config| config.max_byte_rate = 10_000, &frames, 250)
         });
         let pings = scope.spawn(|| {
             let frames = numbered(PING, 100);
-            haste(|config| config.max_rate = 30, &frames, 0)
+            haste(|config| config.max_message_rate = 30, &frames, 0)
         });
         for rated in [messages, bytes, pings] {
             let took = rated.join().unwrap();
@@ -328,8 +328,8 @@ fn a_hasty_client_is_read_more_slowly_and_nothing_is_lost() {
 #[test]
 fn a_client_within_its_rates_is_not_slowed_down() {
     let server = server(|config| {
-        config.max_rate = 1000;
-        config.max_bytes_rate = 1_000_000;
+        config.max_message_rate = 1000;
+        config.max_byte_rate = 1_000_000;
     });
     let mut client = Raw::connect(&server, "/");
     let start = Instant::now();
@@ -366,7 +366,7 @@ fn a_wait_that_a_signal_cuts_short_is_no_sign_of_life() {
 #[test]
 fn a_client_over_its_rate_that_is_gone_does_not_keep_its_place() {
     let server = server(|config| {
-        config.max_rate = 1;
+        config.max_message_rate = 1;
         config.close_timeout = millis(200);
     });
     let mut client = Raw::connect(&server, "/");
@@ -380,7 +380,7 @@ fn a_client_over_its_rate_that_is_gone_does_not_keep_its_place() {
 
 #[test]
 fn tcp_makes_a_client_wait_that_is_over_its_rate() {
-    let server = server(|config| config.max_bytes_rate = 10_000);
+    let server = server(|config| config.max_byte_rate = 10_000);
     let mut client = Raw::connect(&server, "/");
     client.stream.set_nonblocking(true).unwrap();
     let frame = masked(BINARY, &[0; 1000]);
@@ -400,7 +400,7 @@ fn tcp_makes_a_client_wait_that_is_over_its_rate() {
 #[test]
 fn the_time_a_rate_takes_is_not_the_messages_or_the_pongs() {
     let server = server(|config| {
-        config.max_bytes_rate = 20_000;
+        config.max_byte_rate = 20_000;
         config.message_timeout = millis(400);
         config.ping_interval = millis(100);
         config.pong_timeout = millis(400);
@@ -427,7 +427,7 @@ fn the_time_a_rate_takes_is_not_the_messages_or_the_pongs() {
 
 #[test]
 fn a_client_over_its_rate_can_still_be_closed_at_once() {
-    let server = server(|config| config.max_rate = 1);
+    let server = server(|config| config.max_message_rate = 1);
     let mut client = Raw::connect(&server, "/");
     client.send_bytes(&numbered(BINARY, 200).concat());
     client.data();

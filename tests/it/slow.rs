@@ -339,7 +339,7 @@ fn overfill(policy: SlowConsumer) -> (Running, [Raw; 3]) {
 
 #[test]
 fn a_full_total_backlog_evicts_the_client_with_the_largest() {
-    let (server, mut clients) = overfill(SlowConsumer::Evict);
+    let (server, mut clients) = overfill(SlowConsumer::Disconnect);
     eventually("the largest to be evicted", || is_empty(&server, "/large"));
     for (room, sent) in [("/small", 50), ("/smaller", 40)] {
         assert_eq!(the_client_in(&server, room).dropped, 0);

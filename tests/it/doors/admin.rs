@@ -226,7 +226,7 @@ impl Metrics {
 #[test]
 fn the_metrics_are_in_the_format_and_say_what_happened() {
     let server = tight_server(|config| {
-        config.publish = true;
+        config.allow_publish = true;
         config.queue_messages = 4;
         config.write_timeout = std::time::Duration::from_secs(600);
     });
@@ -356,7 +356,7 @@ fn no_room_is_below_the_prefix() {
 fn the_operator_may_have_an_address_of_their_own() {
     let args = [
         "--admin-listen=127.0.0.1:0",
-        "--publish",
+        "--allow-publish",
         "--max-clients=20",
     ];
     let mut program = Program::start(&args);
@@ -448,7 +448,7 @@ fn no_page_of_another_site_sees_what_the_operator_sees() {
 
 #[test]
 fn the_operator_asks_by_get_only() {
-    let server = server(|config| config.publish = true);
+    let server = server(|config| config.allow_publish = true);
     for path in PATHS {
         for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"] {
             let request = plain(method, path, &["Content-Length: 0"]);

@@ -89,7 +89,7 @@ fn a_text_comes_as_the_lines_it_has() {
 
 #[test]
 fn bytes_come_as_base64_under_an_event_name_of_their_own() {
-    let server = server(|config| config.publish = true);
+    let server = server(|config| config.allow_publish = true);
     let mut follower = Follower::join(&server, "/");
     let mut client = Raw::connect(&server, "/");
     let all: Vec<u8> = (0..=255).collect();
@@ -197,7 +197,7 @@ const LAST: &str = "the last";
 #[test]
 fn everybody_has_one_order_whatever_the_door() {
     const EACH: usize = 100;
-    let server = server(|config| config.publish = true);
+    let server = server(|config| config.allow_publish = true);
     let address = server.local_addr();
     let mut subscription = server.handle().subscribe("/").unwrap();
     let mut followers = [(); 2].map(|()| Follower::join(&server, "/"));

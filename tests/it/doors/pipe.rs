@@ -71,7 +71,7 @@ fn lines_of_standard_input_are_messages_and_its_end_ends_nothing() {
 
 #[test]
 fn the_end_of_standard_input_ends_the_server_in_order_where_that_is_wanted() {
-    let args = ["--stdin=/log", "--stdin-exit"];
+    let args = ["--stdin=/log", "--exit-on-eof"];
     let (mut program, mut input, _output) = Program::start_piped(&args);
     let mut client = member(&mut program, "/log");
     for number in 0..1000 {
@@ -91,7 +91,7 @@ fn the_end_of_standard_input_ends_the_server_in_order_where_that_is_wanted() {
 
 #[test]
 fn standard_input_that_is_open_does_not_hold_up_the_end() {
-    let (mut program, input, _output) = Program::start_piped(&["--stdin=/", "--stdin-exit"]);
+    let (mut program, input, _output) = Program::start_piped(&["--stdin=/", "--exit-on-eof"]);
     program.signal("TERM");
     assert_eq!(program.wait().code(), Some(0));
     drop(input);
@@ -99,7 +99,7 @@ fn standard_input_that_is_open_does_not_hold_up_the_end() {
 
 #[test]
 fn the_end_of_standard_input_needs_a_room() {
-    let output = Program::command(&["--stdin-exit"]).output().unwrap();
+    let output = Program::command(&["--exit-on-eof"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
 }
 
@@ -179,7 +179,7 @@ fn a_terminal_that_stalls_holds_up_nobody_and_misses_are_logged() {
 #[test]
 fn all_that_came_before_the_end_is_printed() {
     for _ in 0..5 {
-        let args = ["--stdin=/", "--stdin-exit", "--stdout=/"];
+        let args = ["--stdin=/", "--exit-on-eof", "--stdout=/"];
         let (mut program, mut input, output) = Program::start_piped(&args);
         let lines = lines_of(output);
         for number in 0..500 {

@@ -221,7 +221,7 @@ fn refusals() -> Vec<Case> {
 }
 
 fn publishing(config: &mut Config) {
-    config.publish = true;
+    config.allow_publish = true;
     config.max_message_size = MAX;
 }
 
@@ -279,7 +279,7 @@ fn publishing_is_off_unless_it_is_asked_for() {
     let server = server(|_| {});
     let answer = Answer::to(server.local_addr(), &post("/", &[], b"hi"));
     assert_eq!(answer.status, 403);
-    assert!(answer.body.contains("--publish"), "{}", answer.body);
+    assert!(answer.body.contains("--allow-publish"), "{}", answer.body);
     assert_eq!(server.handle().stats().broadcasts, 0);
 }
 
@@ -463,7 +463,7 @@ fn without_a_publish_token_that_of_the_rooms_is_needed() {
 fn beyond_the_loopback_addresses_publishing_needs_a_token() {
     let bind = |address: &str, token: Option<&str>| {
         let change = |config: &mut Config| {
-            config.publish = true;
+            config.allow_publish = true;
             config.publish_token = token.map(Secret::from);
         };
         Server::builder().configure(change).bind(address)
@@ -475,7 +475,7 @@ fn beyond_the_loopback_addresses_publishing_needs_a_token() {
     drop(bind("127.0.0.1:0", None).unwrap());
     assert!(bind("127.0.0.1:0", Some("")).is_err());
 
-    let mut command = Program::command(&["--listen", "0.0.0.0:0", "--publish"]);
+    let mut command = Program::command(&["--listen", "0.0.0.0:0", "--allow-publish"]);
     let output = command.output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{said}");

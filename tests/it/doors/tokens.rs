@@ -16,7 +16,7 @@ const TOKEN: &str = "open?>~ sésame+&=%";
 
 fn guarded(config: &mut Config) {
     config.token = Some(Secret::from(TOKEN));
-    config.publish = true;
+    config.allow_publish = true;
 }
 
 fn percent_encoded(text: &str) -> String {
@@ -243,7 +243,7 @@ fn the_subprotocol_that_is_answered_is_never_the_token() {
 fn nobody_learns_a_token_from_the_log_or_an_answer() {
     let secrets = ["room-SECRET", "publish-SECRET", "guess-SECRET"];
     let [room, publish, _] = secrets;
-    let mut command = Program::command(&["--publish", "--no-page"]);
+    let mut command = Program::command(&["--allow-publish", "--no-page"]);
     command
         .env("RUST_LOG", "trace")
         .env("HUBCAST_TOKEN", room)
