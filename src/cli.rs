@@ -201,7 +201,7 @@ impl Options {
     /// The settings that these options say.
     pub(crate) fn config(&self) -> Result<Config, String> {
         let mut config = defaults();
-        config.no_echo = self.no_echo;
+        config.echo = !self.no_echo;
         config.append_newline = self.append_newline;
         config.max_message_size = self.max_message_size.0;
         config.max_fragments = self.max_fragments;
@@ -229,8 +229,8 @@ impl Options {
         config.token = self.token()?;
         config.allow_publish = self.allow_publish;
         config.publish_token = self.publish_token.clone().map(Secret::from);
-        config.no_page = self.no_page;
-        config.no_admin = self.no_admin;
+        config.page = !self.no_page;
+        config.admin = !self.no_admin;
         config.admin_listen.clone_from(&self.admin_listen);
         Ok(config)
     }

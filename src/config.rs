@@ -32,9 +32,9 @@ use crate::token::Secret;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// Whether a client does not receive its own messages. Default: false, a
-    /// sender receives what it sends, as everybody in its room does.
-    pub no_echo: bool,
+    /// Whether a client receives its own messages, as everybody in its room
+    /// does. Default: true.
+    pub echo: bool,
     /// Whether `\n` is appended to every text message delivered. Default:
     /// false.
     pub append_newline: bool,
@@ -130,14 +130,14 @@ pub struct Config {
     /// The token that is needed to publish over HTTP; a server that listens
     /// beyond the loopback addresses needs one. Default: none.
     pub publish_token: Option<Secret>,
-    /// Whether a browser that opens a room gets no page. Default: false, it
-    /// gets a chat page for the room.
-    pub no_page: bool,
-    /// Whether nothing is answered under `/-/`: health, metrics, clients and
-    /// rooms. Beyond health, they are answered to the server's own machine,
-    /// and to others only where [`token`](Config::token) or
-    /// [`admin_listen`](Config::admin_listen) is set. Default: false.
-    pub no_admin: bool,
+    /// Whether a browser that opens a room gets a chat page for it. Default:
+    /// true.
+    pub page: bool,
+    /// Whether `/-/` is answered: health, metrics, clients and rooms. Beyond
+    /// health, they are answered to the server's own machine, and to others
+    /// only where [`token`](Config::token) or
+    /// [`admin_listen`](Config::admin_listen) is set. Default: true.
+    pub admin: bool,
     /// The address that `/-/` is answered on instead of the server's own.
     /// Default: none, it is answered on the server's own.
     pub admin_listen: Option<String>,
@@ -166,7 +166,7 @@ pub enum SlowConsumer {
 impl Default for Config {
     fn default() -> Config {
         Config {
-            no_echo: false,
+            echo: true,
             append_newline: false,
             max_message_size: 1024 * 1024,
             max_fragments: 32_768,
@@ -193,8 +193,8 @@ impl Default for Config {
             token: None,
             allow_publish: false,
             publish_token: None,
-            no_page: false,
-            no_admin: false,
+            page: true,
+            admin: true,
             admin_listen: None,
         }
     }
@@ -258,7 +258,7 @@ impl Config {
                 return Err(Error::config(format!("{name} must not be empty")));
             }
         }
-        if self.no_admin && self.admin_listen.is_some() {
+        if !self.admin && self.admin_listen.is_some() {
             return Err(Error::config(
                 "no-admin and admin-listen exclude each other",
             ));

@@ -96,7 +96,7 @@ fn look(handle: &Handle, request: &Request<()>) -> Result<Answer, Answer> {
             String::new(),
         ));
     }
-    if !config.no_page && accepts(request.headers(), "text/html") {
+    if config.page && accepts(request.headers(), "text/html") {
         room_of(request.uri().path())?;
         return Ok(page::answer());
     }
@@ -166,7 +166,7 @@ fn admin(handle: &Handle, request: &Request<()>, caller: &Caller) -> Result<Answ
         Some(_) => Entrance::Admin,
         None => Entrance::Main,
     };
-    if config.no_admin || caller.entrance != here {
+    if !config.admin || caller.entrance != here {
         return Err(Answer::text(
             StatusCode::NOT_FOUND,
             "nothing is answered under /-/ here",

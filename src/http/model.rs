@@ -61,8 +61,8 @@ thread_local! {
     /// hub: who asks it is told that the server stops.
     static GROUND: [Handle; 2] = [
         handle(|config| {
-            config.no_page = true;
-            config.no_admin = true;
+            config.page = false;
+            config.admin = false;
         }),
         handle(|config| {
             config.allow_publish = true;

@@ -113,7 +113,7 @@ impl Ground {
             max_message_size: [1000, 1, 125, 70_000][settings % 4],
             max_fragments: [3, 1000][settings / 4 % 2],
             append_newline: settings & 8 != 0,
-            no_echo: settings & 8 != 0,
+            echo: settings & 8 == 0,
             ..Config::default()
         };
         let counters = Arc::new(Counters::default());
@@ -211,8 +211,8 @@ impl Ground {
                         panic!("published to another audience: {to:?}");
                     };
                     assert_eq!(&*room, "/room");
-                    let no_echo = self.shared.config.no_echo;
-                    assert_eq!(except, no_echo.then_some(ClientId(7)));
+                    let echo = self.shared.config.echo;
+                    assert_eq!(except, (!echo).then_some(ClientId(7)));
                     assert_eq!(burst.frames().count(), burst.messages as usize);
                     heard.messages += u64::from(burst.messages);
                     heard.published.extend_from_slice(&burst.bytes);

@@ -136,7 +136,7 @@ impl<'a> Relay<'a> {
         }
         let burst = self.burst.take();
         let inbox = &self.shared.inbox;
-        let except = self.shared.config.no_echo.then(|| self.client.id());
+        let except = (!self.shared.config.echo).then(|| self.client.id());
         let room = self.client.state.room.clone();
         Ok(inbox.send(Command::Publish {
             to: Audience::Room { room, except },

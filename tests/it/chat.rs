@@ -33,7 +33,7 @@ fn rooms_do_not_hear_each_other() {
 
 #[test]
 fn without_echo_only_the_others_receive_a_message() {
-    let server = server(|config| config.no_echo = true);
+    let server = server(|config| config.echo = false);
     let mut ann = connect(&server, "/");
     let mut bob = connect(&server, "/");
     ann.send(Message::from("from ann")).unwrap();

@@ -272,7 +272,7 @@ fn haste(
     answers: usize,
 ) -> Duration {
     let server = server(|config| {
-        config.no_echo = true;
+        config.echo = false;
         change(config);
     });
     let mut hasty = Raw::connect(&server, "/");

@@ -119,7 +119,7 @@ fn without_echo_each_sender_hears_all_others_in_the_common_order() {
     const MESSAGES: usize = 300;
     let server = server(|config| {
         patient(config);
-        config.no_echo = true;
+        config.echo = false;
     });
     let senders = connect_many(&server, "/", 5);
     let observer = Raw::connect(&server, "/");

@@ -332,7 +332,7 @@ fn nothing_is_answered_under_the_prefix(address: SocketAddr) {
 
 #[test]
 fn without_admin_nothing_is_answered_under_the_prefix() {
-    let server = server(|config| config.no_admin = true);
+    let server = server(|config| config.admin = false);
     nothing_is_answered_under_the_prefix(server.local_addr());
     Raw::connect(&server, "/-");
 }
@@ -405,16 +405,16 @@ fn the_operator_may_have_an_address_of_their_own() {
 #[test]
 fn the_operators_address_must_be_free_and_wanted() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let bind = |no_admin: bool| {
+    let bind = |admin: bool| {
         let address = taken.local_addr().unwrap().to_string();
         let builder = Server::builder().configure(|config| {
-            config.no_admin = no_admin;
+            config.admin = admin;
             config.admin_listen = Some(address);
         });
         builder.bind("127.0.0.1:0").unwrap_err()
     };
-    assert_eq!(bind(false).kind(), hubcast::ErrorKind::Bind);
-    assert_eq!(bind(true).kind(), hubcast::ErrorKind::Config);
+    assert_eq!(bind(true).kind(), hubcast::ErrorKind::Bind);
+    assert_eq!(bind(false).kind(), hubcast::ErrorKind::Config);
 }
 
 fn status_with(server: &Running, path: &str, headers: &[&str]) -> u16 {

@@ -64,7 +64,7 @@ fn there_is_no_page_for_what_is_no_room() {
 #[test]
 fn who_asks_for_no_page_is_told_what_this_is() {
     let with_page = server(|_| {});
-    let without = server(|config| config.no_page = true);
+    let without = server(|config| config.page = false);
     for (server, headers) in [
         (&with_page, &[][..]),
         (&with_page, &["Accept: */*"]),
