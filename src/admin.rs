@@ -81,16 +81,16 @@ fn clients_json(clients: &[ClientInfo]) -> String {
         let _ = write!(
             out,
             ",\"age_seconds\":{:.3},\"queue_messages\":{},\"queue_bytes\":{},\
-             \"messages_in\":{},\"bytes_in\":{},\"messages_out\":{},\"bytes_out\":{},\
-             \"dropped\":{},\"rtt_seconds\":",
+             \"received_messages\":{},\"received_bytes\":{},\"sent_messages\":{},\"sent_bytes\":{},\
+             \"dropped_messages\":{},\"rtt_seconds\":",
             client.age.as_secs_f64(),
             client.queue_messages,
             client.queue_bytes,
-            client.messages_in,
-            client.bytes_in,
-            client.messages_out,
-            client.bytes_out,
-            client.dropped
+            client.received_messages,
+            client.received_bytes,
+            client.sent_messages,
+            client.sent_bytes,
+            client.dropped_messages
         );
         match client.rtt {
             Some(rtt) => drop(write!(out, "{:.6}}}", rtt.as_secs_f64())),

@@ -64,8 +64,8 @@ pub(crate) struct ClientState {
     /// The Close frame that the hub sent.
     pub(crate) sent: OnceLock<CloseFrame>,
     // Written by the reader alone, read by whoever asks: no order needed.
-    pub(crate) messages_in: AtomicU64,
-    pub(crate) bytes_in: AtomicU64,
+    pub(crate) received_messages: AtomicU64,
+    pub(crate) received_bytes: AtomicU64,
     /// The last ping's round trip in microseconds; zero: none yet.
     pub(crate) rtt_micros: AtomicU64,
 }
@@ -85,8 +85,8 @@ impl ClientState {
             attachment: attachment.map(Arc::downgrade),
             cause: OnceLock::new(),
             sent: OnceLock::new(),
-            messages_in: AtomicU64::new(0),
-            bytes_in: AtomicU64::new(0),
+            received_messages: AtomicU64::new(0),
+            received_bytes: AtomicU64::new(0),
             rtt_micros: AtomicU64::new(0),
         }
     }
@@ -261,16 +261,16 @@ pub struct ClientInfo {
     /// How many bytes wait in its queue, frame headers included.
     pub queue_bytes: usize,
     /// How many messages it has sent.
-    pub messages_in: u64,
+    pub received_messages: u64,
     /// How many bytes it has sent, frame headers included.
-    pub bytes_in: u64,
+    pub received_bytes: u64,
     /// How many messages were given to its outbox.
-    pub messages_out: u64,
+    pub sent_messages: u64,
     /// How many bytes were given to its outbox, frame headers included.
-    pub bytes_out: u64,
+    pub sent_bytes: u64,
     /// How many of the messages given to its outbox were dropped, because it
     /// is a slow consumer.
-    pub dropped: u64,
+    pub dropped_messages: u64,
     /// The round trip of the last Ping that was answered; `None` before the
     /// first. A client that is never silent gets no Ping.
     pub rtt: Option<Duration>,

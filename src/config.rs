@@ -148,8 +148,8 @@ pub struct Config {
 ///
 /// Whatever it is, a message that has begun to go out is finished, a Close
 /// frame still gets through, and what is dropped is counted in
-/// [`ClientInfo::dropped`](crate::ClientInfo::dropped) and
-/// [`Stats::dropped`](crate::Stats::dropped).
+/// [`ClientInfo::dropped_messages`](crate::ClientInfo::dropped_messages) and
+/// [`Stats::dropped_messages`](crate::Stats::dropped_messages).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum SlowConsumer {

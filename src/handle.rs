@@ -498,7 +498,7 @@ impl Handle {
     /// client.send("hello".into())?;
     /// client.read()?;
     /// let stats = handle.stats();
-    /// assert_eq!((stats.joins, stats.messages_in), (1, 1));
+    /// assert_eq!((stats.joins, stats.received_messages), (1, 1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn stats(&self) -> Stats {

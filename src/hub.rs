@@ -121,7 +121,7 @@ impl Hub {
         counters.rooms.set(self.rooms.inhabited() as u64);
         counters.dropped.add(totals.dropped);
         counters.deliveries.add(totals.deliveries);
-        counters.bytes_out.add(totals.bytes);
+        counters.sent_bytes.add(totals.bytes);
     }
 
     /// Carries out one command. Messages to rooms are only gathered; every
@@ -205,8 +205,8 @@ impl Hub {
             ending: false,
             client,
             rooms: Vec::with_capacity(1),
-            messages_out: 0,
-            bytes_out: 0,
+            sent_messages: 0,
+            sent_bytes: 0,
         });
         self.places.insert(id, place);
         self.enter(id, &room);

@@ -63,15 +63,15 @@ pub(crate) fn text(counters: &Counters, waiting: usize) -> String {
     );
     one(
         "counter",
-        "messages_in_total",
+        "received_messages_total",
         "Messages received from clients.",
-        counters.messages_in.get(),
+        counters.received_messages.get(),
     );
     one(
         "counter",
-        "bytes_in_total",
+        "received_bytes_total",
         "Bytes received from clients.",
-        counters.bytes_in.get(),
+        counters.received_bytes.get(),
     );
     one(
         "counter",
@@ -87,13 +87,13 @@ pub(crate) fn text(counters: &Counters, waiting: usize) -> String {
     );
     one(
         "counter",
-        "bytes_out_total",
+        "sent_bytes_total",
         "Bytes given to outboxes.",
-        counters.bytes_out.get(),
+        counters.sent_bytes.get(),
     );
     one(
         "counter",
-        "dropped_total",
+        "dropped_messages_total",
         "Messages dropped for slow consumers.",
         counters.dropped.get(),
     );

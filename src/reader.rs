@@ -194,8 +194,8 @@ impl<'a> Reader<'a> {
         let relay = &mut self.relay;
         relay.units = 0;
         // Before anybody can see what follows from them.
-        count(&relay.client.state.bytes_in, bytes.len() as u64);
-        relay.shared.counters.bytes_in.add(bytes.len() as u64);
+        count(&relay.client.state.received_bytes, bytes.len() as u64);
+        relay.shared.counters.received_bytes.add(bytes.len() as u64);
         self.decoder.feed(bytes, |unit| relay.take(unit))?;
         relay.send()?;
         if let Some(rtt) = relay

@@ -306,9 +306,9 @@ impl fmt::Display for Summary {
             f,
             "clients={} messages={} deliveries={} dropped={} aborted={} left={}",
             stats.joins,
-            stats.messages_in,
+            stats.received_messages,
             stats.deliveries,
-            stats.dropped,
+            stats.dropped_messages,
             self.aborted,
             self.left
         )

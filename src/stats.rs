@@ -17,11 +17,11 @@ pub(crate) struct Counters {
     pub(crate) refused: Refused,
     pub(crate) accept_errors: Counter,
     pub(crate) joins: Counter,
-    pub(crate) messages_in: Counter,
-    pub(crate) bytes_in: Counter,
+    pub(crate) received_messages: Counter,
+    pub(crate) received_bytes: Counter,
     pub(crate) broadcasts: Counter,
     pub(crate) deliveries: Counter,
-    pub(crate) bytes_out: Counter,
+    pub(crate) sent_bytes: Counter,
     pub(crate) dropped: Counter,
     pub(crate) queue_bytes: Gauge,
     departures: [Counter; Cause::NAMES.len()],
@@ -98,12 +98,12 @@ impl Counters {
             refused: self.refused.iter().map(|(_, count)| count).sum(),
             accept_errors: self.accept_errors.get(),
             joins: self.joins.get(),
-            messages_in: self.messages_in.get(),
-            bytes_in: self.bytes_in.get(),
+            received_messages: self.received_messages.get(),
+            received_bytes: self.received_bytes.get(),
             broadcasts: self.broadcasts.get(),
             deliveries: self.deliveries.get(),
-            bytes_out: self.bytes_out.get(),
-            dropped: self.dropped.get(),
+            sent_bytes: self.sent_bytes.get(),
+            dropped_messages: self.dropped.get(),
             queue_bytes: self.queue_bytes.get(),
             departures: self.departures().collect(),
         }
@@ -185,17 +185,17 @@ pub struct Stats {
     /// Clients that joined.
     pub joins: u64,
     /// Messages received from clients.
-    pub messages_in: u64,
+    pub received_messages: u64,
     /// Bytes received from clients, frame headers included.
-    pub bytes_in: u64,
+    pub received_bytes: u64,
     /// Messages given to a room, or to a single client.
     pub broadcasts: u64,
     /// Messages given to a client's outbox, each receiver counted.
     pub deliveries: u64,
     /// Bytes given to outboxes, frame headers included.
-    pub bytes_out: u64,
+    pub sent_bytes: u64,
     /// Messages dropped for slow consumers.
-    pub dropped: u64,
+    pub dropped_messages: u64,
     /// Bytes that wait for all clients together.
     pub queue_bytes: u64,
     /// How many clients left, by the [name](Cause::name) of the cause; all

@@ -493,7 +493,7 @@ fn backlogs(server: &Server, _: &mut Random) -> Result<String> {
         }
         most = most.max(server.metric("queue_bytes")?);
     }
-    let dropped = server.metric("dropped_total")?;
+    let dropped = server.metric("dropped_messages_total")?;
     let bound = bare + held(64 << 10, BUDGET) + (2 * ROOMS as u64) * PER_CLIENT;
     let peak = server.peak()?;
     drop(stalled);

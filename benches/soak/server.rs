@@ -204,6 +204,6 @@ fn member(json: &str) -> Result<Member> {
         peer: field("peer")?.parse()?,
         queue_messages: field("queue_messages")?.parse()?,
         queue_bytes: field("queue_bytes")?.parse()?,
-        dropped: field("dropped")?.parse()?,
+        dropped: field("dropped_messages")?.parse()?,
     })
 }

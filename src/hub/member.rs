@@ -19,8 +19,8 @@ pub(super) struct Member {
     pub(super) ending: bool,
     pub(super) client: Arc<ClientState>,
     pub(super) rooms: Vec<Membership>,
-    pub(super) messages_out: u64,
-    pub(super) bytes_out: u64,
+    pub(super) sent_messages: u64,
+    pub(super) sent_bytes: u64,
 }
 
 /// Sums over all outboxes.
@@ -48,8 +48,8 @@ impl Totals {
 
     /// Gives a delivery to a member.
     pub(super) fn give(&mut self, member: &mut Member, delivery: &Delivery<'_>) -> Pushed {
-        member.messages_out += delivery.messages as u64;
-        member.bytes_out += delivery.bytes as u64;
+        member.sent_messages += delivery.messages as u64;
+        member.sent_bytes += delivery.bytes as u64;
         self.deliveries += delivery.messages as u64;
         self.bytes += delivery.bytes as u64;
         self.track(&mut member.outbox, |outbox| outbox.push(delivery))

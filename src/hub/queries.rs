@@ -31,11 +31,11 @@ impl Hub {
             age: client.joined.elapsed(),
             queue_messages: member.outbox.backlog_messages(),
             queue_bytes: member.outbox.backlog_bytes(),
-            messages_in: client.messages_in.load(Ordering::Relaxed),
-            bytes_in: client.bytes_in.load(Ordering::Relaxed),
-            messages_out: member.messages_out,
-            bytes_out: member.bytes_out,
-            dropped: member.outbox.dropped(),
+            received_messages: client.received_messages.load(Ordering::Relaxed),
+            received_bytes: client.received_bytes.load(Ordering::Relaxed),
+            sent_messages: member.sent_messages,
+            sent_bytes: member.sent_bytes,
+            dropped_messages: member.outbox.dropped(),
             rtt: client.rtt(),
         }
     }

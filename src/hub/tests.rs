@@ -846,7 +846,7 @@ fn over_the_budget_evict_goes_on_until_it_holds() {
 fn over_the_budget_drop_oldest_drops_from_the_largest_backlog() {
     let (mut world, peers) = three_backlogs(SlowConsumer::DropOldest, THREE_BACKLOGS - 1);
     world.hub.end_pass();
-    assert_eq!(world.counters.snapshot().dropped, 1);
+    assert_eq!(world.counters.snapshot().dropped_messages, 1);
     assert_eq!(numbers(&world.received(&peers[0])), [0]);
     assert_eq!(numbers(&world.received(&peers[1])), [1, 2, 3, 4]);
     assert_eq!(numbers(&world.received(&peers[2])), [0, 1, 2]);
@@ -856,7 +856,7 @@ fn over_the_budget_drop_oldest_drops_from_the_largest_backlog() {
 fn over_the_budget_drop_newest_drops_from_the_largest_backlog() {
     let (mut world, peers) = three_backlogs(SlowConsumer::DropNewest, THREE_BACKLOGS - 201);
     world.hub.end_pass();
-    assert_eq!(world.counters.snapshot().dropped, 3);
+    assert_eq!(world.counters.snapshot().dropped_messages, 3);
     assert_eq!(numbers(&world.received(&peers[0])), [0]);
     // Its backlog is halved before the next largest is looked for.
     assert_eq!(numbers(&world.received(&peers[1])), [0, 1]);
@@ -929,16 +929,16 @@ fn the_counters_tell_what_was_done() {
     // The stalled one's first message went to it alone.
     assert_eq!(stats.broadcasts, messages + 2);
     assert_eq!(stats.deliveries, 2 * messages + 1);
-    assert_eq!(stats.bytes_out, 3 * stats.deliveries);
-    assert_eq!(stats.dropped, 5);
+    assert_eq!(stats.sent_bytes, 3 * stats.deliveries);
+    assert_eq!(stats.dropped_messages, 5);
     assert_eq!(stats.queue_bytes, 3 * MAX_MESSAGES as u64);
     let infos = world.clients(Some("/"));
     let info = infos.iter().find(|info| info.id == peers[1].id).unwrap();
-    assert_eq!(info.dropped, 5);
+    assert_eq!(info.dropped_messages, 5);
     assert_eq!(info.queue_messages, MAX_MESSAGES);
     assert_eq!(info.queue_bytes, 3 * MAX_MESSAGES);
-    assert_eq!(info.messages_out, messages + 1);
-    assert_eq!(info.bytes_out, 3 * (messages + 1));
+    assert_eq!(info.sent_messages, messages + 1);
+    assert_eq!(info.sent_bytes, 3 * (messages + 1));
 }
 
 #[test]
@@ -1063,7 +1063,7 @@ fn what_is_sent_to_a_client_that_is_closing_is_not_counted_as_delivered() {
     world.hub.end_pass();
     let stats = world.counters.snapshot();
     assert_eq!((stats.broadcasts, stats.deliveries), (3, 0));
-    assert_eq!(stats.bytes_out, 0);
+    assert_eq!(stats.sent_bytes, 0);
 }
 
 #[test]

@@ -196,8 +196,8 @@ impl Ground {
         }
         let closed = matches!(heard.end, Ending::Closed { .. });
         assert_eq!(received.is_some(), closed);
-        let messages_in = client.state.messages_in.load(Ordering::Relaxed);
-        assert_eq!(messages_in, heard.messages);
+        let received_messages = client.state.received_messages.load(Ordering::Relaxed);
+        assert_eq!(received_messages, heard.messages);
         assert_eq!(heard, *expected);
     }
 

@@ -83,8 +83,8 @@ impl<'a> Relay<'a> {
         encode: impl FnOnce(&mut BurstBuilder, bool),
         message: impl FnOnce() -> Message,
     ) -> Result<(), End> {
-        count(&self.client.state.messages_in, 1);
-        self.shared.counters.messages_in.add(1);
+        count(&self.client.state.received_messages, 1);
+        self.shared.counters.received_messages.add(1);
         if self.client.state.is_ending() {
             return Ok(());
         }

@@ -272,7 +272,7 @@ fn every_method_may_be_called_from_hooks_and_threads_at_once() {
     }
     let handle = server.handle();
     eventually("all hooks to have run", || {
-        handle.stats().messages_in == 8 * 25
+        handle.stats().received_messages == 8 * 25
     });
     stop.store(true, Ordering::SeqCst);
     for caller in callers {

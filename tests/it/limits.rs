@@ -313,12 +313,12 @@ fn a_hundred_thousand_pings_may_come_before_a_pong_is_read() {
     let server = tight_server(|_| {});
     let mut bystander = Raw::connect(&server, "/elsewhere");
     let mut client = Raw::connect_tight(&server, "/");
-    let before = server.handle().stats().bytes_in;
+    let before = server.handle().stats().received_bytes;
     let pings = (1..=100_000u32).flat_map(|number| masked(PING, &number.to_be_bytes()));
     let pings: Vec<u8> = pings.collect();
     client.send_bytes(&pings);
     eventually("the server to have read all pings", || {
-        server.handle().stats().bytes_in >= before + pings.len() as u64
+        server.handle().stats().received_bytes >= before + pings.len() as u64
     });
     chat(&mut bystander);
     let backlog = server.handle().stats().queue_bytes;

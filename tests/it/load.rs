@@ -110,8 +110,8 @@ fn a_hundred_clients_hear_ten_senders_completely_and_in_one_order() {
         assert_eq!(client.data().payload, b"the last");
     }
     let stats = server.handle().stats();
-    assert_eq!((stats.clients, stats.dropped), (100, 0));
-    assert_eq!(stats.messages_in, 10 * MESSAGES as u64);
+    assert_eq!((stats.clients, stats.dropped_messages), (100, 0));
+    assert_eq!(stats.received_messages, 10 * MESSAGES as u64);
 }
 
 #[test]

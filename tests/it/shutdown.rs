@@ -275,7 +275,7 @@ fn stalled_clients_are_aborted_and_counted() {
     assert_eq!((summary.aborted, summary.left), (6, 0));
     assert_eq!(summary.stats.queue_bytes, 0);
     // Of three messages one was begun.
-    assert_eq!(summary.stats.dropped, 3 * 2);
+    assert_eq!(summary.stats.dropped_messages, 3 * 2);
     drop(stalled);
 }
 
@@ -296,7 +296,9 @@ fn senders_that_do_not_stop_do_not_hold_it_up() {
             reading.join().unwrap();
         })
     });
-    eventually("messages", || server.handle().stats().messages_in > 1000);
+    eventually("messages", || {
+        server.handle().stats().received_messages > 1000
+    });
     let start = Instant::now();
     let summary = server.shutdown().unwrap();
     let took = start.elapsed();
@@ -321,7 +323,9 @@ fn a_hook_that_does_not_return_holds_it_up_for_a_second_at_most() {
     let server = server.unwrap().spawn().unwrap();
     let mut stuck = Raw::connect(&server, "/");
     stuck.send(TEXT, b"into the hook");
-    eventually("the hook", || server.handle().stats().messages_in == 1);
+    eventually("the hook", || {
+        server.handle().stats().received_messages == 1
+    });
     let start = Instant::now();
     let summary = server.shutdown().unwrap();
     let took = start.elapsed();

@@ -227,7 +227,7 @@ fn slow_drain(client_pings: bool) {
     assert_eq!(order, order_of_a_fast_one.join().unwrap());
     assert!(pings > 0 || client_pings, "the server has pinged");
     assert_eq!(ponged > 0, client_pings);
-    assert_eq!(server.handle().stats().dropped, 0);
+    assert_eq!(server.handle().stats().dropped_messages, 0);
     texts.join().unwrap();
     drop(binaries.join().unwrap());
 }
@@ -262,13 +262,13 @@ fn read_after_a_stall(policy: SlowConsumer) -> Vec<usize> {
     let (server, mut client) = stalled_client(policy);
     send_numbered(&server.handle(), "/", 0..500);
     wait_given(&server, 501);
-    assert_eq!(the_client_in(&server, "/").dropped, 485);
+    assert_eq!(the_client_in(&server, "/").dropped_messages, 485);
     assert_eq!(client.data().payload.len(), 1 << 19);
     let received = (0..15).map(|_| number_of(&client.data())).collect();
     // Nothing else comes before the next message, and that one does come.
     send_numbered(&server.handle(), "/", 999..1000);
     assert_eq!(number_of(&client.data()), 999);
-    assert_eq!(server.handle().stats().dropped, 485);
+    assert_eq!(server.handle().stats().dropped_messages, 485);
     received
 }
 
@@ -297,7 +297,7 @@ fn with_drop_oldest_a_client_that_stalls_again_ends_with_the_newest_too() {
     });
     send_numbered(&server.handle(), "/", 15..500);
     wait_given(&server, 501);
-    let kept = 500 - the_client_in(&server, "/").dropped as usize;
+    let kept = 500 - the_client_in(&server, "/").dropped_messages as usize;
     let received: Vec<usize> = (0..kept).map(|_| number_of(&client.data())).collect();
     assert!(received.is_sorted());
     let newest = received.rsplit(|n| *n < 484).next().unwrap();
@@ -342,7 +342,7 @@ fn a_full_total_backlog_evicts_the_client_with_the_largest() {
     let (server, mut clients) = overfill(SlowConsumer::Disconnect);
     eventually("the largest to be evicted", || is_empty(&server, "/large"));
     for (room, sent) in [("/small", 50), ("/smaller", 40)] {
-        assert_eq!(the_client_in(&server, room).dropped, 0);
+        assert_eq!(the_client_in(&server, room).dropped_messages, 0);
         let client = &mut clients[usize::from(sent == 40)];
         let received: Vec<usize> = (0..sent).map(|_| number_of(&client.data())).collect();
         assert_eq!(received, (0..sent).collect::<Vec<usize>>());
@@ -362,10 +362,10 @@ fn a_full_total_backlog_drops_messages_of_the_client_with_the_largest() {
         let (server, clients) = overfill(policy);
         eventually("the total to be within its limit", || {
             let backlog = server.handle().stats().queue_bytes;
-            the_client_in(&server, "/large").dropped > 0 && backlog <= 256 * 1024
+            the_client_in(&server, "/large").dropped_messages > 0 && backlog <= 256 * 1024
         });
-        assert_eq!(the_client_in(&server, "/small").dropped, 0);
-        assert_eq!(the_client_in(&server, "/smaller").dropped, 0);
+        assert_eq!(the_client_in(&server, "/small").dropped_messages, 0);
+        assert_eq!(the_client_in(&server, "/smaller").dropped_messages, 0);
         drop(clients);
     }
 }
@@ -424,7 +424,7 @@ fn pong_and_close_reach_a_slow_client_that_still_reads() {
     send_numbered(&server.handle(), "/", 0..400);
     wait_given(&server, 400);
     let before = the_client_in(&server, "/");
-    assert!(before.dropped > 0, "its outbox is full");
+    assert!(before.dropped_messages > 0, "its outbox is full");
     for number in 0..50 {
         slow.send(0x89, &[number]);
     }
@@ -460,7 +460,7 @@ fn pong_and_close_reach_a_slow_client_that_still_reads() {
     let (payload, at) = ponged.expect("a pong");
     assert_eq!(payload, [49]);
     assert!(at < messages, "the pong overtakes messages that wait");
-    assert_eq!(messages, 400 - before.dropped);
+    assert_eq!(messages, 400 - before.dropped_messages);
     slow.send(0x88, &4000u16.to_be_bytes());
     slow.expect_end();
 }

@@ -93,19 +93,19 @@ fn rooms_and_clients_are_listed_as_json() {
     assert_eq!(ann_as_listed.get("peer"), &Json::from(peer.as_str()));
     let its_rooms = ann_as_listed.get("rooms").items();
     assert_eq!(its_rooms, [Json::from(room), Json::from("/")]);
-    assert_eq!(ann_as_listed.get("messages_in").number(), 1.0);
-    assert_eq!(ann_as_listed.get("messages_out").number(), 1.0);
+    assert_eq!(ann_as_listed.get("received_messages").number(), 1.0);
+    assert_eq!(ann_as_listed.get("sent_messages").number(), 1.0);
     // Two bytes of a frame's head, four of its mask.
-    assert_eq!(ann_as_listed.get("bytes_in").number(), 11.0);
-    assert_eq!(ann_as_listed.get("bytes_out").number(), 7.0);
-    assert_eq!(of(ids[1]).get("messages_out").number(), 1.0);
+    assert_eq!(ann_as_listed.get("received_bytes").number(), 11.0);
+    assert_eq!(ann_as_listed.get("sent_bytes").number(), 7.0);
+    assert_eq!(of(ids[1]).get("sent_messages").number(), 1.0);
     let cat_as_listed = of(ids[2]);
     let peer = cat.stream.get_ref().local_addr().unwrap().to_string();
     assert_eq!(cat_as_listed.get("peer"), &Json::from(peer.as_str()));
     for client in clients {
         assert!(client.get("age_seconds").number() >= 0.0);
         assert_eq!(client.get("rtt_seconds"), &Json::Null);
-        for name in ["queue_messages", "queue_bytes", "dropped"] {
+        for name in ["queue_messages", "queue_bytes", "dropped_messages"] {
             assert_eq!(client.get(name).number(), 0.0, "{name}");
         }
     }
@@ -290,8 +290,8 @@ fn the_metrics_are_in_the_format_and_say_what_happened() {
         ("handshakes", 1.0),
         ("queue_bytes", 0.0),
         ("joins_total", 4.0),
-        ("messages_in_total", 1.0),
-        ("bytes_in_total", 11.0),
+        ("received_messages_total", 1.0),
+        ("received_bytes_total", 11.0),
         ("broadcasts_total", 202.0),
         ("evictions_total", 1.0),
         ("departures_total{cause=\"evicted\"}", 1.0),
@@ -307,7 +307,7 @@ fn the_metrics_are_in_the_format_and_say_what_happened() {
     // A last command may just be on its way.
     assert!(now.get("inbox_commands") <= 8.0);
     assert!(now.get("deliveries_total") >= 5.0);
-    assert!(now.get("bytes_out_total") > 1024.0);
+    assert!(now.get("sent_bytes_total") > 1024.0);
     assert!(now.get("fan_out_seconds_count") >= 3.0);
     assert!(now.get("fan_out_seconds_sum") > 0.0);
     for (sample, kind) in &fresh.families {

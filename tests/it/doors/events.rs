@@ -188,7 +188,7 @@ fn what_a_follower_sends_is_not_relayed() {
     other.send(TEXT, b"the first");
     assert_eq!(other.data().payload, b"the first");
     assert_eq!(follower.text(), "the first");
-    assert_eq!(server.handle().stats().messages_in, 1);
+    assert_eq!(server.handle().stats().received_messages, 1);
 }
 
 /// What everybody reads before the end.
@@ -357,7 +357,7 @@ fn read_after_a_stall(policy: SlowConsumer) -> Vec<usize> {
     given(1);
     send_numbered(&server, 0..500);
     given(501);
-    assert_eq!(server.handle().clients().unwrap()[0].dropped, 485);
+    assert_eq!(server.handle().clients().unwrap()[0].dropped_messages, 485);
     assert_eq!(
         stalled.event(),
         ("binary".to_owned(), BASE64.encode(&large))
@@ -367,7 +367,7 @@ fn read_after_a_stall(policy: SlowConsumer) -> Vec<usize> {
     // Nothing else comes before the next message, and that one does come.
     send_numbered(&server, 999..1000);
     assert_eq!(number(), 999);
-    assert_eq!(server.handle().stats().dropped, 485);
+    assert_eq!(server.handle().stats().dropped_messages, 485);
     received
 }
 

@@ -133,7 +133,7 @@ fn the_counters_add_up() {
     let mut other = Raw::connect(&server, "/");
     let before = handle.clients().unwrap();
     let before = before.iter().find(|info| info.id == id).unwrap();
-    assert_eq!((before.messages_in, before.messages_out), (0, 0));
+    assert_eq!((before.received_messages, before.sent_messages), (0, 0));
     for _ in 0..10 {
         client.send(BINARY, &[0; 200]);
         client.data();
@@ -141,10 +141,10 @@ fn the_counters_add_up() {
     }
     let clients = handle.clients().unwrap();
     let info = clients.iter().find(|info| info.id == id).unwrap();
-    assert_eq!((info.messages_in, info.messages_out), (10, 10));
+    assert_eq!((info.received_messages, info.sent_messages), (10, 10));
     // A header has four bytes, and eight with the mask.
-    assert_eq!((info.bytes_in, info.bytes_out), (2080, 2040));
-    assert_eq!((info.queue_messages, info.dropped), (0, 0));
+    assert_eq!((info.received_bytes, info.sent_bytes), (2080, 2040));
+    assert_eq!((info.queue_messages, info.dropped_messages), (0, 0));
     close(client);
     drop(other);
     eventually("both to be counted out", || {
@@ -154,8 +154,8 @@ fn the_counters_add_up() {
     });
     let stats = handle.stats();
     assert_eq!((stats.accepted, stats.joins), (2, 2));
-    assert_eq!((stats.messages_in, stats.broadcasts), (10, 10));
-    assert_eq!((stats.deliveries, stats.bytes_out), (20, 4080));
+    assert_eq!((stats.received_messages, stats.broadcasts), (10, 10));
+    assert_eq!((stats.deliveries, stats.sent_bytes), (20, 4080));
     assert_eq!(stats.departed("closed_by_peer"), 1);
     assert_eq!(stats.departed("end_of_stream"), 1);
 }

@@ -153,8 +153,8 @@ fn what_a_hook_sees_is_counted_already() {
     let server = spawn(Server::builder().on_message(|client, _| {
         let clients = client.handle().clients().ok()?;
         let info = clients.iter().find(|info| info.id == client.id())?;
-        let total = client.handle().stats().bytes_in;
-        let counts = (info.messages_in, info.bytes_in, total);
+        let total = client.handle().stats().received_bytes;
+        let counts = (info.received_messages, info.received_bytes, total);
         Some(format!("{counts:?}").into())
     }));
     let mut client = Raw::connect(&server, "/");
