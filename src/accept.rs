@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
-use crate::builder::LISTEN_BACKLOG;
-use crate::client::ClientId;
+use crate::answer::{Answer, DRAIN, STOPPING};
 use crate::connection::Connection;
 use crate::door::Entrance;
-use crate::http::{Answer, DRAIN, STOPPING};
+use crate::listen::LISTEN_BACKLOG;
+use crate::names::ClientId;
+use crate::poll::poll_until;
 use crate::server::Shared;
 use crate::socket::Socket;
-use crate::stop::poll_until;
 
 /// The first wait after a trouble that lasts, such as a lack of descriptors;
 /// it doubles up to [`MAX_BACKOFF`].

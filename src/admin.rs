@@ -5,10 +5,10 @@ use std::sync::TryLockError;
 
 use http::StatusCode;
 
-use crate::client::{ClientInfo, RoomInfo};
+use crate::answer::Answer;
 use crate::error::Stopped;
 use crate::handle::Handle;
-use crate::http::Answer;
+use crate::info::{ClientInfo, RoomInfo};
 use crate::json;
 use crate::metrics;
 
@@ -47,13 +47,13 @@ fn list(handle: &Handle, json: fn(&Handle) -> Result<String, Stopped>) -> Answer
     };
     match json(handle) {
         Ok(json) => Answer::new(StatusCode::OK, JSON, json),
-        Err(Stopped) => crate::http::stopping(),
+        Err(Stopped) => crate::answer::stopping(),
     }
 }
 
 fn health(handle: &Handle) -> Answer {
     if handle.shared.stop.is_triggered() {
-        return crate::http::stopping();
+        return crate::answer::stopping();
     }
     Answer::text(StatusCode::OK, "ok")
 }

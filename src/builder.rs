@@ -1,36 +1,26 @@
 //! Building a server: its settings, its hooks, and what its threads share.
 
 use std::fmt;
-use std::io;
 use std::net::{TcpListener, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::Duration;
-
-use crossbeam_channel::{Sender, bounded};
 
 use crate::admission::Admission;
-use crate::client::{Client, ClientId};
+use crate::client::Client;
 use crate::close::Departure;
 use crate::config::Config;
 use crate::error::Error;
 use crate::handler::{Handler, Hooks};
-use crate::hub::Command;
 use crate::inbox::Inbox;
 use crate::limits::ClientLimit;
+use crate::listen::listen;
 use crate::message::Message;
 use crate::outbox::OutboxRules;
 use crate::server::{Server, Shared};
-use crate::socket::Socket;
 use crate::stats::Counters;
 use crate::stop::Stop;
 use crate::threads::Threads;
 use crate::upgrade::{Refusal, Upgrade};
-use crate::writer::{self, Chunk, StartWriter};
-
-/// How many connections may wait to be accepted: std asks for 128, and a
-/// burst beyond it costs each client a second for its retransmitted SYN.
-pub(crate) const LISTEN_BACKLOG: i32 = 4096;
+use crate::writers::Writers;
 
 /// Builds a [`Server`] with settings and hooks; made by
 /// [`Server::builder`].
@@ -304,51 +294,5 @@ impl ServerBuilder {
             commands,
             limit,
         })
-    }
-}
-
-/// A listener with a long backlog whose accept does not block.
-fn listen(address: impl ToSocketAddrs + fmt::Debug) -> Result<TcpListener, Error> {
-    let bound = TcpListener::bind(&address).and_then(|listener| {
-        rustix::net::listen(&listener, LISTEN_BACKLOG)?;
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    });
-    bound.map_err(|error| match error.kind() {
-        // It is no address at all, whatever the system has to offer.
-        io::ErrorKind::InvalidInput if error.raw_os_error().is_none() => {
-            let line = format!("cannot listen on {address:?}: {error}; HOST:PORT is expected");
-            Error::config(line)
-        }
-        _ => Error::bind(format!("cannot listen on {address:?}"), error),
-    })
-}
-
-/// Starts real writer threads.
-#[derive(Debug)]
-struct Writers {
-    inbox: Inbox,
-    threads: Arc<Threads>,
-    write_timeout: Duration,
-    stack_size: usize,
-}
-
-impl StartWriter for Writers {
-    fn start(&self, id: ClientId, socket: Arc<dyn Socket>) -> io::Result<Sender<Chunk>> {
-        let (sender, chunks) = bounded(1);
-        let (inbox, timeout) = (self.inbox.clone(), self.write_timeout);
-        let presence = self.threads.enter();
-        thread::Builder::new()
-            .name(format!("writer-{id}"))
-            .stack_size(self.stack_size)
-            .spawn(move || {
-                let _presence = presence;
-                // Whoever has waited for this thread finds the socket closed.
-                let socket = socket;
-                writer::run(id, &*socket, &chunks, timeout, |result| {
-                    inbox.send(Command::Written { id, result }).is_ok()
-                });
-            })?;
-        Ok(sender)
     }
 }

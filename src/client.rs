@@ -3,126 +3,14 @@
 use std::any::Any;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
-use crate::close::{Cause, CloseCode, CloseFrame};
+use crate::client_state::{Attachment, ClientState};
+use crate::close::CloseCode;
 use crate::error::{SendError, Stopped};
 use crate::handle::Handle;
 use crate::message::Message;
-
-/// Names a client for as long as the server lives; never used again, so what
-/// is said to a client that has left reaches nobody else.
-///
-/// Later connections have larger ids. The text is the number.
-///
-/// ```
-/// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
-/// let handle = running.handle();
-/// let url = format!("ws://{}/", running.local_addr());
-/// let (mut client, _) = tungstenite::connect(url)?;
-/// # while handle.stats().joins < 1 { std::thread::yield_now() }
-/// let id = handle.clients()?[0].id;
-/// assert_eq!(id.to_string(), id.value().to_string());
-/// # drop(client);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClientId(pub(crate) u64);
-
-impl ClientId {
-    /// The number, as the log and the names of the client's threads have it.
-    pub fn value(self) -> u64 {
-        self.0
-    }
-}
-
-impl fmt::Display for ClientId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
-    }
-}
-
-/// What a program attached to a client.
-pub(crate) type Attachment = Arc<dyn Any + Send + Sync>;
-type WeakAttachment = Weak<dyn Any + Send + Sync>;
-
-/// What the threads of one client and the hub share about it.
-pub(crate) struct ClientState {
-    pub(crate) id: ClientId,
-    pub(crate) peer: SocketAddr,
-    /// The room the client came in by.
-    pub(crate) room: Arc<str>,
-    pub(crate) joined: Instant,
-    /// Weak, since the hub holds this too: dropping what a program has
-    /// attached may run the program's code (invariant 1).
-    attachment: Option<WeakAttachment>,
-    /// Why the connection ends: set once, by whoever sees the end first.
-    /// Once it is set, what the client sends is read and discarded.
-    pub(crate) cause: OnceLock<Cause>,
-    /// The Close frame that the hub sent.
-    pub(crate) sent: OnceLock<CloseFrame>,
-    // Written by the reader alone, read by whoever asks: no order needed.
-    pub(crate) received_messages: AtomicU64,
-    pub(crate) received_bytes: AtomicU64,
-    /// The last ping's round trip in microseconds; zero: none yet.
-    pub(crate) rtt_micros: AtomicU64,
-}
-
-impl ClientState {
-    pub(crate) fn new(
-        id: ClientId,
-        peer: SocketAddr,
-        room: Arc<str>,
-        attachment: Option<&Attachment>,
-    ) -> ClientState {
-        ClientState {
-            id,
-            peer,
-            room,
-            joined: Instant::now(),
-            attachment: attachment.map(Arc::downgrade),
-            cause: OnceLock::new(),
-            sent: OnceLock::new(),
-            received_messages: AtomicU64::new(0),
-            received_bytes: AtomicU64::new(0),
-            rtt_micros: AtomicU64::new(0),
-        }
-    }
-
-    pub(crate) fn is_ending(&self) -> bool {
-        self.cause.get().is_some()
-    }
-
-    pub(crate) fn rtt(&self) -> Option<Duration> {
-        match self.rtt_micros.load(Ordering::Relaxed) {
-            0 => None,
-            micros => Some(Duration::from_micros(micros)),
-        }
-    }
-}
-
-impl fmt::Debug for ClientState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientState")
-            .field("id", &self.id)
-            .field("peer", &self.peer)
-            .field("room", &self.room)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The line every log message about a client begins with.
-impl fmt::Display for ClientState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "client={} peer={} room={:?}",
-            self.id, self.peer, self.room
-        )
-    }
-}
+use crate::names::ClientId;
 
 /// One client, as the hooks of a [`Handler`](crate::Handler) see it, and as
 /// [`Handle::members`] lists it.
@@ -241,47 +129,4 @@ impl fmt::Debug for Client {
             .field("room", &self.state.room)
             .finish_non_exhaustive()
     }
-}
-
-/// What is known about one client; from [`Handle::clients`] and
-/// [`Handle::clients_in`]. A snapshot: it does not change.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ClientInfo {
-    /// The client's id.
-    pub id: ClientId,
-    /// The peer's address.
-    pub peer: SocketAddr,
-    /// The rooms the client is in, in the order in which it entered them.
-    pub rooms: Vec<String>,
-    /// How long ago it joined.
-    pub age: Duration,
-    /// How many messages wait in its queue: zero, unless its socket is full.
-    pub queue_messages: usize,
-    /// How many bytes wait in its queue, frame headers included.
-    pub queue_bytes: usize,
-    /// How many messages it has sent.
-    pub received_messages: u64,
-    /// How many bytes it has sent, frame headers included.
-    pub received_bytes: u64,
-    /// How many messages were given to its outbox.
-    pub sent_messages: u64,
-    /// How many bytes were given to its outbox, frame headers included.
-    pub sent_bytes: u64,
-    /// How many of the messages given to its outbox were dropped, because it
-    /// is a slow consumer.
-    pub dropped_messages: u64,
-    /// The round trip of the last Ping that was answered; `None` before the
-    /// first. A client that is never silent gets no Ping.
-    pub rtt: Option<Duration>,
-}
-
-/// What is known about one room; from [`Handle::rooms`]. A snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RoomInfo {
-    /// The room's name, beginning with a slash.
-    pub name: String,
-    /// How many clients are in it.
-    pub clients: usize,
 }

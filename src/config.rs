@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::origin::Origin;
-use crate::token::Secret;
+use crate::secret::Secret;
 
 /// The settings of a server.
 ///

@@ -9,16 +9,20 @@ use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue, VARY};
 use http::{Method, StatusCode};
 
 use crate::admission::Admitted;
-use crate::client::{Client, ClientId, ClientState};
+use crate::answer::{Answer, stopping};
+use crate::body::Body;
+use crate::burst::Encoding;
+use crate::client::Client;
+use crate::client_state::ClientState;
 use crate::close::{Cause, CloseFrame, Departure};
 use crate::door::{self, Caller, Door, Entrance};
-use crate::events;
-use crate::frame::Encoding;
+use crate::follower;
 use crate::handle::Handle;
-use crate::http::{Answer, Dismissed, Head, read_head, stopping};
+use crate::http::{Dismissed, Head, read_head};
 use crate::hub::Command;
+use crate::names::ClientId;
 use crate::outbox::Outbox;
-use crate::publish::{self, Announced, Body};
+use crate::publish::{self, Announced};
 use crate::reader::Reader;
 use crate::request::allowed_origin;
 use crate::server::Shared;
@@ -219,7 +223,7 @@ impl Connection {
             return reader.fail_for_panic();
         }
         if encoding == Encoding::Events {
-            events::follow(&self.shared, client, &self.socket);
+            follower::follow(&self.shared, client, &self.socket);
             return None;
         }
         catch_unwind(AssertUnwindSafe(|| reader.run(&rest)))

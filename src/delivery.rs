@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 
-use crate::frame::Burst;
+use crate::burst::Burst;
 use crate::socket::Socket;
 
 /// The bytes of one fan-out, prepared once for all who receive them.

@@ -6,11 +6,12 @@ use http::header::{ACCEPT, ALLOW, HeaderValue, ORIGIN};
 use http::{HeaderMap, Method, Request, StatusCode};
 
 use crate::admin;
+use crate::answer::Answer;
 use crate::handle::Handle;
-use crate::http::Answer;
+use crate::names::ADMIN_PREFIX;
 use crate::page;
 use crate::publish::{self, Announced};
-use crate::request::{ADMIN_PREFIX, check_origin, room_of, the_host};
+use crate::request::{check_origin, room_of, the_host};
 use crate::token;
 use crate::upgrade::{self, Agreed, Upgrade};
 

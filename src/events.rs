@@ -1,16 +1,10 @@
 //! Server-sent events: a receive-only member of a room, over plain HTTP.
 
-use std::io::{self, Read};
-use std::net::TcpStream;
-
 use bytes::Bytes;
 use data_encoding::BASE64;
 
-use crate::client::Client;
-use crate::close::{Cause, CloseFrame};
-use crate::frame::{Burst, Encoding};
-use crate::hub::Command;
-use crate::server::Shared;
+use crate::burst::{Burst, Encoding};
+use crate::close::CloseFrame;
 
 /// The answer to a request for events, and a comment so that a client sees
 /// at once that the stream is open.
@@ -19,13 +13,6 @@ pub(crate) const RESPONSE: &str = "HTTP/1.1 200 OK\r\n\
     cache-control: no-store\r\n\
     x-accel-buffering: no\r\n\
     connection: close\r\n";
-
-/// The most bytes a client of events may send behind its request; it has
-/// nothing to say.
-const MAX_INPUT: usize = 4096;
-
-/// What keeps an idle stream alive: a comment, which clients ignore.
-const KEEPALIVE: &[u8] = b": keepalive\n\n";
 
 /// The messages of some bursts as events, in one burst.
 pub(crate) fn encode(bursts: &[Burst]) -> Burst {
@@ -63,6 +50,12 @@ fn binary_event(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(b"\n\n");
 }
 
+/// The length of the first event of `bytes`: it ends with an empty line.
+pub(crate) fn event_len(bytes: &[u8]) -> usize {
+    let end = bytes.windows(2).position(|pair| pair == b"\n\n");
+    end.map_or(bytes.len(), |at| at + 2)
+}
+
 /// The last event of a stream: what a Close frame would say.
 pub(crate) fn close_event(frame: &CloseFrame) -> Bytes {
     let code = frame.code.map_or(1005, |code| code.value());
@@ -71,52 +64,11 @@ pub(crate) fn close_event(frame: &CloseFrame) -> Bytes {
     Bytes::from(format!("event: close\ndata: {code} {reason}\n\n"))
 }
 
-/// Runs on the client's thread: waits for the end of the stream and keeps it
-/// alive meanwhile. What a client of events sends is discarded.
-pub(crate) fn follow(shared: &Shared, client: &Client, mut socket: &TcpStream) {
-    let interval = shared.config.ping_interval;
-    let _ = socket.set_read_timeout((!interval.is_zero()).then_some(interval));
-    // It answers no ping: that it has vanished shows in a keepalive, or a
-    // message, that nobody acknowledges.
-    #[cfg(target_os = "linux")]
-    if !interval.is_zero() {
-        let patience = shared.config.pong_timeout.as_millis();
-        let patience = u32::try_from(patience).unwrap_or(u32::MAX);
-        let _ = rustix::net::sockopt::set_tcp_user_timeout(socket, patience);
-    }
-    let mut scratch = [0; 256];
-    let mut heard = 0;
-    let cause = loop {
-        match socket.read(&mut scratch) {
-            Ok(0) => break Cause::ClosedByPeer,
-            Ok(n) => {
-                heard += n;
-                if heard > MAX_INPUT {
-                    break Cause::ProtocolError("a client of events has sent data".to_owned());
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let keepalive = Command::Ping {
-                    id: client.id(),
-                    frame: Bytes::from_static(KEEPALIVE),
-                };
-                if shared.inbox.send(keepalive).is_err() {
-                    break Cause::Shutdown;
-                }
-            }
-            Err(error) => break Cause::ReadFailed(error.kind()),
-        }
-    };
-    // The hub may have ended it first.
-    let _ = client.state.cause.set(cause);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::burst::single;
     use crate::close::CloseCode;
-    use crate::frame::single;
     use crate::message::Message;
 
     fn event(message: impl Into<Message>) -> String {

@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Sender, bounded};
 
-use crate::client::{Client, ClientId, ClientInfo, RoomInfo};
+use crate::burst;
+use crate::client::Client;
 use crate::close::{Cause, CloseCode, CloseFrame};
 use crate::error::{SendError, SendErrorReason, Stopped};
-use crate::frame;
 use crate::hub::{Audience, Command};
 use crate::inbox::InboxError;
+use crate::info::{ClientInfo, RoomInfo};
 use crate::message::Message;
+use crate::names::ClientId;
+use crate::names::room_name;
 use crate::server::Shared;
 use crate::stats::Stats;
 use crate::subscription::Subscription;
@@ -532,7 +535,7 @@ impl Handle {
         if let Err(reason) = self.check(&message) {
             return Err(SendError::new(message, reason));
         }
-        let burst = frame::single(&message, self.shared.config.append_newline);
+        let burst = burst::single(&message, self.shared.config.append_newline);
         let command = Command::Publish {
             to,
             permit: self.shared.inbox.permit(&burst.bytes),
@@ -547,7 +550,7 @@ impl Handle {
     fn try_publish(&self, to: Audience, message: &Message) -> Result<(), SendErrorReason> {
         self.check(message)?;
         let inbox = &self.shared.inbox;
-        let burst = frame::single(message, self.shared.config.append_newline);
+        let burst = burst::single(message, self.shared.config.append_newline);
         let permit = inbox.try_permit(&burst.bytes)?;
         Ok(inbox.try_send(Command::Publish { to, burst, permit })?)
     }
@@ -586,14 +589,5 @@ impl From<InboxError> for SendErrorReason {
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle").finish_non_exhaustive()
-    }
-}
-
-/// The room of that name; a leading slash is added where it is missing.
-pub(crate) fn room_name(name: &str) -> Arc<str> {
-    if name.starts_with('/') {
-        name.into()
-    } else {
-        format!("/{name}").into()
     }
 }

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 
-use crate::client::{ClientId, ClientState};
+use crate::burst::Encoding;
+use crate::client_state::ClientState;
 use crate::close::Cause;
 use crate::config::{Config, SlowConsumer};
-use crate::frame::Encoding;
 use crate::inbox::Commands;
+use crate::names::ClientId;
 use crate::outbox::{Outbox, Pushed};
 use crate::rooms::{Membership, Pending, Rooms};
 use crate::slab::Slab;

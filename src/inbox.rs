@@ -4,20 +4,15 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
 
 use crate::hub::Command;
+use crate::permit::{Permit, Permits};
 
 /// The most commands that wait for the hub.
 const COMMANDS: usize = 1024;
-/// Bursts up to this size count as a command only.
-const SMALL: usize = 64 * 1024;
-/// The most larger bursts that wait: each holds one of so many permits.
-const LARGE: usize = 16;
-
 /// The sending side of the hub's inbox; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Inbox {
     commands: Sender<Command>,
-    permits: Receiver<()>,
-    back: Sender<()>,
+    permits: Permits,
     pub(crate) gone: Gone,
 }
 
@@ -46,17 +41,6 @@ impl Gone {
     }
 }
 
-/// Leave for one large burst to wait in the inbox; given back when dropped.
-#[derive(Debug)]
-pub(crate) struct Permit(Sender<()>);
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        // There are never more permits than places for them.
-        let _ = self.0.try_send(());
-    }
-}
-
 /// Why a command was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InboxError {
@@ -68,14 +52,9 @@ impl Inbox {
     pub(crate) fn new() -> (Inbox, Commands) {
         let (commands, receiver) = bounded(COMMANDS);
         let (alive, gone) = bounded(0);
-        let (back, permits) = bounded(LARGE);
-        for _ in 0..LARGE {
-            drop(Permit(back.clone()));
-        }
         let inbox = Inbox {
             commands,
-            permits,
-            back,
+            permits: Permits::new(),
             gone: Gone(gone),
         };
         let commands = Commands {
@@ -103,21 +82,12 @@ impl Inbox {
     /// The permit that a burst of these bytes needs, if it needs one; waits
     /// until there is one.
     pub(crate) fn permit(&self, bytes: &Bytes) -> Option<Permit> {
-        if bytes.len() <= SMALL {
-            return None;
-        }
-        // Without the hub no permit comes back, and none is needed.
-        self.gone.or_recv(&self.permits)?;
-        Some(Permit(self.back.clone()))
+        self.permits.wait_for(bytes, &self.gone)
     }
 
     /// Like [`permit`](Inbox::permit), without waiting.
     pub(crate) fn try_permit(&self, bytes: &Bytes) -> Result<Option<Permit>, InboxError> {
-        if bytes.len() <= SMALL {
-            return Ok(None);
-        }
-        self.permits.try_recv().map_err(|_| InboxError::Full)?;
-        Ok(Some(Permit(self.back.clone())))
+        self.permits.try_take(bytes)
     }
 
     /// How many commands wait.

@@ -14,11 +14,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use crossbeam_channel::Sender;
 
-use crate::client::ClientId;
+use crate::burst::Burst;
 use crate::close::Cause;
 use crate::config::SlowConsumer;
 use crate::delivery::Delivery;
-use crate::frame::{self, Burst};
+use crate::frame;
+use crate::names::ClientId;
 use crate::socket::Socket;
 use crate::writer::Chunk;
 

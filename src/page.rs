@@ -6,7 +6,7 @@ use http::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 
-use crate::http::Answer;
+use crate::answer::Answer;
 
 const PAGE: &str = include_str!("page.html");
 

@@ -6,21 +6,22 @@ use std::net::TcpStream;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use self::end::{End, handler_panicked};
 use crate::client::Client;
 use crate::close::{Cause, CloseCode, CloseFrame};
 use crate::decoder::{Decoder, Violation};
 use crate::frame;
 use crate::hub::Command;
-use crate::inbox::InboxError;
 use crate::inlet::{Inlet, Received};
 use crate::keepalive::{Keepalive, Silence};
 use crate::rate::Bucket;
 use crate::server::Shared;
 use crate::stop::Woken;
 
+mod end;
 mod relay;
 
-use relay::{Relay, count, handler_panicked};
+use relay::{Relay, count};
 
 /// A read buffer up to this size lies on the thread's stack, of which the
 /// opening handshake has used as much already.
@@ -42,29 +43,6 @@ pub(crate) struct Reader<'a> {
     /// until then.
     last_call: Option<Instant>,
     relay: Relay<'a>,
-}
-
-/// Why reading ends.
-enum End {
-    /// The peer's Close frame has come.
-    Closed(CloseFrame),
-    /// The connection is closed by us: how, and why.
-    Fail(Violation),
-    /// The stream has ended or failed: there is nobody to talk to.
-    Gone(Cause),
-}
-
-impl From<Violation> for End {
-    fn from(violation: Violation) -> End {
-        End::Fail(violation)
-    }
-}
-
-/// The hub is gone, so the server is.
-impl From<InboxError> for End {
-    fn from(_: InboxError) -> End {
-        End::Gone(Cause::Shutdown)
-    }
 }
 
 impl<'a> Reader<'a> {

@@ -4,14 +4,11 @@
 use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use http::{Request, StatusCode};
 
+use crate::answer::Answer;
+use crate::authority;
 use crate::config::{Config, is_token};
-use crate::http::Answer;
+use crate::names::{ADMIN_PREFIX, MAX_ROOM};
 use crate::origin;
-
-/// The longest room name, in bytes.
-pub(crate) const MAX_ROOM: usize = 256;
-/// Paths below this are the operator's; no room is named so.
-pub(crate) const ADMIN_PREFIX: &str = "/-/";
 
 /// The host that is asked for: one Host header, which the authority of an
 /// absolute-form target overrides (RFC 9112 §3.2).
@@ -20,7 +17,7 @@ pub(crate) fn the_host(request: &Request<()>) -> Result<&str, Answer> {
         .ok_or_else(|| Answer::bad_request("the header Host is missing"))?
         .to_str()
         .ok()
-        .filter(|host| origin::parse_authority(host).is_some())
+        .filter(|host| authority::parse_authority(host).is_some())
         .ok_or_else(|| Answer::bad_request("the header Host is malformed"))?;
     let authority = request.uri().authority();
     Ok(authority.map_or(host, |authority| authority.as_str()))

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::client::ClientId;
-use crate::frame::Burst;
-use crate::inbox::Permit;
+use crate::burst::Burst;
+use crate::names::ClientId;
+use crate::permit::Permit;
 use crate::slab::Slab;
-use crate::subscription::Tap;
+use crate::tap::Tap;
 
 /// All rooms with at least one member. Belongs to the hub.
 #[derive(Debug)]

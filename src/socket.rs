@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg, sockopt};
 
-use crate::stop::poll_until;
+use crate::poll::poll_until;
 
 /// The sending side of a client's socket.
 pub(crate) trait Socket: Debug + Send + Sync {

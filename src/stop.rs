@@ -5,9 +5,11 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
+
+use crate::poll::poll_until;
 
 /// What a poll says of a peer that will send nothing more. Where a system has
 /// no word for it, a reset alone is noticed: that is always said.
@@ -111,30 +113,10 @@ impl Stop {
     }
 }
 
-/// Polls until something is ready (true) or the deadline passes (false).
-pub(crate) fn poll_until(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<bool> {
-    loop {
-        let timeout = deadline.map(|at| timespec(at.saturating_duration_since(Instant::now())));
-        match poll(fds, timeout.as_ref()) {
-            Ok(0) => return Ok(false),
-            Ok(_) => return Ok(true),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-}
-
-fn timespec(duration: Duration) -> Timespec {
-    // Durations longer than a clock can count wait for as long as it can.
-    Timespec::try_from(duration).unwrap_or(Timespec {
-        tv_sec: i64::MAX,
-        tv_nsec: 0,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn a_triggered_stop_wakes_every_waiter_for_ever() {

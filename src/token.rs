@@ -1,66 +1,16 @@
 //! Tokens: what a client must know to be let in.
 
-use std::fmt;
-use std::hint::black_box;
-
 use data_encoding::BASE64URL_NOPAD;
 use http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL, WWW_AUTHENTICATE};
 use http::{Request, StatusCode};
 
-use crate::http::Answer;
+use crate::answer::Answer;
 use crate::request::{bearer, query_parameter, tokens};
+use crate::secret::Secret;
 
 /// The subprotocol entry that carries a token, since a browser's WebSocket
 /// cannot set a header. The token is the base64url of its bytes, unpadded.
 const TOKEN_ENTRY: &str = "hubcast.token.";
-
-/// A secret text, such as a token. It is compared in a time that does not
-/// depend on where it differs, and shown nowhere. It is made of a `&str` or a
-/// `String`, and neither read nor compared but by [`is`](Secret::is).
-///
-/// ```
-/// use hubcast::Secret;
-///
-/// let secret = Secret::from("open sesame");
-/// assert!(secret.is("open sesame") && !secret.is("open says me"));
-/// assert_eq!(format!("{secret:?}"), "Secret(…)");
-/// ```
-#[derive(Clone)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Whether this is the secret.
-    pub fn is(&self, candidate: &str) -> bool {
-        let (secret, candidate) = (self.0.as_bytes(), candidate.as_bytes());
-        let mut difference = u8::from(secret.len() != candidate.len());
-        for (i, byte) in candidate.iter().enumerate() {
-            difference |= byte ^ secret.get(i).copied().unwrap_or(!byte);
-        }
-        black_box(difference) == 0
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl From<&str> for Secret {
-    fn from(text: &str) -> Secret {
-        Secret(text.to_owned())
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Secret {
-        Secret(text)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
 
 /// Refuses a request that does not bring one of these secrets, if there are
 /// any: as a bearer token, a subprotocol entry, or `?token=`.

@@ -11,11 +11,11 @@ use http::header::{
 };
 use http::{Method, Request, StatusCode};
 
-use crate::client::Attachment;
+use crate::answer::Answer;
+use crate::burst::Encoding;
+use crate::client_state::Attachment;
 use crate::config::Config;
 use crate::events;
-use crate::frame::Encoding;
-use crate::http::Answer;
 use crate::request::{check_origin, room_of, single, tokens};
 use crate::token;
 
@@ -92,7 +92,7 @@ impl<'a> Upgrade<'a> {
     /// Sets the room the client will join, whatever the path says. A leading
     /// slash is added where it is missing.
     pub fn set_room(&mut self, room: &str) {
-        self.room = crate::handle::room_name(room).to_string();
+        self.room = crate::names::room_name(room).to_string();
     }
 
     /// The subprotocols that the client offers, in its order of preference;

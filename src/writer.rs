@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::client::ClientId;
 use crate::close::Cause;
+use crate::names::ClientId;
 use crate::socket::Socket;
 
 /// How often at the most one client's drops are logged.

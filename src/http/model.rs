@@ -2,18 +2,21 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::*;
 use crate::admission::Admission;
+use crate::answer::Answer;
+use crate::body::Body;
+use crate::burst::Encoding;
 use crate::config::{Config, SlowConsumer};
 use crate::door::{self, Caller, Door, Entrance};
-use crate::frame::Encoding;
 use crate::handle::Handle;
 use crate::inbox::Inbox;
+use crate::names::{ADMIN_PREFIX, MAX_ROOM};
 use crate::outbox::OutboxRules;
 use crate::outbox::fake::FakeWriters;
-use crate::publish::{self, Announced, Body};
-use crate::request::{ADMIN_PREFIX, MAX_ROOM};
+use crate::publish::{self, Announced};
 use crate::server::Shared;
 use crate::stats::Counters;
 use crate::threads::Threads;
@@ -255,7 +258,7 @@ fn check_head(bytes: &[u8], status: u16) -> (&[u8], Option<usize>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fuzzing::Choices;
+    use crate::fuzzing::choices::Choices;
 
     const PUBLISH: &str = "POST /lobby HTTP/1.1\r\nHost: a.example\r\n\
         Authorization: Bearer open\r\nTransfer-Encoding: chunked\r\n\r\n\

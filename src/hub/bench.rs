@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::client::{ClientId, ClientState};
+use crate::burst::{Burst, Encoding, single};
+use crate::client_state::ClientState;
 use crate::config::{Config, SlowConsumer};
 use crate::decoder::Decoder;
-use crate::frame::{Burst, Encoding, single};
 use crate::hub::{Audience, Command, Hub};
 use crate::message::Message;
+use crate::names::ClientId;
 use crate::outbox::{Outbox, OutboxRules};
 use crate::socket::Socket;
 use crate::writer::{Chunk, StartWriter};

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use crossbeam_channel::Sender;
 
-use crate::client::{ClientId, ClientInfo, ClientState, RoomInfo};
+use crate::burst::{Burst, Encoding};
+use crate::client_state::ClientState;
 use crate::close::{Cause, CloseFrame};
-use crate::frame::{Burst, Encoding};
-use crate::inbox::Permit;
+use crate::info::{ClientInfo, RoomInfo};
+use crate::names::ClientId;
 use crate::outbox::Outbox;
-use crate::subscription::Tap;
+use crate::permit::Permit;
+use crate::tap::Tap;
 
 /// Everything that can be asked of the hub.
 #[derive(Debug)]

@@ -2,11 +2,12 @@
 
 use std::time::Instant;
 
-use crate::client::ClientId;
+use crate::burst::Encoding;
 use crate::close::{Cause, CloseCode, CloseFrame};
 use crate::config::SlowConsumer;
 use crate::events;
-use crate::frame::{self, Encoding};
+use crate::frame;
+use crate::names::ClientId;
 use crate::outbox::Pushed;
 
 use super::Hub;

@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use crate::client::ClientId;
+use crate::burst::{Burst, Encoding};
 use crate::delivery::{Delivery, MAX_BURSTS};
 use crate::events;
-use crate::frame::{Burst, Encoding};
-use crate::inbox::Permit;
+use crate::names::ClientId;
 use crate::outbox::Pushed;
+use crate::permit::Permit;
 use crate::rooms::Pending;
 
 use super::Hub;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::client::{ClientId, ClientState};
+use crate::burst::Encoding;
+use crate::client_state::ClientState;
 use crate::delivery::Delivery;
-use crate::frame::Encoding;
+use crate::names::ClientId;
 use crate::outbox::{Outbox, Pushed};
 use crate::rooms::Membership;
 

@@ -3,13 +3,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use crossbeam_channel::{Sender, bounded};
 
 use super::*;
-use crate::client::{Attachment, ClientInfo};
+use crate::burst::{self, Encoding};
+use crate::client_state::Attachment;
 use crate::close::{CloseCode, CloseFrame};
 use crate::config::SlowConsumer;
 use crate::delivery::MAX_BURSTS;
-use crate::frame::{self, Encoding};
-use crate::fuzzing::Choices;
+use crate::frame;
+use crate::fuzzing::choices::Choices;
 use crate::inbox::Inbox;
+use crate::info::ClientInfo;
 use crate::message::Message;
 use crate::outbox::OutboxRules;
 use crate::outbox::fake::{FakeSocket, FakeWriters, frames};
@@ -107,7 +109,7 @@ impl World {
     fn publish(&mut self, to: Audience, text: &str) {
         self.hub.apply(Command::Publish {
             to,
-            burst: frame::single(&Message::from(text), false),
+            burst: burst::single(&Message::from(text), false),
             permit: None,
         });
     }
@@ -765,7 +767,7 @@ fn the_hub_ends_when_nobody_can_send_to_it_any_more() {
 fn a_large_burst_gives_its_permit_back_when_the_hub_has_taken_it() {
     let mut world = World::new();
     let (inbox, _commands) = Inbox::new();
-    let burst = frame::single(&Message::from(vec![0; 70_000]), false);
+    let burst = burst::single(&Message::from(vec![0; 70_000]), false);
     let mut permits = Vec::new();
     while let Ok(permit) = inbox.try_permit(&burst.bytes) {
         permits.push(permit);

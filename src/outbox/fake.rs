@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::client::ClientId;
+use crate::names::ClientId;
 use crate::socket::Socket;
 use crate::writer::{Chunk, StartWriter};
 

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use super::fake::{FakeSocket, FakeWriters, frames};
 use super::model::{self, Tally};
 use super::*;
+use crate::burst::BurstBuilder;
 use crate::close::{CloseCode, CloseFrame};
-use crate::frame::{self, BurstBuilder};
-use crate::fuzzing::Choices;
+use crate::frame;
+use crate::fuzzing::choices::Choices;
 use crate::writer;
 
 /// An outbox for at most 3 messages and 100 bytes, its socket full or not.

@@ -12,13 +12,14 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::admission::Admission;
-use crate::client::{ClientId, ClientState};
+use crate::client_state::ClientState;
 use crate::config::{Config, SlowConsumer};
-use crate::fuzzing::Choices;
+use crate::fuzzing::choices::Choices;
 use crate::handle::Handle;
 use crate::handler::Handler;
 use crate::hub::Audience;
 use crate::inbox::{Commands, Inbox};
+use crate::names::ClientId;
 use crate::outbox::OutboxRules;
 use crate::outbox::fake::FakeWriters;
 use crate::stats::Counters;

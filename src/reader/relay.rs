@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use super::End;
+use super::end::{End, handler_panicked};
+use crate::burst::BurstBuilder;
 use crate::client::Client;
-use crate::close::{Cause, CloseCode};
-use crate::decoder::{Unit, Violation};
-use crate::frame::{self, BurstBuilder};
+use crate::decoder::Unit;
+use crate::frame;
 use crate::hub::{Audience, Command};
 use crate::message::Message;
 use crate::server::Shared;
@@ -144,14 +144,6 @@ impl<'a> Relay<'a> {
             burst,
         })?)
     }
-}
-
-pub(super) fn handler_panicked() -> End {
-    End::Fail(Violation {
-        code: CloseCode::INTERNAL_ERROR,
-        reason: "internal error".to_owned(),
-        cause: Cause::HandlerPanicked,
-    })
 }
 
 /// Counts on a counter that only this thread writes.

@@ -1,0 +1,91 @@
+//! What the threads of one client and the hub share about it.
+
+use std::any::Any;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use crate::close::{Cause, CloseFrame};
+use crate::names::ClientId;
+
+/// What a program attached to a client.
+pub(crate) type Attachment = Arc<dyn Any + Send + Sync>;
+type WeakAttachment = Weak<dyn Any + Send + Sync>;
+
+/// What the threads of one client and the hub share about it.
+pub(crate) struct ClientState {
+    pub(crate) id: ClientId,
+    pub(crate) peer: SocketAddr,
+    /// The room the client came in by.
+    pub(crate) room: Arc<str>,
+    pub(crate) joined: Instant,
+    /// Weak, since the hub holds this too: dropping what a program has
+    /// attached may run the program's code (invariant 1).
+    pub(crate) attachment: Option<WeakAttachment>,
+    /// Why the connection ends: set once, by whoever sees the end first.
+    /// Once it is set, what the client sends is read and discarded.
+    pub(crate) cause: OnceLock<Cause>,
+    /// The Close frame that the hub sent.
+    pub(crate) sent: OnceLock<CloseFrame>,
+    // Written by the reader alone, read by whoever asks: no order needed.
+    pub(crate) received_messages: AtomicU64,
+    pub(crate) received_bytes: AtomicU64,
+    /// The last ping's round trip in microseconds; zero: none yet.
+    pub(crate) rtt_micros: AtomicU64,
+}
+
+impl ClientState {
+    pub(crate) fn new(
+        id: ClientId,
+        peer: SocketAddr,
+        room: Arc<str>,
+        attachment: Option<&Attachment>,
+    ) -> ClientState {
+        ClientState {
+            id,
+            peer,
+            room,
+            joined: Instant::now(),
+            attachment: attachment.map(Arc::downgrade),
+            cause: OnceLock::new(),
+            sent: OnceLock::new(),
+            received_messages: AtomicU64::new(0),
+            received_bytes: AtomicU64::new(0),
+            rtt_micros: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.cause.get().is_some()
+    }
+
+    pub(crate) fn rtt(&self) -> Option<Duration> {
+        match self.rtt_micros.load(Ordering::Relaxed) {
+            0 => None,
+            micros => Some(Duration::from_micros(micros)),
+        }
+    }
+}
+
+impl fmt::Debug for ClientState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientState")
+            .field("id", &self.id)
+            .field("peer", &self.peer)
+            .field("room", &self.room)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The line every log message about a client begins with.
+impl fmt::Display for ClientState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "client={} peer={} room={:?}",
+            self.id, self.peer, self.room
+        )
+    }
+}

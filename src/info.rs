@@ -1,0 +1,49 @@
+//! What the hub tells about clients and rooms.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::names::ClientId;
+
+/// What is known about one client; from [`Handle::clients`] and
+/// [`Handle::clients_in`]. A snapshot: it does not change.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClientInfo {
+    /// The client's id.
+    pub id: ClientId,
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// The rooms the client is in, in the order in which it entered them.
+    pub rooms: Vec<String>,
+    /// How long ago it joined.
+    pub age: Duration,
+    /// How many messages wait in its queue: zero, unless its socket is full.
+    pub queue_messages: usize,
+    /// How many bytes wait in its queue, frame headers included.
+    pub queue_bytes: usize,
+    /// How many messages it has sent.
+    pub received_messages: u64,
+    /// How many bytes it has sent, frame headers included.
+    pub received_bytes: u64,
+    /// How many messages were given to its outbox.
+    pub sent_messages: u64,
+    /// How many bytes were given to its outbox, frame headers included.
+    pub sent_bytes: u64,
+    /// How many of the messages given to its outbox were dropped, because it
+    /// is a slow consumer.
+    pub dropped_messages: u64,
+    /// The round trip of the last Ping that was answered; `None` before the
+    /// first. A client that is never silent gets no Ping.
+    pub rtt: Option<Duration>,
+}
+
+/// What is known about one room; from [`Handle::rooms`]. A snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RoomInfo {
+    /// The room's name, beginning with a slash.
+    pub name: String,
+    /// How many clients are in it.
+    pub clients: usize,
+}

@@ -1,0 +1,50 @@
+//! How clients and rooms are named.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The longest room name, in bytes.
+pub(crate) const MAX_ROOM: usize = 256;
+/// Paths below this are the operator's; no room is named so.
+pub(crate) const ADMIN_PREFIX: &str = "/-/";
+
+/// Names a client for as long as the server lives; never used again, so what
+/// is said to a client that has left reaches nobody else.
+///
+/// Later connections have larger ids. The text is the number.
+///
+/// ```
+/// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
+/// let handle = running.handle();
+/// let url = format!("ws://{}/", running.local_addr());
+/// let (mut client, _) = tungstenite::connect(url)?;
+/// # while handle.stats().joins < 1 { std::thread::yield_now() }
+/// let id = handle.clients()?[0].id;
+/// assert_eq!(id.to_string(), id.value().to_string());
+/// # drop(client);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId(pub(crate) u64);
+
+impl ClientId {
+    /// The number, as the log and the names of the client's threads have it.
+    pub fn value(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// The room of that name; a leading slash is added where it is missing.
+pub(crate) fn room_name(name: &str) -> Arc<str> {
+    if name.starts_with('/') {
+        name.into()
+    } else {
+        format!("/{name}").into()
+    }
+}
