@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::doors::origin::Origin;
 use crate::error::Error;
-use crate::origin::Origin;
 use crate::secret::Secret;
 
 /// The settings of a server.

@@ -173,87 +173,43 @@
     allow(clippy::unwrap_used, reason = "tests may panic")
 )]
 
-mod accept;
-mod admin;
-mod admission;
-mod answer;
-mod authority;
-mod body;
-mod builder;
-mod burst;
-mod client;
-mod client_state;
 mod close;
 mod config;
 mod connection;
-mod decoder;
-mod delivery;
-mod door;
+mod doors;
+mod embed;
 mod error;
-mod events;
-mod follower;
-mod frame;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod handle;
-mod handler;
-mod http;
+mod http1;
 mod hub;
-mod inbox;
-mod info;
-mod inlet;
-mod json;
-mod keepalive;
-mod limits;
-mod listen;
 mod message;
-mod metrics;
 mod names;
-mod origin;
+mod net;
 mod outbox;
-mod page;
-mod permit;
-mod poll;
-mod progress;
-mod publish;
-mod rate;
-mod reader;
-mod request;
-mod rooms;
-mod running;
 mod secret;
 mod server;
-mod shutdown;
-mod slab;
-mod socket;
 mod stats;
-mod stop;
-mod subscription;
-mod tap;
-mod threads;
-mod token;
-mod upgrade;
-mod writer;
-mod writers;
+mod wire;
 
-pub use builder::ServerBuilder;
-pub use client::Client;
 pub use close::{Cause, CloseCode, CloseFrame, Departure, MAX_REASON};
 pub use config::{Config, SlowConsumer};
+pub use embed::client::Client;
+pub use embed::handle::Handle;
+pub use embed::handler::Handler;
+pub use embed::subscription::Subscription;
+pub use embed::upgrade::{Refusal, Upgrade};
 pub use error::{Error, ErrorKind, SendError, Stopped};
-pub use handle::Handle;
-pub use handler::Handler;
-pub use info::{ClientInfo, RoomInfo};
+pub use hub::info::{ClientInfo, RoomInfo};
 pub use message::Message;
 pub use names::ClientId;
-pub use running::Running;
 pub use secret::Secret;
 pub use server::Server;
-pub use shutdown::Summary;
+pub use server::builder::ServerBuilder;
+pub use server::running::Running;
+pub use server::shutdown::Summary;
 pub use stats::Stats;
-pub use subscription::Subscription;
-pub use upgrade::{Refusal, Upgrade};
 
 /// The README's programs, compiled as doctests.
 #[cfg(doctest)]

@@ -11,16 +11,16 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::burst::{Burst, Encoding, single};
-use crate::client_state::ClientState;
 use crate::config::{Config, SlowConsumer};
-use crate::decoder::Decoder;
+use crate::hub::client_state::ClientState;
 use crate::hub::{Audience, Command, Hub};
 use crate::message::Message;
 use crate::names::ClientId;
+use crate::net::socket::Socket;
+use crate::outbox::writer::{Chunk, StartWriter};
 use crate::outbox::{Outbox, OutboxRules};
-use crate::socket::Socket;
-use crate::writer::{Chunk, StartWriter};
+use crate::wire::burst::{Burst, Encoding, single};
+use crate::wire::decoder::Decoder;
 
 /// How long each case is measured.
 const TIME: Duration = Duration::from_millis(500);
@@ -189,7 +189,7 @@ fn codec() {
     let mut decode = |bytes: &[u8]| {
         let fed = decoder.feed(bytes, |unit| {
             black_box(unit);
-            Ok::<(), crate::decoder::Violation>(())
+            Ok::<(), crate::wire::decoder::Violation>(())
         });
         assert!(fed.is_ok());
     };

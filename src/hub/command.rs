@@ -5,14 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use crossbeam_channel::Sender;
 
-use crate::burst::{Burst, Encoding};
-use crate::client_state::ClientState;
 use crate::close::{Cause, CloseFrame};
-use crate::info::{ClientInfo, RoomInfo};
+use crate::hub::client_state::ClientState;
+use crate::hub::info::{ClientInfo, RoomInfo};
+use crate::hub::permit::Permit;
+use crate::hub::tap::Tap;
 use crate::names::ClientId;
 use crate::outbox::Outbox;
-use crate::permit::Permit;
-use crate::tap::Tap;
+use crate::wire::burst::{Burst, Encoding};
 
 /// Everything that can be asked of the hub.
 #[derive(Debug)]

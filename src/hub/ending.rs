@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use crate::burst::Encoding;
 use crate::close::{Cause, CloseCode, CloseFrame};
 use crate::config::SlowConsumer;
-use crate::events;
-use crate::frame;
 use crate::names::ClientId;
 use crate::outbox::Pushed;
+use crate::wire::burst::Encoding;
+use crate::wire::frame;
+use crate::wire::sse;
 
 use super::Hub;
 
@@ -119,7 +119,7 @@ impl Hub {
             let _ = member.client.cause.set(cause);
             let wire = match member.encoding {
                 Encoding::Frames => frame::close(&frame),
-                Encoding::Events => events::close_event(&frame),
+                Encoding::Events => sse::close_event(&frame),
             };
             let _ = member.client.sent.set(frame);
             self.deadlines

@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use crate::burst::{Burst, Encoding};
-use crate::delivery::{Delivery, MAX_BURSTS};
-use crate::events;
+use crate::hub::permit::Permit;
+use crate::hub::rooms::Pending;
 use crate::names::ClientId;
 use crate::outbox::Pushed;
-use crate::permit::Permit;
-use crate::rooms::Pending;
+use crate::outbox::delivery::{Delivery, MAX_BURSTS};
+use crate::wire::burst::{Burst, Encoding};
+use crate::wire::sse;
 
 use super::Hub;
 use super::command::Audience;
@@ -138,14 +138,14 @@ impl Hub {
     /// Gives what was gathered for a room to its clients of events, encoded
     /// once for all of them.
     fn give_to_followers(&mut self, pending: &Pending) {
-        let all = [events::encode(&pending.bursts)];
+        let all = [sse::encode(&pending.bursts)];
         let followers = std::mem::take(&mut self.followers);
         for &place in &followers {
             let Some(member) = self.members.get_mut(place) else {
                 continue;
             };
             let pushed = if pending.is_excepted_from_any(member.id) {
-                let own = events::encode(&pending.bursts_for(member.id));
+                let own = sse::encode(&pending.bursts_for(member.id));
                 give_apart(&mut self.totals, member, &[own])
             } else {
                 give_apart(&mut self.totals, member, &all)
@@ -168,7 +168,7 @@ impl Hub {
             };
             let bursts = match member.encoding {
                 Encoding::Frames => &frames,
-                Encoding::Events => events.get_or_insert_with(|| [events::encode(&frames)]),
+                Encoding::Events => events.get_or_insert_with(|| [sse::encode(&frames)]),
             };
             let pushed = give_apart(&mut self.totals, member, bursts);
             if pushed != Pushed::Done {

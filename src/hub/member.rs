@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::burst::Encoding;
-use crate::client_state::ClientState;
-use crate::delivery::Delivery;
+use crate::hub::client_state::ClientState;
+use crate::hub::rooms::Membership;
 use crate::names::ClientId;
+use crate::outbox::delivery::Delivery;
 use crate::outbox::{Outbox, Pushed};
-use crate::rooms::Membership;
+use crate::wire::burst::Encoding;
 
 /// One client as the hub knows it.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::client_state::ClientState;
-use crate::info::{ClientInfo, RoomInfo};
+use crate::hub::client_state::ClientState;
+use crate::hub::info::{ClientInfo, RoomInfo};
 
 use super::Hub;
 use super::member::Member;

@@ -3,19 +3,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use crossbeam_channel::{Sender, bounded};
 
 use super::*;
-use crate::burst::{self, Encoding};
-use crate::client_state::Attachment;
 use crate::close::{CloseCode, CloseFrame};
 use crate::config::SlowConsumer;
-use crate::delivery::MAX_BURSTS;
-use crate::frame;
+use crate::embed::subscription::Subscription;
 use crate::fuzzing::choices::Choices;
-use crate::inbox::Inbox;
-use crate::info::ClientInfo;
+use crate::hub::client_state::Attachment;
+use crate::hub::inbox::Inbox;
+use crate::hub::info::ClientInfo;
 use crate::message::Message;
 use crate::outbox::OutboxRules;
+use crate::outbox::delivery::MAX_BURSTS;
 use crate::outbox::fake::{FakeSocket, FakeWriters, frames};
-use crate::subscription::Subscription;
+use crate::wire::burst::{self, Encoding};
+use crate::wire::frame;
 
 /// A hub and everybody around it.
 struct World {

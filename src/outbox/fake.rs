@@ -9,8 +9,8 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::names::ClientId;
-use crate::socket::Socket;
-use crate::writer::{Chunk, StartWriter};
+use crate::net::socket::Socket;
+use crate::outbox::writer::{Chunk, StartWriter};
 
 /// A socket that takes as much as the test says.
 #[derive(Debug)]

@@ -14,11 +14,11 @@ use bytes::Bytes;
 
 use super::fake::{FakeSocket, FakeWriters};
 use super::*;
-use crate::burst::BurstBuilder;
 use crate::close::{CloseCode, CloseFrame};
-use crate::delivery::MAX_BURSTS;
-use crate::frame;
 use crate::fuzzing::choices::Choices;
+use crate::outbox::delivery::MAX_BURSTS;
+use crate::wire::burst::BurstBuilder;
+use crate::wire::frame;
 
 /// What a run has come across, so that a test can tell that it was not idle.
 #[derive(Debug, Default)]

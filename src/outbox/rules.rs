@@ -1,7 +1,7 @@
 //! What every outbox of a server has in common.
 
 use crate::config::SlowConsumer;
-use crate::writer::StartWriter;
+use crate::outbox::writer::StartWriter;
 
 /// A chunk for the writer thread is full at so many bytes of messages, but
 /// always takes one. What it holds can no longer be dropped or overtaken.

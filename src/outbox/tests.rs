@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use super::fake::{FakeSocket, FakeWriters, frames};
 use super::model::{self, Tally};
 use super::*;
-use crate::burst::BurstBuilder;
 use crate::close::{CloseCode, CloseFrame};
-use crate::frame;
 use crate::fuzzing::choices::Choices;
-use crate::writer;
+use crate::outbox::writer;
+use crate::wire::burst::BurstBuilder;
+use crate::wire::frame;
 
 /// An outbox for at most 3 messages and 100 bytes, its socket full or not.
 struct Fixture {

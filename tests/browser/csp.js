@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { argv } from 'node:process';
 import { fileURLToPath } from 'node:url';
 
-export const page = readFileSync(new URL('../../src/page.html', import.meta.url), 'utf8');
+export const page = readFileSync(new URL('../../src/doors/page.html', import.meta.url), 'utf8');
 
 export function policy(html = page) {
   return [

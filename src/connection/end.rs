@@ -1,0 +1,36 @@
+//! Why reading ends.
+
+use crate::close::{Cause, CloseCode, CloseFrame};
+use crate::hub::inbox::InboxError;
+use crate::wire::decoder::Violation;
+
+/// Why reading ends.
+pub(super) enum End {
+    /// The peer's Close frame has come.
+    Closed(CloseFrame),
+    /// The connection is closed by us: how, and why.
+    Fail(Violation),
+    /// The stream has ended or failed: there is nobody to talk to.
+    Gone(Cause),
+}
+
+impl From<Violation> for End {
+    fn from(violation: Violation) -> End {
+        End::Fail(violation)
+    }
+}
+
+/// The hub is gone, so the server is.
+impl From<InboxError> for End {
+    fn from(_: InboxError) -> End {
+        End::Gone(Cause::Shutdown)
+    }
+}
+
+pub(super) fn handler_panicked() -> End {
+    End::Fail(Violation {
+        code: CloseCode::INTERNAL_ERROR,
+        reason: "internal error".to_owned(),
+        cause: Cause::HandlerPanicked,
+    })
+}

@@ -1,0 +1,59 @@
+//! Waits beside a client of events until its stream ends.
+
+use std::io::{self, Read};
+use std::net::TcpStream;
+
+use bytes::Bytes;
+
+use crate::close::Cause;
+use crate::embed::client::Client;
+use crate::hub::Command;
+use crate::server::Shared;
+
+/// The most bytes a client of events may send behind its request; it has
+/// nothing to say.
+const MAX_INPUT: usize = 4096;
+
+/// What keeps an idle stream alive: a comment, which clients ignore.
+const KEEPALIVE: &[u8] = b": keepalive\n\n";
+
+/// Runs on the client's thread: waits for the end of the stream and keeps it
+/// alive meanwhile. What a client of events sends is discarded.
+pub(crate) fn follow(shared: &Shared, client: &Client, mut socket: &TcpStream) {
+    let interval = shared.config.ping_interval;
+    let _ = socket.set_read_timeout((!interval.is_zero()).then_some(interval));
+    // It answers no ping: that it has vanished shows in a keepalive, or a
+    // message, that nobody acknowledges.
+    #[cfg(target_os = "linux")]
+    if !interval.is_zero() {
+        let patience = shared.config.pong_timeout.as_millis();
+        let patience = u32::try_from(patience).unwrap_or(u32::MAX);
+        let _ = rustix::net::sockopt::set_tcp_user_timeout(socket, patience);
+    }
+    let mut scratch = [0; 256];
+    let mut heard = 0;
+    let cause = loop {
+        match socket.read(&mut scratch) {
+            Ok(0) => break Cause::ClosedByPeer,
+            Ok(n) => {
+                heard += n;
+                if heard > MAX_INPUT {
+                    break Cause::ProtocolError("a client of events has sent data".to_owned());
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let keepalive = Command::Ping {
+                    id: client.id(),
+                    frame: Bytes::from_static(KEEPALIVE),
+                };
+                if shared.inbox.send(keepalive).is_err() {
+                    break Cause::Shutdown;
+                }
+            }
+            Err(error) => break Cause::ReadFailed(error.kind()),
+        }
+    };
+    // The hub may have ended it first.
+    let _ = client.state.cause.set(cause);
+}

@@ -1,0 +1,273 @@
+//! The conversation with one client, on its reader thread: from its bytes to
+//! commands for the hub.
+
+use std::mem::MaybeUninit;
+use std::net::TcpStream;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::end::{End, handler_panicked};
+use crate::close::{Cause, CloseCode, CloseFrame};
+use crate::connection::keepalive::{Keepalive, Silence};
+use crate::connection::rate::Bucket;
+use crate::embed::client::Client;
+use crate::hub::Command;
+use crate::net::inlet::{Inlet, Received};
+use crate::net::stop::Woken;
+use crate::server::Shared;
+use crate::wire::decoder::{Decoder, Violation};
+use crate::wire::frame;
+
+use super::relay::{Relay, count};
+
+/// A read buffer up to this size lies on the thread's stack, of which the
+/// opening handshake has used as much already.
+const STACK_BUFFER: usize = 4096;
+/// A throttled reader looks this often whether its client is ending.
+const THROTTLE_STEP: Duration = Duration::from_millis(250);
+
+/// Reads one client until its connection ends.
+#[derive(Debug)]
+pub(crate) struct Reader<'a> {
+    inlet: Inlet<'a>,
+    decoder: Decoder,
+    keepalive: Keepalive,
+    /// When the message that is in progress began.
+    begun: Option<Instant>,
+    units_rate: Option<Bucket>,
+    bytes_rate: Option<Bucket>,
+    /// The peer has ended the stream; what it sent beyond its rates is read
+    /// until then.
+    last_call: Option<Instant>,
+    relay: Relay<'a>,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(shared: &'a Shared, client: &'a Client, socket: &'a TcpStream) -> Reader<'a> {
+        let now = Instant::now();
+        Reader {
+            inlet: Inlet::new(socket),
+            decoder: Decoder::new(&shared.config),
+            keepalive: Keepalive::new(&shared.config),
+            begun: None,
+            units_rate: Bucket::new(shared.config.max_message_rate, now),
+            bytes_rate: Bucket::new(shared.config.max_byte_rate, now),
+            last_call: None,
+            relay: Relay::new(shared, client),
+        }
+    }
+
+    /// Reads until the connection ends; returns the peer's Close frame, if
+    /// it came. `early` are the bytes that came with the request. Why it
+    /// ended is in the client's state then.
+    pub(crate) fn run(&mut self, early: &[u8]) -> Option<CloseFrame> {
+        let mut stack = [const { MaybeUninit::uninit() }; STACK_BUFFER];
+        let mut heap = Vec::new();
+        let size = self.relay.shared.config.read_buffer;
+        let buffer = if size <= STACK_BUFFER {
+            &mut stack[..size]
+        } else {
+            heap.resize(size, MaybeUninit::uninit());
+            &mut heap[..]
+        };
+        let mut step = match early {
+            [] => Ok(()),
+            early => self.heard(early),
+        };
+        while step.is_ok() {
+            step = self.step(buffer);
+        }
+        self.conclude(step, buffer)
+    }
+
+    /// Ends the connection for the reason that reading has ended for.
+    pub(super) fn conclude(
+        &mut self,
+        step: Result<(), End>,
+        buffer: &mut [MaybeUninit<u8>],
+    ) -> Option<CloseFrame> {
+        // What came before the end still counts.
+        let _ = self.relay.send();
+        match step {
+            Ok(()) => None,
+            Err(end) => self.end(end, buffer),
+        }
+    }
+
+    /// Ends the connection because a hook has panicked.
+    pub(crate) fn fail_for_panic(&mut self) -> Option<CloseFrame> {
+        let mut buffer = [MaybeUninit::uninit(); 256];
+        self.end(handler_panicked(), &mut buffer)
+    }
+
+    fn end(&mut self, end: End, buffer: &mut [MaybeUninit<u8>]) -> Option<CloseFrame> {
+        let client = self.relay.client;
+        let id = client.id();
+        let (command, received) = match end {
+            End::Closed(frame) => {
+                let _ = client.state.cause.set(Cause::ClosedByPeer);
+                let reply = answer_to(&frame);
+                (Command::PeerClosed { id, reply }, Some(frame))
+            }
+            End::Fail(Violation {
+                code,
+                reason,
+                cause,
+            }) => {
+                let _ = client.state.cause.set(cause.clone());
+                let command = Command::Close {
+                    id,
+                    frame: CloseFrame::new(code, reason),
+                    cause,
+                    finish: true,
+                };
+                (command, None)
+            }
+            End::Gone(cause) => {
+                let is_dead = cause == Cause::PongTimeout;
+                let _ = client.state.cause.set(cause);
+                if is_dead {
+                    // Whoever writes to it fails now, which is not the cause.
+                    self.inlet.abort();
+                }
+                return None;
+            }
+        };
+        // The hub ends the stream when the Close is out and the peer has
+        // had its time; until then nothing that comes may cause a reset.
+        if self.relay.shared.inbox.send(command).is_ok() {
+            self.inlet.discard(buffer);
+        }
+        received
+    }
+
+    /// Reads the socket once and does everything that follows from it.
+    pub(super) fn step(&mut self, buffer: &mut [MaybeUninit<u8>]) -> Result<(), End> {
+        let timeout = self.timeout();
+        match self.inlet.receive(buffer, timeout) {
+            Received::Bytes(bytes) => self.heard(bytes),
+            Received::Silence(time) => self.silence(time),
+            Received::End => Err(End::Gone(Cause::EndOfStream)),
+            Received::Failed(kind) => Err(End::Gone(Cause::ReadFailed(kind))),
+        }
+    }
+
+    /// How long the next read may block.
+    fn timeout(&self) -> Option<Duration> {
+        let limit = self.relay.shared.config.message_timeout;
+        let message = self
+            .begun
+            .map(|begun| limit.saturating_sub(begun.elapsed()));
+        self.keepalive.patience().into_iter().chain(message).min()
+    }
+
+    /// The peer has sent bytes.
+    // Its frame is not to lie on the stack while the thread waits: a page
+    // that was touched once stays with every idle client.
+    #[inline(never)]
+    pub(super) fn heard(&mut self, bytes: &[u8]) -> Result<(), End> {
+        let relay = &mut self.relay;
+        relay.units = 0;
+        // Before anybody can see what follows from them.
+        count(&relay.client.state.received_bytes, bytes.len() as u64);
+        relay.shared.counters.received_bytes.add(bytes.len() as u64);
+        self.decoder.feed(bytes, |unit| relay.take(unit))?;
+        relay.send()?;
+        if let Some(rtt) = relay
+            .pong
+            .take()
+            .and_then(|pong| self.keepalive.answered(&pong))
+        {
+            let micros = rtt.as_micros().max(1) as u64;
+            let rtt = &relay.client.state.rtt_micros;
+            rtt.store(micros, Ordering::Relaxed);
+        }
+        self.keepalive.heard();
+        self.throttle(bytes.len() as u64)?;
+        self.watch_message()
+    }
+
+    /// The peer has been silent for so long.
+    pub(super) fn silence(&mut self, time: Duration) -> Result<(), End> {
+        self.decoder.rest();
+        if self.relay.client.state.is_ending() {
+            // The hub waits for the closing handshake, with a deadline; for a
+            // message nobody waits any more.
+            self.begun = None;
+            return Ok(());
+        }
+        match self.keepalive.silent_for(time) {
+            Silence::Wait => {}
+            Silence::Dead => return Err(End::Gone(Cause::PongTimeout)),
+            Silence::Ping(payload) => self.relay.shared.inbox.send(Command::Ping {
+                id: self.relay.client.id(),
+                frame: frame::ping(&payload),
+            })?,
+        }
+        self.watch_message()
+    }
+
+    /// Waits until the client's rates allow the next read. What it sends
+    /// meanwhile fills its socket, and TCP makes it wait.
+    fn throttle(&mut self, bytes: u64) -> Result<(), End> {
+        if self.units_rate.is_none() && self.bytes_rate.is_none() {
+            return Ok(());
+        }
+        let start = Instant::now();
+        let take = |bucket: &mut Option<Bucket>, n| {
+            bucket.as_mut().map_or(Duration::ZERO, |b| b.take(n, start))
+        };
+        let units = take(&mut self.units_rate, self.relay.units);
+        let until = start + units.max(take(&mut self.bytes_rate, bytes));
+        while Instant::now() < until && !self.relay.client.state.is_ending() {
+            if !self.pause(until.min(Instant::now() + THROTTLE_STEP))? {
+                break;
+            }
+        }
+        // The wait was ours: it is not the message's time.
+        self.begun = self.begun.map(|begun| begun + start.elapsed());
+        Ok(())
+    }
+
+    /// Waits a while. False: the server is stopping. A peer that is gone does
+    /// not keep its place for as long as what it has sent would take.
+    fn pause(&mut self, until: Instant) -> Result<bool, End> {
+        let Shared { stop, config, .. } = self.relay.shared;
+        let Some(last_call) = self.last_call else {
+            let woken = stop.wait_hung_up(self.inlet.socket(), until);
+            if matches!(woken, Ok(Woken::Ready)) {
+                self.last_call = Some(Instant::now() + config.close_timeout);
+            }
+            return Ok(matches!(woken, Ok(Woken::Ready | Woken::TimedOut)));
+        };
+        if Instant::now() >= last_call {
+            return Err(End::Gone(Cause::EndOfStream));
+        }
+        Ok(!stop.wait(until).unwrap_or(true))
+    }
+
+    /// Holds the time limit of a message that is in progress.
+    fn watch_message(&mut self) -> Result<(), End> {
+        if !self.decoder.in_message() {
+            self.begun = None;
+            return Ok(());
+        }
+        let begun = *self.begun.get_or_insert_with(Instant::now);
+        if begun.elapsed() < self.relay.shared.config.message_timeout {
+            return Ok(());
+        }
+        Err(End::Fail(Violation {
+            code: CloseCode::POLICY_VIOLATION,
+            reason: "message not completed in time".to_owned(),
+            cause: Cause::MessageTimeout,
+        }))
+    }
+}
+
+/// The answer to a peer's Close: the same code (RFC 6455 §5.5.1).
+fn answer_to(frame: &CloseFrame) -> CloseFrame {
+    CloseFrame {
+        code: frame.code,
+        reason: String::new(),
+    }
+}

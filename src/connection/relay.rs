@@ -1,0 +1,152 @@
+//! From what a client has sent to commands for the hub.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use super::end::{End, handler_panicked};
+use crate::embed::client::Client;
+use crate::hub::{Audience, Command};
+use crate::message::Message;
+use crate::server::Shared;
+use crate::wire::burst::BurstBuilder;
+use crate::wire::decoder::Unit;
+use crate::wire::frame;
+
+/// A message larger than this is a burst of its own: the bytes of a burst
+/// are freed together, and a small message that waits for a slow consumer
+/// would keep the large one in memory.
+const LARGE_MESSAGE: usize = 4096;
+
+/// The way from a client's messages to the hub.
+#[derive(Debug)]
+pub(super) struct Relay<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) client: &'a Client,
+    /// Messages of this read that go to the hub as one command.
+    burst: BurstBuilder,
+    /// The answers to the Pings of this read.
+    pongs: Vec<u8>,
+    /// Where the newest of them begins.
+    newest_pong: usize,
+    /// The payload of the last Pong of this read.
+    pub(super) pong: Option<Bytes>,
+    /// Messages and control frames of this read.
+    pub(super) units: u64,
+}
+
+impl<'a> Relay<'a> {
+    pub(super) fn new(shared: &'a Shared, client: &'a Client) -> Relay<'a> {
+        Relay {
+            shared,
+            client,
+            burst: BurstBuilder::default(),
+            pongs: Vec::new(),
+            newest_pong: 0,
+            pong: None,
+            units: 0,
+        }
+    }
+
+    pub(super) fn take(&mut self, unit: Unit) -> Result<(), End> {
+        self.units += 1;
+        match unit {
+            Unit::Text(text) => self.message(
+                text.len(),
+                |burst, newline| burst.text(&text, newline),
+                || Message::Text(text.as_str().to_owned()),
+            ),
+            Unit::Binary(bytes) => self.message(
+                bytes.len(),
+                |burst, _| burst.binary(&bytes),
+                || Message::Binary(bytes.to_vec()),
+            ),
+            Unit::Ping(payload) => {
+                self.newest_pong = self.pongs.len();
+                frame::append_pong(&mut self.pongs, &payload);
+                Ok(())
+            }
+            Unit::Pong(payload) => {
+                self.pong = Some(payload);
+                Ok(())
+            }
+            Unit::Close(frame) => Err(End::Closed(frame)),
+        }
+    }
+
+    /// Encodes a message for the room, or gives it to the handler. What an
+    /// ending client sends is discarded.
+    fn message(
+        &mut self,
+        len: usize,
+        encode: impl FnOnce(&mut BurstBuilder, bool),
+        message: impl FnOnce() -> Message,
+    ) -> Result<(), End> {
+        count(&self.client.state.received_messages, 1);
+        self.shared.counters.received_messages.add(1);
+        if self.client.state.is_ending() {
+            return Ok(());
+        }
+        let newline = self.shared.config.append_newline;
+        let Some(handler) = &self.shared.handler else {
+            if len <= LARGE_MESSAGE {
+                encode(&mut self.burst, newline);
+                return Ok(());
+            }
+            self.send_burst()?;
+            encode(&mut self.burst, newline);
+            return self.send_burst();
+        };
+        // The hook may take its time.
+        self.send_pongs()?;
+        let client = self.client;
+        let hook = || handler.on_message(client, message());
+        let relayed = catch_unwind(AssertUnwindSafe(hook)).map_err(|_| handler_panicked())?;
+        match relayed {
+            Some(Message::Text(text)) => self.burst.text(&text, newline),
+            Some(Message::Binary(bytes)) => self.burst.binary(&bytes),
+            None => return Ok(()),
+        }
+        // Before the next hook runs: a program sees its actions in order.
+        self.send_burst()
+    }
+
+    /// Sends what this read has brought.
+    pub(super) fn send(&mut self) -> Result<(), End> {
+        self.send_pongs()?;
+        self.send_burst()
+    }
+
+    /// Sends the answers to Pings back, all as one command.
+    fn send_pongs(&mut self) -> Result<(), End> {
+        if self.pongs.is_empty() {
+            return Ok(());
+        }
+        let id = self.client.id();
+        let all = Bytes::from(std::mem::take(&mut self.pongs));
+        let newest = all.slice(self.newest_pong..);
+        Ok(self.shared.inbox.send(Command::Pong { id, all, newest })?)
+    }
+
+    /// Sends what has gathered to the client's room.
+    fn send_burst(&mut self) -> Result<(), End> {
+        if self.burst.is_empty() {
+            return Ok(());
+        }
+        let burst = self.burst.take();
+        let inbox = &self.shared.inbox;
+        let except = (!self.shared.config.echo).then(|| self.client.id());
+        let room = self.client.state.room.clone();
+        Ok(inbox.send(Command::Publish {
+            to: Audience::Room { room, except },
+            permit: inbox.permit(&burst.bytes),
+            burst,
+        })?)
+    }
+}
+
+/// Counts on a counter that only this thread writes.
+pub(super) fn count(counter: &AtomicU64, n: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+}

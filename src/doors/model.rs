@@ -1,0 +1,299 @@
+//! What must hold for a request head of any bytes, and for the answer to it.
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use http::{Request, StatusCode};
+
+use crate::config::{Config, SlowConsumer};
+use crate::connection::admission::Admission;
+use crate::connection::threads::Threads;
+use crate::doors::publish::{self, Announced};
+use crate::doors::{self, Caller, Door, Entrance};
+use crate::embed::handle::Handle;
+use crate::http1::answer::Answer;
+use crate::http1::body::Body;
+use crate::http1::head::{MAX_HEAD, MAX_HEADERS, parse_head};
+use crate::hub::inbox::Inbox;
+use crate::names::{ADMIN_PREFIX, MAX_ROOM};
+use crate::net::stop::Stop;
+use crate::outbox::OutboxRules;
+use crate::outbox::fake::FakeWriters;
+use crate::server::Shared;
+use crate::stats::Counters;
+use crate::wire::burst::Encoding;
+
+/// The largest body that is taken.
+const MAX_BODY: usize = 100;
+
+/// Parses the bytes as a request head, whole and cut, and shows the request
+/// to the doors.
+pub(crate) fn run(bytes: &[u8]) {
+    let parsed = parse_head(bytes);
+    // What is whole, or wrong, does not become something else when more
+    // bytes come. The cuts are few, or the longest inputs would be slow.
+    for cut in (0..bytes.len()).rev().take(64) {
+        match parse_head(&bytes[..cut]) {
+            Ok(None) => {}
+            Ok(Some((request, len))) => {
+                let (whole, whole_len) = parsed.as_ref().unwrap().as_ref().unwrap();
+                assert_eq!(len, *whole_len);
+                assert_eq!(request.uri(), whole.uri());
+                assert_eq!(request.headers(), whole.headers());
+            }
+            Err(_) => assert!(parsed.is_err(), "refused at {cut} only"),
+        }
+    }
+    match parsed {
+        Ok(None) => {}
+        Ok(Some((request, len))) => {
+            assert!(len <= bytes.len() && len <= MAX_HEAD);
+            assert!(request.headers().len() <= MAX_HEADERS);
+            assert!(bytes[..len].ends_with(b"\n"));
+            let rest = &bytes[len..];
+            GROUND.with(|handles| {
+                handles
+                    .iter()
+                    .for_each(|handle| show(handle, &request, rest));
+            });
+        }
+        Err(answer) => check_answer(&answer),
+    }
+}
+
+thread_local! {
+    /// A server with everything off, and one with everything on. There is no
+    /// hub: who asks it is told that the server stops.
+    static GROUND: [Handle; 2] = [
+        handle(|config| {
+            config.page = false;
+            config.admin = false;
+        }),
+        handle(|config| {
+            config.allow_publish = true;
+            config.token = Some("open sesame".into());
+            config.publish_token = Some("open".into());
+            config.subprotocol = vec!["chat".to_owned()];
+            config.allow_origin = vec!["https://a.example".to_owned()];
+            config.admin_listen = Some("127.0.0.1:0".to_owned());
+        }),
+    ];
+    /// A connection whose peer has gone: every read says so.
+    static ENDED: TcpStream = {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let ended = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        drop(listener.accept().unwrap());
+        ended
+    };
+}
+
+fn handle(change: impl FnOnce(&mut Config)) -> Handle {
+    let mut config = Config::default();
+    change(&mut config);
+    let counters = Arc::new(Counters::default());
+    let (inbox, _) = Inbox::new();
+    let outboxes = OutboxRules {
+        max_messages: 1,
+        max_bytes: 1,
+        slow_consumer: SlowConsumer::Disconnect,
+        writers: Box::new(FakeWriters::default()),
+    };
+    let shared = Shared {
+        admission: Arc::new(Admission::new(&config, 1, counters.clone())),
+        admin_admission: Arc::new(Admission::of_operator()),
+        listing: Mutex::new(()),
+        handler: None,
+        config,
+        inbox,
+        stop: Stop::new().unwrap(),
+        counters,
+        outboxes: Arc::new(outboxes),
+        threads: Arc::new(Threads::default()),
+    };
+    Handle {
+        shared: Arc::new(shared),
+    }
+}
+
+/// Whatever door a request is for, what is answered is right HTTP.
+fn show(handle: &Handle, request: &Request<()>, rest: &[u8]) {
+    for entrance in [Entrance::Main, Entrance::Admin] {
+        let caller = Caller {
+            peer: ([127, 0, 0, 1], 9).into(),
+            entrance,
+            is_near: true,
+        };
+        match doors::open(handle, request, &caller) {
+            Ok(Door::Room(agreed)) => {
+                assert_eq!(entrance, Entrance::Main);
+                check_room(&agreed.room);
+                let status = match agreed.encoding {
+                    Encoding::Frames => 101,
+                    Encoding::Events => 200,
+                };
+                check_head(&agreed.response, status);
+            }
+            Ok(Door::Publish(room, announced)) => {
+                assert!(handle.shared.config.allow_publish);
+                check_room(&room);
+                ENDED.with(|socket| read_body(handle, &announced, socket, request, rest));
+            }
+            Ok(Door::Answer(answer)) | Err(answer) => check_answer(&answer),
+        }
+    }
+}
+
+/// The bytes behind the head are the body, or its beginning.
+fn read_body(
+    handle: &Handle,
+    announced: &Announced,
+    socket: &TcpStream,
+    request: &Request<()>,
+    rest: &[u8],
+) {
+    let body = Body {
+        socket,
+        stop: &handle.shared.stop,
+        early: rest.to_vec(),
+        deadline: Instant::now() + Duration::from_secs(60),
+    };
+    match publish::read_message(announced, body, MAX_BODY) {
+        Ok(message) => {
+            assert!(message.len() <= MAX_BODY);
+            if let Some(length) = request.headers().get(http::header::CONTENT_LENGTH) {
+                let length: usize = length.to_str().unwrap().parse().unwrap();
+                assert_eq!(message.as_bytes(), &rest[..length]);
+            } else {
+                assert_eq!(Some(message.as_bytes()), dechunk(rest).as_deref());
+            }
+        }
+        Err(answer) => check_answer(&answer),
+    }
+}
+
+/// A chunked body (RFC 9112 §7.1) without its trailers, in the plainest way.
+fn dechunk(mut rest: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let end = rest.windows(2).position(|pair| pair == b"\r\n")?;
+        let line = &rest[..end];
+        let digits = line.split(|byte| b"; \t".contains(byte)).next()?;
+        let digits = std::str::from_utf8(digits).ok()?;
+        let size = usize::from_str_radix(digits, 16).ok()?;
+        rest = &rest[end + 2..];
+        if size == 0 {
+            return Some(body);
+        }
+        body.extend_from_slice(rest.get(..size)?);
+        rest = rest.get(size..)?.strip_prefix(b"\r\n")?;
+    }
+}
+
+fn check_room(room: &str) {
+    assert!(room.starts_with('/') && !room.starts_with(ADMIN_PREFIX));
+    assert!(room.len() <= MAX_ROOM);
+    assert!(!room.chars().any(char::is_control));
+}
+
+fn check_answer(answer: &Answer) {
+    let bytes = answer.to_bytes();
+    let (body, length) = check_head(&bytes, answer.status.as_u16());
+    let has_body = answer.status != StatusCode::NO_CONTENT;
+    assert_eq!(length, has_body.then_some(answer.body.len()));
+    assert_eq!(body, answer.body.as_bytes());
+    if answer.content_type.starts_with("text/plain") && answer.status.as_u16() >= 400 {
+        // One line, of which nothing came from the peer unescaped.
+        assert_eq!(answer.body.lines().count(), 1);
+        assert!(!answer.body.trim_end().chars().any(char::is_control));
+    }
+}
+
+/// Parses the head of an answer; returns what is behind it, and its length
+/// as announced.
+fn check_head(bytes: &[u8], status: u16) -> (&[u8], Option<usize>) {
+    let mut lines = [httparse::EMPTY_HEADER; 16];
+    let mut head = httparse::Response::new(&mut lines);
+    let httparse::Status::Complete(len) = head.parse(bytes).unwrap() else {
+        panic!("an answer without an end");
+    };
+    assert_eq!((head.version, head.code), (Some(1), Some(status)));
+    let mut names: Vec<String> = Vec::new();
+    let mut length = None;
+    for line in head.headers.iter() {
+        names.push(line.name.to_ascii_lowercase());
+        if line.name.eq_ignore_ascii_case("content-length") {
+            length = std::str::from_utf8(line.value).unwrap().parse().ok();
+        }
+    }
+    let known = [
+        "access-control-allow-headers",
+        "access-control-allow-methods",
+        "access-control-allow-origin",
+        "allow",
+        "cache-control",
+        "connection",
+        "content-length",
+        "content-security-policy",
+        "content-type",
+        "referrer-policy",
+        "retry-after",
+        "sec-websocket-accept",
+        "sec-websocket-protocol",
+        "sec-websocket-version",
+        "upgrade",
+        "vary",
+        "www-authenticate",
+        "x-accel-buffering",
+        "x-content-type-options",
+        "x-frame-options",
+    ];
+    for name in &names {
+        assert!(known.contains(&name.as_str()), "answered with {name}");
+    }
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count, "a header twice");
+    (&bytes[len..], length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzzing::choices::Choices;
+
+    const PUBLISH: &str = "POST /lobby HTTP/1.1\r\nHost: a.example\r\n\
+        Authorization: Bearer open\r\nTransfer-Encoding: chunked\r\n\r\n\
+        5\r\nhello\r\n1;x=y\r\n!\r\n0\r\nTrailer: t\r\n\r\n";
+    const REQUEST: &str = "GET /lobby?x=1 HTTP/1.1\r\nHost: a.example\r\n\
+        Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\
+        Sec-WebSocket-Version: 13\r\nOrigin: https://a.example\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+        Sec-WebSocket-Protocol: chat, other\r\n\
+        Authorization: Bearer open sesame\r\n\r\nrest";
+
+    #[test]
+    fn a_right_request_passes_and_wrong_bytes_in_it_do_no_harm() {
+        for seed in 0..1_000 {
+            let mut choices = Choices::Seed(seed);
+            let request = [REQUEST, PUBLISH][choices.below(2)];
+            let mut bytes = request.as_bytes().to_vec();
+            for _ in 0..choices.below(4) {
+                let at = choices.below(bytes.len());
+                let byte = match choices.below(3) {
+                    0 => choices.below(256) as u8,
+                    1 => b"\r\n :,%/\t\0"[choices.below(9)],
+                    _ => bytes[choices.below(bytes.len())],
+                };
+                match choices.below(3) {
+                    0 => bytes[at] = byte,
+                    1 => bytes.insert(at, byte),
+                    _ => drop(bytes.remove(at)),
+                }
+            }
+            let ran = std::panic::catch_unwind(|| run(&bytes));
+            assert!(ran.is_ok(), "seed {seed}: {}", bytes.escape_ascii());
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The page that a browser gets for a room: one file, nothing from outside.
+
+use http::StatusCode;
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, VARY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+
+use crate::http1::answer::Answer;
+
+const PAGE: &str = include_str!("page.html");
+
+/// Only the page's own script and style run, and it talks to its own server
+/// only. The hashes are those of the two elements' contents; a test holds
+/// them true.
+const POLICY: &str = "default-src 'none'; \
+    style-src 'sha256-T4S8wdjejw/WSydly97CG0Am8DZkX4CJlEYHkelo1eA='; \
+    script-src 'sha256-YKBaf5++72I8bsUwrruFWZ/3qTazNeI44p9F4Mh6xrY='; \
+    connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
+    frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
+
+/// The page. It is the same for every room: it reads its own address.
+pub(crate) fn answer() -> Answer {
+    Answer::new(StatusCode::OK, "text/html; charset=utf-8", PAGE.to_owned())
+        .header(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY))
+        .header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
+        .header(REFERRER_POLICY, HeaderValue::from_static("no-referrer"))
+        .header(CACHE_CONTROL, HeaderValue::from_static("no-cache"))
+        // The same address answers others otherwise.
+        .header(VARY, HeaderValue::from_static("accept"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sha2::{Digest, Sha256};
+
+    #[test]
+    fn the_policy_names_the_hashes_of_the_pages_script_and_style() {
+        for tag in ["script", "style"] {
+            let (open, close) = (format!("<{tag}>"), format!("</{tag}>"));
+            let (_, rest) = PAGE.split_once(&open).unwrap();
+            let (content, rest) = rest.split_once(&close).unwrap();
+            assert!(!rest.contains(&open), "one <{tag}> only");
+            let hash = data_encoding::BASE64.encode(&Sha256::digest(content));
+            assert!(POLICY.contains(&hash), "the hash of <{tag}> is {hash}");
+        }
+    }
+
+    #[test]
+    fn the_page_needs_nothing_from_outside() {
+        // A namespace is a name, not an address.
+        let page = PAGE.replace("http://www.w3.org/2000/svg", "");
+        for way_out in ["http://", "https://", "@import", "innerHTML"] {
+            assert!(!page.contains(way_out), "{way_out}");
+        }
+    }
+}

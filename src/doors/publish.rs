@@ -1,0 +1,141 @@
+//! Publishing over HTTP: `POST` to a room, its body is the message.
+
+use std::io::Write;
+
+use http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, TRANSFER_ENCODING,
+};
+use http::{Request, StatusCode};
+
+use crate::doors::json;
+use crate::http1::answer::Answer;
+use crate::http1::body::{Body, gone, too_large};
+use crate::http1::request::single;
+use crate::message::Message;
+
+/// What the head of a request to publish announces.
+#[derive(Debug)]
+pub(crate) struct Announced {
+    is_text: bool,
+    /// `None`: the body comes in chunks.
+    length: Option<usize>,
+    expects_continue: bool,
+}
+
+/// Checks the head of a request to publish.
+pub(crate) fn announced(request: &Request<()>, max: usize) -> Result<Announced, Answer> {
+    let headers = request.headers();
+    let is_text = is_text(headers)?;
+    let chunked = single(headers, TRANSFER_ENCODING)?;
+    let length = single(headers, CONTENT_LENGTH)?;
+    let length = match (chunked, length) {
+        (None, None) => {
+            let line = "the message is missing; send it as the body, with a Content-Length";
+            return Err(Answer::text(StatusCode::LENGTH_REQUIRED, line));
+        }
+        (Some(_), Some(_)) => {
+            return Err(Answer::bad_request(
+                "Content-Length and Transfer-Encoding exclude each other",
+            ));
+        }
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => None,
+        (Some(_), None) => {
+            return Err(Answer::text(
+                StatusCode::NOT_IMPLEMENTED,
+                "the only transfer coding known here is chunked",
+            ));
+        }
+        (None, Some(length)) => {
+            let digits = length
+                .to_str()
+                .ok()
+                .filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+            let length = digits
+                .and_then(|digits| digits.parse().ok())
+                .ok_or_else(|| Answer::bad_request("the header Content-Length is malformed"))?;
+            if length > max {
+                return Err(too_large(max));
+            }
+            Some(length)
+        }
+    };
+    let expects_continue = headers
+        .get(EXPECT)
+        .is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    Ok(Announced {
+        is_text,
+        length,
+        expects_continue,
+    })
+}
+
+/// Whether the body is text. What `curl -d` calls a form is taken as it is.
+fn is_text(headers: &HeaderMap) -> Result<bool, Answer> {
+    if headers
+        .get(CONTENT_ENCODING)
+        .is_some_and(|coding| coding != "identity")
+    {
+        return Err(unsupported("send the body without a Content-Encoding"));
+    }
+    let Some(value) = single(headers, CONTENT_TYPE)? else {
+        return Ok(true);
+    };
+    let value = value.to_str().unwrap_or_default().to_ascii_lowercase();
+    let mut parts = value.split(';').map(str::trim);
+    let kind = parts.next().unwrap_or_default();
+    let mut charsets = parts.filter_map(|part| part.strip_prefix("charset="));
+    if !charsets.all(|charset| matches!(charset.trim_matches('"'), "utf-8" | "utf8" | "us-ascii")) {
+        return Err(unsupported("send the text as UTF-8"));
+    }
+    match kind {
+        "application/octet-stream" => Ok(false),
+        "application/json" | "application/x-www-form-urlencoded" | "application/x-ndjson" => {
+            Ok(true)
+        }
+        _ if kind.starts_with("text/") || kind.ends_with("+json") => Ok(true),
+        _ => Err(unsupported(
+            "send text, JSON, or bytes as application/octet-stream",
+        )),
+    }
+}
+
+fn unsupported(line: &str) -> Answer {
+    Answer::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, line)
+}
+
+/// Reads the body by the deadline.
+pub(crate) fn read_message(
+    announced: &Announced,
+    mut body: Body<'_>,
+    max: usize,
+) -> Result<Message, Answer> {
+    if announced.expects_continue && body.early.is_empty() {
+        body.socket
+            .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
+            .map_err(|_| gone())?;
+    }
+    let bytes = match announced.length {
+        Some(length) => {
+            let mut bytes = Vec::new();
+            body.take(length, &mut bytes)?;
+            bytes
+        }
+        None => body.take_chunks(max)?,
+    };
+    if !announced.is_text {
+        return Ok(Message::Binary(bytes));
+    }
+    String::from_utf8(bytes).map(Message::Text).map_err(|_| {
+        Answer::bad_request(
+            "text must be UTF-8; send bytes with Content-Type: application/octet-stream",
+        )
+    })
+}
+
+/// The answer to who has published: in which room, and to how many clients.
+pub(crate) fn accepted(room: &str, clients: usize) -> Answer {
+    let mut body = String::from("{\"room\":");
+    json::string(&mut body, room);
+    body.push_str(&format!(",\"clients\":{clients}}}\n"));
+    Answer::new(StatusCode::ACCEPTED, "application/json", body)
+}

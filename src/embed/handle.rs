@@ -1,0 +1,593 @@
+//! The handle: what a program asks of a running server, from any thread.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crossbeam_channel::{Sender, bounded};
+
+use crate::close::{Cause, CloseCode, CloseFrame};
+use crate::embed::client::Client;
+use crate::embed::subscription::Subscription;
+use crate::error::{SendError, SendErrorReason, Stopped};
+use crate::hub::inbox::InboxError;
+use crate::hub::info::{ClientInfo, RoomInfo};
+use crate::hub::{Audience, Command};
+use crate::message::Message;
+use crate::names::ClientId;
+use crate::names::room_name;
+use crate::server::Shared;
+use crate::stats::Stats;
+use crate::wire::burst;
+
+/// What a program asks of a running server; from
+/// [`Running::handle`](crate::Running::handle),
+/// [`Server::handle`](crate::Server::handle) or [`Client::handle`].
+///
+/// # What `Ok` means
+///
+/// A message was accepted: it waits in the hub's inbox. It is given to
+/// everybody who is in the room when its turn comes, in the order in which
+/// the messages were accepted, at most once. A room without clients is no
+/// error. A slow consumer may lose a message as
+/// [`Config::slow_consumer`](crate::Config::slow_consumer) says, and what was
+/// accepted before an abort may not go out.
+///
+/// # Rooms
+///
+/// A room is named by the path of its URL; the leading slash may be left
+/// out, so `"lobby"` is `"/lobby"`. A room exists while a client is in it.
+///
+/// # Threads and cloning
+///
+/// Cheap to clone and usable from any thread, the threads that run hooks
+/// included. A handle does not keep the server alive.
+///
+/// What sends waits while the hub's inbox is full, which is short: the hub
+/// never waits for a client. What asks waits for the hub's answer.
+/// [`try_broadcast`](Handle::try_broadcast), [`stats`](Handle::stats) and
+/// [`shutdown`](Handle::shutdown) never wait.
+///
+/// ```
+/// use hubcast::Server;
+///
+/// let running = Server::bind("127.0.0.1:0")?.spawn()?;
+/// let handle = running.handle();
+/// handle.broadcast("/lobby", "hello")?;
+/// assert!(handle.clients()?.is_empty());
+/// running.shutdown()?;
+/// assert!(handle.broadcast("/lobby", "too late").unwrap_err().is_stopped());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Handle {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Handle {
+    /// Sends a message to every client of a room. Waits while the inbox is
+    /// full.
+    ///
+    /// # Errors
+    ///
+    /// The server is stopping or gone, or the message is larger than
+    /// [`Config::max_message_size`](crate::Config::max_message_size). The
+    /// error hands the message back.
+    ///
+    /// ```
+    /// use hubcast::{Message, Server};
+    ///
+    /// let running = Server::builder()
+    ///     .configure(|config| config.max_message_size = 5)
+    ///     .bind("127.0.0.1:0")?
+    ///     .spawn()?;
+    /// let handle = running.handle();
+    /// handle.broadcast("/lobby", "small")?;
+    /// let error = handle.broadcast("/lobby", "too large").unwrap_err();
+    /// assert!(error.is_too_large());
+    /// assert_eq!(error.into_message(), Message::from("too large"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn broadcast(&self, room: &str, message: impl Into<Message>) -> Result<(), SendError> {
+        let room = room_name(room);
+        self.publish(Audience::Room { room, except: None }, message.into())
+    }
+
+    /// Like [`broadcast`](Handle::broadcast), but fails where that waits.
+    ///
+    /// # Errors
+    ///
+    /// The inbox is full, the server is stopping or gone, or the message is
+    /// too large.
+    ///
+    /// ```
+    /// // The server does not run yet, so its inbox fills up.
+    /// let server = hubcast::Server::bind("127.0.0.1:0")?;
+    /// let handle = server.handle();
+    /// let error = loop {
+    ///     if let Err(error) = handle.try_broadcast("/", "tick") {
+    ///         break error;
+    ///     }
+    /// };
+    /// assert!(error.is_full());
+    /// # Ok::<(), hubcast::Error>(())
+    /// ```
+    pub fn try_broadcast(&self, room: &str, message: impl Into<Message>) -> Result<(), SendError> {
+        let message = message.into();
+        let room = room_name(room);
+        match self.try_publish(Audience::Room { room, except: None }, &message) {
+            Ok(()) => Ok(()),
+            Err(reason) => Err(SendError::new(message, reason)),
+        }
+    }
+
+    /// Sends a message to every client of a room but one.
+    ///
+    /// # Errors
+    ///
+    /// As [`broadcast`](Handle::broadcast).
+    ///
+    /// ```
+    /// use hubcast::Server;
+    ///
+    /// let running = Server::builder()
+    ///     .on_join(|client| {
+    ///         let hello = format!("{} is here too", client.id());
+    ///         let _ = client
+    ///             .handle()
+    ///             .broadcast_except(client.room(), client.id(), hello);
+    ///     })
+    ///     .bind("127.0.0.1:0")?
+    ///     .spawn()?;
+    ///
+    /// let url = format!("ws://{}/", running.local_addr());
+    /// let (mut ann, _) = tungstenite::connect(&url)?;
+    /// # while running.handle().stats().joins < 1 { std::thread::yield_now() }
+    /// let (_bob, _) = tungstenite::connect(&url)?;
+    /// assert_eq!(ann.read()?.to_text()?, "2 is here too");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn broadcast_except(
+        &self,
+        room: &str,
+        except: ClientId,
+        message: impl Into<Message>,
+    ) -> Result<(), SendError> {
+        let to = Audience::Room {
+            room: room_name(room),
+            except: Some(except),
+        };
+        self.publish(to, message.into())
+    }
+
+    /// Sends a message to the clients of a room for whom `filter` is true,
+    /// for example by the value that was attached to them.
+    ///
+    /// The filter runs here, on the calling thread, over those who are in
+    /// the room now: it may take its time and may use the handle. Waits for
+    /// the hub to name them.
+    ///
+    /// # Errors
+    ///
+    /// As [`broadcast`](Handle::broadcast).
+    ///
+    /// ```
+    /// use hubcast::Server;
+    ///
+    /// struct Language(String);
+    ///
+    /// let running = Server::builder()
+    ///     .on_upgrade(|upgrade| {
+    ///         let language = upgrade.request().uri().query().unwrap_or("en");
+    ///         upgrade.attach(Language(language.to_owned()));
+    ///         Ok(())
+    ///     })
+    ///     .bind("127.0.0.1:0")?
+    ///     .spawn()?;
+    /// let handle = running.handle();
+    ///
+    /// let url = format!("ws://{}/?fr", running.local_addr());
+    /// let (mut client, _) = tungstenite::connect(url)?;
+    /// # while handle.stats().joins < 1 { std::thread::yield_now() }
+    /// for (language, greeting) in [("en", "good morning"), ("fr", "bonjour")] {
+    ///     let speaks = |Language(theirs): &Language| theirs == language;
+    ///     handle.broadcast_where("/", |c| c.attached().is_some_and(speaks), greeting)?;
+    /// }
+    /// assert_eq!(client.read()?.to_text()?, "bonjour");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn broadcast_where(
+        &self,
+        room: &str,
+        mut filter: impl FnMut(&Client) -> bool,
+        message: impl Into<Message>,
+    ) -> Result<(), SendError> {
+        let message = message.into();
+        let Ok(members) = self.members(room) else {
+            return Err(SendError::new(message, SendErrorReason::Stopped));
+        };
+        let chosen = members.into_iter().filter(|client| filter(client));
+        let to = Audience::Clients(chosen.map(|client| client.id()).collect());
+        self.publish(to, message)
+    }
+
+    /// Sends a message to every client of every room, once to each.
+    ///
+    /// # Errors
+    ///
+    /// As [`broadcast`](Handle::broadcast).
+    ///
+    /// ```
+    /// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
+    /// let url = format!("ws://{}", running.local_addr());
+    /// let (mut lobby, _) = tungstenite::connect(format!("{url}/lobby"))?;
+    /// let (mut cellar, _) = tungstenite::connect(format!("{url}/cellar"))?;
+    /// # while running.handle().stats().joins < 2 { std::thread::yield_now() }
+    /// running.handle().broadcast_all("a restart at noon")?;
+    /// assert_eq!(lobby.read()?, cellar.read()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn broadcast_all(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.publish(Audience::Everybody { except: None }, message.into())
+    }
+
+    /// Sends a message to every client of every room but one.
+    ///
+    /// # Errors
+    ///
+    /// As [`broadcast`](Handle::broadcast).
+    pub fn broadcast_all_except(
+        &self,
+        except: ClientId,
+        message: impl Into<Message>,
+    ) -> Result<(), SendError> {
+        let except = Some(except);
+        self.publish(Audience::Everybody { except }, message.into())
+    }
+
+    /// Sends a message to one client. Nothing happens if it has left. The
+    /// client receives it behind everything that was accepted for it before,
+    /// in whatever room.
+    ///
+    /// # Errors
+    ///
+    /// As [`broadcast`](Handle::broadcast).
+    ///
+    /// ```
+    /// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
+    /// let handle = running.handle();
+    /// let url = format!("ws://{}/", running.local_addr());
+    /// let (mut client, _) = tungstenite::connect(url)?;
+    /// # while handle.stats().joins < 1 { std::thread::yield_now() }
+    /// handle.broadcast("/", "first")?;
+    /// for info in handle.clients()? {
+    ///     handle.send(info.id, "second")?;
+    /// }
+    /// assert_eq!(client.read()?.to_text()?, "first");
+    /// assert_eq!(client.read()?.to_text()?, "second");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn send(&self, client: ClientId, message: impl Into<Message>) -> Result<(), SendError> {
+        self.publish(Audience::Client(client), message.into())
+    }
+
+    /// Closes one client's connection in order: what was sent to it goes out
+    /// first, then the Close frame, and the peer's is waited for, for at most
+    /// [`Config::close_timeout`](crate::Config::close_timeout). The call
+    /// itself does not wait for any of it. A reason longer than
+    /// [`MAX_REASON`](crate::MAX_REASON) bytes is cut. Nothing happens if the
+    /// client has left.
+    ///
+    /// # Errors
+    ///
+    /// The server has stopped, so the client is gone anyway.
+    ///
+    /// ```
+    /// use hubcast::CloseCode;
+    ///
+    /// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
+    /// let handle = running.handle();
+    /// let url = format!("ws://{}/", running.local_addr());
+    /// let (mut client, _) = tungstenite::connect(url)?;
+    /// # while handle.stats().joins < 1 { std::thread::yield_now() }
+    /// for info in handle.clients()? {
+    ///     handle.disconnect(info.id, CloseCode::POLICY_VIOLATION, "too loud")?;
+    /// }
+    /// let tungstenite::Message::Close(Some(frame)) = client.read()? else {
+    ///     panic!("expected a Close frame");
+    /// };
+    /// assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1008, "too loud"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn disconnect(
+        &self,
+        client: ClientId,
+        code: CloseCode,
+        reason: impl Into<String>,
+    ) -> Result<(), Stopped> {
+        self.ask(Command::Close {
+            id: client,
+            frame: CloseFrame::new(code, reason),
+            cause: Cause::Disconnected,
+            finish: false,
+        })
+    }
+
+    /// Puts a client into one more room; it receives what is sent there, and
+    /// what it sends still goes to the room it came in by. Nothing happens if
+    /// it is in that room already, or has left.
+    ///
+    /// # Errors
+    ///
+    /// The server has stopped.
+    ///
+    /// ```
+    /// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
+    /// let handle = running.handle();
+    /// let url = format!("ws://{}/lobby", running.local_addr());
+    /// let (mut client, _) = tungstenite::connect(url)?;
+    /// # while handle.stats().joins < 1 { std::thread::yield_now() }
+    /// let id = handle.clients()?[0].id;
+    ///
+    /// handle.add_to_room(id, "/cellar")?;
+    /// handle.broadcast("/cellar", "who is down there?")?;
+    /// assert_eq!(client.read()?.to_text()?, "who is down there?");
+    ///
+    /// handle.remove_from_room(id, "/lobby")?;
+    /// assert_eq!(handle.clients()?[0].rooms, ["/cellar"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn add_to_room(&self, client: ClientId, room: &str) -> Result<(), Stopped> {
+        self.ask(Command::Enter {
+            id: client,
+            room: room_name(room),
+        })
+    }
+
+    /// Takes a client out of a room; see [`add_to_room`](Handle::add_to_room).
+    /// It stays connected, even in no room. Nothing happens if it is not in
+    /// that room, or has left.
+    ///
+    /// # Errors
+    ///
+    /// The server has stopped.
+    pub fn remove_from_room(&self, client: ClientId, room: &str) -> Result<(), Stopped> {
+        self.ask(Command::Exit {
+            id: client,
+            room: room_name(room),
+        })
+    }
+
+    /// Lists what is known about every client, in no particular order. Waits
+    /// for the hub to answer, behind everything that was sent before. Clients
+    /// whose Close is under way are not among them.
+    ///
+    /// # Errors
+    ///
+    /// The server has stopped.
+    ///
+    /// ```
+    /// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
+    /// let handle = running.handle();
+    /// let url = format!("ws://{}/lobby", running.local_addr());
+    /// let (mut client, _) = tungstenite::connect(url)?;
+    /// # while handle.stats().joins < 1 { std::thread::yield_now() }
+    /// handle.broadcast("/lobby", "hello")?;
+    ///
+    /// let clients = handle.clients()?;
+    /// assert_eq!(clients.len(), 1);
+    /// assert_eq!(clients[0].rooms, ["/lobby"]);
+    /// assert!(clients[0].peer.ip().is_loopback());
+    /// # drop(client);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn clients(&self) -> Result<Vec<ClientInfo>, Stopped> {
+        self.query(|reply| Command::Clients { room: None, reply })
+    }
+
+    /// Lists what is known about the clients of a room; see
+    /// [`clients`](Handle::clients).
+    ///
+    /// # Errors
+    ///
+    /// The server has stopped.
+    pub fn clients_in(&self, room: &str) -> Result<Vec<ClientInfo>, Stopped> {
+        let room = Some(room_name(room));
+        self.query(|reply| Command::Clients { room, reply })
+    }
+
+    /// The clients of a room themselves, to look at what is attached to them
+    /// or to keep one. Waits for the hub to answer.
+    ///
+    /// # Errors
+    ///
+    /// The server has stopped.
+    ///
+    /// ```
+    /// use hubcast::{Client, Server};
+    ///
+    /// struct Nick(String);
+    ///
+    /// let running = Server::builder()
+    ///     .on_upgrade(|upgrade| {
+    ///         let nick = upgrade.request().uri().query().unwrap_or("somebody");
+    ///         upgrade.attach(Nick(nick.to_owned()));
+    ///         Ok(())
+    ///     })
+    ///     .bind("127.0.0.1:0")?
+    ///     .spawn()?;
+    /// let handle = running.handle();
+    ///
+    /// let url = format!("ws://{}/?ann", running.local_addr());
+    /// let (mut client, _) = tungstenite::connect(url)?;
+    /// # while handle.stats().joins < 1 { std::thread::yield_now() }
+    /// let nick = |client: &Client| client.attached().map(|Nick(nick)| nick.clone());
+    /// let nicks: Vec<String> = handle.members("/")?.iter().filter_map(nick).collect();
+    /// assert_eq!(nicks, ["ann"]);
+    /// # drop(client);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn members(&self, room: &str) -> Result<Vec<Client>, Stopped> {
+        let room = room_name(room);
+        let states = self.query(|reply| Command::Members { room, reply })?;
+        let client = |state| Client::of(state, self);
+        Ok(states.into_iter().filter_map(client).collect())
+    }
+
+    /// Lists the rooms, in no particular order. Waits for the hub to answer.
+    ///
+    /// # Errors
+    ///
+    /// The server has stopped.
+    ///
+    /// ```
+    /// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
+    /// let handle = running.handle();
+    /// assert!(handle.rooms()?.is_empty());
+    ///
+    /// let url = format!("ws://{}/caf%C3%A9", running.local_addr());
+    /// let (mut client, _) = tungstenite::connect(url)?;
+    /// # while handle.stats().joins < 1 { std::thread::yield_now() }
+    /// let rooms = handle.rooms()?;
+    /// assert_eq!((rooms[0].name.as_str(), rooms[0].clients), ("/café", 1));
+    /// # drop(client);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn rooms(&self) -> Result<Vec<RoomInfo>, Stopped> {
+        self.query(|reply| Command::Rooms { reply })
+    }
+
+    /// Listens to a room: the subscription gives every message that the room
+    /// receives from here on, whoever sends it. The room need not have a
+    /// client yet. The call waits while the inbox is full.
+    ///
+    /// # Errors
+    ///
+    /// The server has stopped.
+    ///
+    /// ```
+    /// use hubcast::{Message, Server};
+    ///
+    /// let running = Server::bind("127.0.0.1:0")?.spawn()?;
+    /// let handle = running.handle();
+    /// let mut lobby = handle.subscribe("/lobby")?;
+    /// handle.broadcast("/lobby", "hello")?;
+    /// assert_eq!(lobby.next(), Some(Message::from("hello")));
+    /// running.shutdown()?;
+    /// assert_eq!(lobby.next(), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn subscribe(&self, room: &str) -> Result<Subscription, Stopped> {
+        let (subscription, tap) = Subscription::new(self.shared.inbox.gone.clone());
+        let room = room_name(room);
+        self.ask(Command::Tap { room, tap })?;
+        Ok(subscription)
+    }
+
+    /// How many clients a room has, behind everything sent so far. Waits for
+    /// the hub to answer.
+    pub(crate) fn count(&self, room: &str) -> Result<usize, Stopped> {
+        let room = room_name(room);
+        self.query(|reply| Command::Count { room, reply })
+    }
+
+    /// A snapshot of the server's counters. Never waits, and works after the
+    /// server's end.
+    ///
+    /// ```
+    /// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
+    /// let handle = running.handle();
+    /// let url = format!("ws://{}/", running.local_addr());
+    /// let (mut client, _) = tungstenite::connect(url)?;
+    /// client.send("hello".into())?;
+    /// client.read()?;
+    /// let stats = handle.stats();
+    /// assert_eq!((stats.joins, stats.received_messages), (1, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn stats(&self) -> Stats {
+        self.shared.counters.snapshot()
+    }
+
+    /// Begins the orderly end of the server and returns at once: no new
+    /// connections, every client its queued messages and a Close with 1001.
+    /// What is left after
+    /// [`Config::shutdown_timeout`](crate::Config::shutdown_timeout) is
+    /// aborted. To wait for the end as well, use
+    /// [`Running::shutdown`](crate::Running::shutdown). A second call does
+    /// nothing.
+    ///
+    /// ```
+    /// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
+    /// let url = format!("ws://{}/", running.local_addr());
+    /// let (mut client, _) = tungstenite::connect(url)?;
+    /// running.handle().shutdown();
+    /// let tungstenite::Message::Close(Some(frame)) = client.read()? else {
+    ///     panic!("expected a Close frame");
+    /// };
+    /// assert_eq!(u16::from(frame.code), 1001);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn shutdown(&self) {
+        self.shared.stop.trigger();
+    }
+
+    fn publish(&self, to: Audience, message: Message) -> Result<(), SendError> {
+        if let Err(reason) = self.check(&message) {
+            return Err(SendError::new(message, reason));
+        }
+        let burst = burst::single(&message, self.shared.config.append_newline);
+        let command = Command::Publish {
+            to,
+            permit: self.shared.inbox.permit(&burst.bytes),
+            burst,
+        };
+        match self.shared.inbox.send(command) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(SendError::new(message, SendErrorReason::Stopped)),
+        }
+    }
+
+    fn try_publish(&self, to: Audience, message: &Message) -> Result<(), SendErrorReason> {
+        self.check(message)?;
+        let inbox = &self.shared.inbox;
+        let burst = burst::single(message, self.shared.config.append_newline);
+        let permit = inbox.try_permit(&burst.bytes)?;
+        Ok(inbox.try_send(Command::Publish { to, burst, permit })?)
+    }
+
+    fn check(&self, message: &Message) -> Result<(), SendErrorReason> {
+        if self.shared.stop.is_triggered() {
+            Err(SendErrorReason::Stopped)
+        } else if message.len() > self.shared.config.max_message_size {
+            Err(SendErrorReason::TooLarge)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn ask(&self, command: Command) -> Result<(), Stopped> {
+        self.shared.inbox.send(command).map_err(|_| Stopped)
+    }
+
+    fn query<T>(&self, command: impl FnOnce(Sender<T>) -> Command) -> Result<T, Stopped> {
+        let (reply, answer) = bounded(1);
+        self.ask(command(reply))?;
+        let gone = &self.shared.inbox.gone;
+        gone.or_recv(&answer).ok_or(Stopped)
+    }
+}
+
+impl From<InboxError> for SendErrorReason {
+    fn from(error: InboxError) -> SendErrorReason {
+        match error {
+            InboxError::Full => SendErrorReason::Full,
+            InboxError::Gone => SendErrorReason::Stopped,
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,8 @@
+//! What an embedding program holds: handles, clients, subscriptions, hooks.
+//! All of it is thin: it sends commands to the hub.
+
+pub(crate) mod client;
+pub(crate) mod handle;
+pub(crate) mod handler;
+pub(crate) mod subscription;
+pub(crate) mod upgrade;

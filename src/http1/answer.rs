@@ -1,0 +1,145 @@
+//! An HTTP answer and its delivery.
+
+use std::io::{self, IoSlice, Read};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use http::header::{HeaderName, HeaderValue};
+use rustix::event::{PollFd, PollFlags};
+
+use crate::net::poll::poll_until;
+use crate::net::socket::send_all;
+
+/// How long an answered connection is drained, so that the answer is not
+/// destroyed by a reset for what the peer still sends.
+pub(crate) const DRAIN: Duration = Duration::from_millis(500);
+/// How much is drained at the most, in bytes.
+const DRAIN_BYTES: usize = 256 * 1024;
+/// What is said to who comes while the server stops.
+pub(crate) const STOPPING: &str = "the server is shutting down; try again later";
+/// How long an answer may take to be written.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// An HTTP answer that ends the connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) content_type: &'static str,
+    pub(crate) body: String,
+    /// The request was a HEAD: the body is announced and not sent.
+    pub(crate) head_only: bool,
+}
+
+impl Answer {
+    /// An answer with one line of text, which says what was wrong and what
+    /// to do.
+    pub(crate) fn text(status: StatusCode, line: impl Into<String>) -> Answer {
+        let mut body = line.into();
+        body.push('\n');
+        Answer::new(status, "text/plain; charset=utf-8", body)
+    }
+
+    pub(crate) fn new(status: StatusCode, content_type: &'static str, body: String) -> Answer {
+        Answer {
+            status,
+            headers: Vec::new(),
+            content_type,
+            body,
+            head_only: false,
+        }
+    }
+
+    pub(crate) fn bad_request(line: impl Into<String>) -> Answer {
+        Answer::text(StatusCode::BAD_REQUEST, line)
+    }
+
+    /// The answer to who comes while the server cannot serve more.
+    pub(crate) fn unavailable(line: &str, retry_after: u32) -> Answer {
+        Answer::text(StatusCode::SERVICE_UNAVAILABLE, line)
+            .header(http::header::RETRY_AFTER, retry_after.into())
+    }
+
+    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Answer {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// The answer as it goes on the wire.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.head();
+        bytes.extend_from_slice(self.sent_body());
+        bytes
+    }
+
+    /// What of the body is sent.
+    fn sent_body(&self) -> &[u8] {
+        match self.head_only {
+            true => b"",
+            false => self.body.as_bytes(),
+        }
+    }
+
+    /// The status line and the headers, up to the empty line.
+    fn head(&self) -> Vec<u8> {
+        let reason = self.status.canonical_reason().unwrap_or("");
+        let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", self.status.as_u16()).into_bytes();
+        let names_connection = self
+            .headers
+            .iter()
+            .any(|(name, _)| name == http::header::CONNECTION);
+        let mut line = |name: &str, value: &[u8]| {
+            bytes.extend_from_slice(name.as_bytes());
+            bytes.extend_from_slice(b": ");
+            bytes.extend_from_slice(value);
+            bytes.extend_from_slice(b"\r\n");
+        };
+        // A 204 has neither a body nor a length (RFC 9110 §8.6).
+        if self.status != StatusCode::NO_CONTENT {
+            line("content-type", self.content_type.as_bytes());
+            line("content-length", self.body.len().to_string().as_bytes());
+        }
+        if !names_connection {
+            line("connection", b"close");
+        }
+        for (name, value) in &self.headers {
+            line(name.as_str(), value.as_bytes());
+        }
+        bytes.extend_from_slice(b"\r\n");
+        bytes
+    }
+
+    /// Writes the answer and closes the socket in a way that does not
+    /// destroy it: our direction first, then a short drain. All of it has a
+    /// deadline, so that a peer that reads slowly does not keep its place.
+    pub(crate) fn deliver(&self, socket: &TcpStream) -> io::Result<()> {
+        let head = self.head();
+        let mut slices = [IoSlice::new(&head), IoSlice::new(self.sent_body())];
+        send_all(socket, &mut slices, Instant::now() + ANSWER_TIMEOUT)?;
+        socket.shutdown(Shutdown::Write)?;
+        drain(socket, Instant::now() + DRAIN)
+    }
+}
+
+/// Reads and forgets until the end of the stream or the deadline.
+fn drain(mut socket: &TcpStream, deadline: Instant) -> io::Result<()> {
+    let mut scratch = [0; 1024];
+    let mut drained = 0;
+    while drained < DRAIN_BYTES {
+        let mut fds = [PollFd::new(&socket, PollFlags::IN)];
+        if !poll_until(&mut fds, Some(deadline))? {
+            break;
+        }
+        match socket.read(&mut scratch)? {
+            0 => break,
+            n => drained += n,
+        }
+    }
+    Ok(())
+}
+
+/// The answer to who comes while the server stops.
+pub(crate) fn stopping() -> Answer {
+    Answer::unavailable(STOPPING, 5)
+}

@@ -1,0 +1,219 @@
+//! Plain HTTP on the server's port: the request head, read within a deadline,
+//! and complete answers that are delivered.
+
+use std::io::{self, Read};
+use std::net::TcpStream;
+use std::time::Instant;
+
+use http::header::{HeaderName, HeaderValue};
+use http::{Method, Request, StatusCode, Uri, Version};
+
+use crate::http1::answer::{Answer, stopping};
+use crate::net::stop::{Stop, Woken};
+
+/// The largest request head, in bytes.
+pub(crate) const MAX_HEAD: usize = 16 * 1024;
+/// The longest request target, in bytes.
+pub(crate) const MAX_TARGET: usize = 4 * 1024;
+/// The most header lines.
+pub(crate) const MAX_HEADERS: usize = 100;
+/// A request head, and what came behind it in the same reads.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) request: Request<()>,
+    pub(crate) rest: Vec<u8>,
+}
+
+/// Why a connection does not become a client's.
+#[derive(Debug)]
+pub(crate) enum Dismissed {
+    /// The peer gets this answer.
+    Answered(Answer),
+    /// The peer speaks another protocol; it is not answered in HTTP/1.1.
+    Foreign(&'static str),
+    /// The peer ended the stream, or it failed; there is nobody to answer.
+    Gone(io::ErrorKind),
+}
+
+/// Reads a request head by the deadline, however slowly its bytes come.
+pub(crate) fn read_head(
+    mut socket: &TcpStream,
+    stop: &Stop,
+    deadline: Instant,
+) -> Result<Head, Dismissed> {
+    let gone = |error: io::Error| Dismissed::Gone(error.kind());
+    let mut bytes = Vec::with_capacity(1024);
+    loop {
+        match stop.wait_readable(socket, Some(deadline)).map_err(gone)? {
+            Woken::Ready => {}
+            Woken::Stopping => return Err(Dismissed::Answered(stopping())),
+            Woken::TimedOut => return Err(Dismissed::Answered(timed_out())),
+        }
+        if bytes.len() == bytes.capacity() {
+            bytes.reserve(bytes.len());
+        }
+        let filled = bytes.len();
+        bytes.resize(bytes.capacity().min(MAX_HEAD + 1), 0);
+        let n = socket.read(&mut bytes[filled..]);
+        bytes.truncate(filled + n.as_ref().copied().unwrap_or(0));
+        match n {
+            Ok(0) => return Err(Dismissed::Gone(io::ErrorKind::UnexpectedEof)),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(gone(error)),
+        }
+        if let Some(protocol) = foreign_protocol(&bytes) {
+            return Err(Dismissed::Foreign(protocol));
+        }
+        // Only the end of a line can end a head, or be wrong in a new way.
+        let complete_lines = bytes[filled..].contains(&b'\n');
+        if complete_lines
+            && let Some((request, len)) = parse_head(&bytes).map_err(Dismissed::Answered)?
+        {
+            let rest = bytes.split_off(len);
+            return Ok(Head { request, rest });
+        }
+        if bytes.len() > MAX_HEAD {
+            return Err(Dismissed::Answered(too_large(&bytes)));
+        }
+    }
+}
+
+fn timed_out() -> Answer {
+    Answer::text(
+        StatusCode::REQUEST_TIMEOUT,
+        "the request head did not come in time; send it at once",
+    )
+}
+
+fn too_large(bytes: &[u8]) -> Answer {
+    if !bytes.contains(&b'\n') {
+        return target_too_long();
+    }
+    Answer::text(
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        format!("the request head is larger than {MAX_HEAD} bytes; send fewer or shorter headers"),
+    )
+}
+
+fn target_too_long() -> Answer {
+    Answer::text(
+        StatusCode::URI_TOO_LONG,
+        format!("the request target is longer than {MAX_TARGET} bytes; use a shorter path"),
+    )
+}
+
+/// Recognises what is certainly not HTTP/1.1 by its first bytes.
+fn foreign_protocol(bytes: &[u8]) -> Option<&'static str> {
+    // A TLS record of type handshake (RFC 8446 §5.1).
+    if bytes.starts_with(b"\x16\x03") {
+        return Some("TLS: use ws:// and http://, or put a proxy that ends TLS before this port");
+    }
+    // The HTTP/2 connection preface (RFC 9113 §3.4).
+    if bytes.starts_with(b"PRI * HTTP/2.0\r\n") {
+        return Some("HTTP/2: use HTTP/1.1");
+    }
+    None
+}
+
+/// Parses a request head. `None`: it is not whole yet. Otherwise the request
+/// and the length of its head, or the answer that refuses it.
+pub(crate) fn parse_head(bytes: &[u8]) -> Result<Option<(Request<()>, usize)>, Answer> {
+    // On the heap: a thread's stack stays as large as it once was.
+    let mut lines = vec![httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut head = httparse::Request::new(&mut lines);
+    let len = match head.parse(bytes) {
+        Ok(httparse::Status::Complete(len)) => len,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(error) => return Err(malformed(error)),
+    };
+    if len > MAX_HEAD {
+        return Err(too_large(bytes));
+    }
+    if head.version != Some(1) {
+        return Err(wrong_version());
+    }
+    let target = head.path.unwrap_or_default();
+    if target.len() > MAX_TARGET {
+        return Err(target_too_long());
+    }
+    let method = Method::from_bytes(head.method.unwrap_or_default().as_bytes())
+        .map_err(|_| Answer::bad_request("the method is malformed"))?;
+    let mut request = Request::builder()
+        .method(method)
+        .uri(parse_target(target)?)
+        .version(Version::HTTP_11)
+        .body(())
+        .map_err(|_| Answer::bad_request("the request line is malformed"))?;
+    for line in head.headers.iter() {
+        let header = HeaderName::try_from(line.name).ok();
+        let Some((name, value)) = header.zip(HeaderValue::from_bytes(line.value).ok()) else {
+            return Err(Answer::bad_request("a header line is malformed"));
+        };
+        request.headers_mut().append(name, value);
+    }
+    Ok(Some((request, len)))
+}
+
+/// The target in origin form or absolute form (RFC 9112 §3.2).
+fn parse_target(target: &str) -> Result<Uri, Answer> {
+    let uri: Uri = target
+        .parse()
+        .map_err(|_| Answer::bad_request("the request target is malformed"))?;
+    let is_absolute = uri.scheme().is_some();
+    if target.contains('#') || !(is_absolute || target.starts_with('/')) {
+        return Err(Answer::bad_request(
+            "the request target must be a path, such as /lobby",
+        ));
+    }
+    Ok(uri)
+}
+
+fn malformed(error: httparse::Error) -> Answer {
+    match error {
+        httparse::Error::TooManyHeaders => Answer::text(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            format!("the request has more than {MAX_HEADERS} headers; send fewer"),
+        ),
+        httparse::Error::Version => wrong_version(),
+        error => Answer::bad_request(format!("the request head is malformed: {error}")),
+    }
+}
+
+fn wrong_version() -> Answer {
+    Answer::text(
+        StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+        "this server speaks HTTP/1.1 only",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_whole_or_waits() {
+        let head = b"GET /lobby?x=1 HTTP/1.1\r\nHost: a\r\nX: 1\r\nX: 2\r\n\r\nrest";
+        for cut in 0..head.len() - 4 {
+            assert!(parse_head(&head[..cut]).unwrap().is_none(), "{cut}");
+        }
+        let (request, len) = parse_head(head).unwrap().unwrap();
+        assert_eq!(&head[len..], b"rest");
+        assert_eq!(request.uri().path(), "/lobby");
+        assert_eq!(request.headers().get_all("x").iter().count(), 2);
+    }
+
+    #[test]
+    fn an_answer_is_complete_http() {
+        let answer = Answer::unavailable("full", 5);
+        let text = String::from_utf8(answer.to_bytes()).unwrap();
+        assert_eq!(
+            text,
+            "HTTP/1.1 503 Service Unavailable\r\n\
+             content-type: text/plain; charset=utf-8\r\n\
+             content-length: 5\r\n\
+             connection: close\r\n\
+             retry-after: 5\r\n\r\nfull\n"
+        );
+    }
+}

@@ -1,0 +1,97 @@
+//! The way into the hub: a channel that is bounded in commands and in bytes.
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
+
+use crate::hub::Command;
+use crate::hub::permit::{Permit, Permits};
+
+/// The most commands that wait for the hub.
+const COMMANDS: usize = 1024;
+/// The sending side of the hub's inbox; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Inbox {
+    commands: Sender<Command>,
+    permits: Permits,
+    pub(crate) gone: Gone,
+}
+
+/// The hub's side of its inbox.
+#[derive(Debug)]
+pub(crate) struct Commands {
+    pub(crate) receiver: Receiver<Command>,
+    /// Dropped when the hub ends, and so seen by everybody who waits for it.
+    _alive: Sender<()>,
+}
+
+/// The event that the hub has ended. What still waits in its inbox then is
+/// neither answered nor dropped, so nobody waits for an answer alone.
+#[derive(Clone, Debug)]
+pub(crate) struct Gone(Receiver<()>);
+
+impl Gone {
+    /// Receives from a channel that the hub sends on; `None` when the hub
+    /// has ended and nothing more comes.
+    pub(crate) fn or_recv<T>(&self, channel: &Receiver<T>) -> Option<T> {
+        select! {
+            recv(channel) -> value => value.ok(),
+            // What was sent before the end still counts.
+            recv(self.0) -> _ => channel.try_recv().ok(),
+        }
+    }
+}
+
+/// Why a command was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InboxError {
+    Full,
+    Gone,
+}
+
+impl Inbox {
+    pub(crate) fn new() -> (Inbox, Commands) {
+        let (commands, receiver) = bounded(COMMANDS);
+        let (alive, gone) = bounded(0);
+        let inbox = Inbox {
+            commands,
+            permits: Permits::new(),
+            gone: Gone(gone),
+        };
+        let commands = Commands {
+            receiver,
+            _alive: alive,
+        };
+        (inbox, commands)
+    }
+
+    /// Sends a command, waiting while the inbox is full.
+    pub(crate) fn send(&self, command: Command) -> Result<(), InboxError> {
+        self.commands.send(command).map_err(|_| InboxError::Gone)
+    }
+
+    /// Sends a command unless the inbox is full.
+    pub(crate) fn try_send(&self, command: Command) -> Result<(), InboxError> {
+        self.commands
+            .try_send(command)
+            .map_err(|error| match error {
+                TrySendError::Full(_) => InboxError::Full,
+                TrySendError::Disconnected(_) => InboxError::Gone,
+            })
+    }
+
+    /// The permit that a burst of these bytes needs, if it needs one; waits
+    /// until there is one.
+    pub(crate) fn permit(&self, bytes: &Bytes) -> Option<Permit> {
+        self.permits.wait_for(bytes, &self.gone)
+    }
+
+    /// Like [`permit`](Inbox::permit), without waiting.
+    pub(crate) fn try_permit(&self, bytes: &Bytes) -> Result<Option<Permit>, InboxError> {
+        self.permits.try_take(bytes)
+    }
+
+    /// How many commands wait.
+    pub(crate) fn len(&self) -> usize {
+        self.commands.len()
+    }
+}

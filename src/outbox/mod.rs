@@ -1,0 +1,413 @@
+//! One client's way out: straight to the socket, or the queue.
+//!
+//! An outbox belongs to the hub thread. While nothing is queued, the hub
+//! sends to the socket itself, without blocking. What the socket does not
+//! take becomes the backlog, and from then on the client's writer thread
+//! (see `writer.rs`) sends: the hub hands it one chunk at a time and hears
+//! of each chunk's end by a command, so the queue itself never leaves the hub
+//! thread and needs no lock. When the backlog is gone, the hub sends again.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use crossbeam_channel::Sender;
+
+use crate::close::Cause;
+use crate::config::SlowConsumer;
+use crate::names::ClientId;
+use crate::net::socket::Socket;
+use crate::outbox::delivery::Delivery;
+use crate::outbox::writer::Chunk;
+use crate::wire::burst::Burst;
+use crate::wire::frame;
+
+mod backlog;
+pub(crate) mod delivery;
+mod rules;
+pub(crate) mod writer;
+
+use backlog::{Backlog, Load};
+pub(crate) use rules::OutboxRules;
+
+/// What became of a delivery.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// It is in the socket, or it waits, or it was dropped and counted, as
+    /// the policy says.
+    Done,
+    /// The outbox is full and the policy is to evict.
+    Overflow,
+    /// The client cannot be written to any more.
+    Failed(Cause),
+}
+
+/// One client's way out.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    socket: Arc<dyn Socket>,
+    /// Invariant: while this is `None`, the hub writes to the socket; while
+    /// there is a backlog, the writer thread has a chunk of it and only it
+    /// writes. This is the one place where that is decided.
+    backlog: Option<Box<Backlog>>,
+    closing: Closing,
+    rules: Arc<OutboxRules>,
+    /// Where chunks go; the thread is started with the first.
+    writer: Option<Sender<Chunk>>,
+    id: ClientId,
+    dropped: u64,
+}
+
+/// How far the closing of this direction has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Closing {
+    close: CloseSent,
+    /// End our direction of the stream once the Close is out.
+    finish: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CloseSent {
+    No,
+    /// It is in the backlog; nothing else is taken.
+    Waiting,
+    Yes,
+}
+
+impl Outbox {
+    pub(crate) fn new(id: ClientId, socket: Arc<dyn Socket>, rules: Arc<OutboxRules>) -> Outbox {
+        Outbox {
+            socket,
+            backlog: None,
+            closing: Closing {
+                close: CloseSent::No,
+                finish: false,
+            },
+            rules,
+            writer: None,
+            id,
+            dropped: 0,
+        }
+    }
+
+    /// Sends or queues a fan-out. Never blocks.
+    pub(crate) fn push(&mut self, delivery: &Delivery<'_>) -> Pushed {
+        if self.closing.close != CloseSent::No {
+            return Pushed::Done;
+        }
+        if self.backlog.is_some() {
+            return self.queue_from(delivery, 0);
+        }
+        match sent(delivery.try_send(&*self.socket)) {
+            Ok(n) if n == delivery.bytes => Pushed::Done,
+            Ok(n) => self.queue_from(delivery, n),
+            Err(cause) => Pushed::Failed(cause),
+        }
+    }
+
+    /// Queues what of the delivery lies behind the first `sent` bytes.
+    fn queue_from(&mut self, delivery: &Delivery<'_>, sent: usize) -> Pushed {
+        let mut begun = None;
+        let mut fits = true;
+        let mut at = 0;
+        for frame in delivery.bursts.iter().flat_map(Burst::frames) {
+            let end = at + frame.len();
+            if at >= sent {
+                fits = fits && self.queue(frame);
+                // Who is evicted loses the rest of the delivery, too.
+                self.dropped += u64::from(!fits);
+            } else if end > sent {
+                begun = Some(frame.slice(sent - at..));
+                self.backlog.get_or_insert_default();
+            }
+            at = end;
+        }
+        // Even a client that is about to be evicted gets the rest of the
+        // frame that it has the beginning of.
+        let handed = match (fits, &begun) {
+            (false, None) => Pushed::Done,
+            _ => self.hand_over(begun),
+        };
+        match (fits, handed) {
+            (false, Pushed::Done) => Pushed::Overflow,
+            (_, handed) => handed,
+        }
+    }
+
+    /// Queues one frame of a message as the policy says. False: the outbox
+    /// is full and the policy is to evict.
+    fn queue(&mut self, frame: Bytes) -> bool {
+        let backlog = self.backlog.get_or_insert_default();
+        while !backlog.has_room(frame.len(), &self.rules) {
+            match self.rules.slow_consumer {
+                SlowConsumer::Disconnect => return false,
+                SlowConsumer::DropNewest => {
+                    self.dropped += 1;
+                    return true;
+                }
+                SlowConsumer::DropOldest => {
+                    self.dropped += 1;
+                    backlog.drop_oldest();
+                }
+            }
+        }
+        backlog.queued_bytes += frame.len();
+        backlog.queue.push_back(frame);
+        true
+    }
+
+    /// Gives the writer thread its next chunk, unless it has one. `begun` is
+    /// the rest of a frame of which a part is out already: it goes first.
+    fn hand_over(&mut self, begun: Option<Bytes>) -> Pushed {
+        let Some(backlog) = self.backlog.as_mut() else {
+            return Pushed::Done;
+        };
+        if backlog.handed.bytes > 0 {
+            return Pushed::Done;
+        }
+        let (max_messages, max_bytes) = self.rules.chunk();
+        let mut chunk = Chunk::new(self.dropped);
+        let (mut messages, mut bytes) = (0, 0);
+        if let Some(begun) = begun {
+            (messages, bytes) = (1, begun.len());
+            chunk.frames.push(begun);
+        }
+        chunk.frames.extend(backlog.pong.take());
+        chunk.frames.extend(backlog.ping.take());
+        while messages < max_messages
+            && bytes < max_bytes
+            && let Some(frame) = backlog.queue.pop_front()
+        {
+            messages += 1;
+            bytes += frame.len();
+            backlog.queued_bytes -= frame.len();
+            chunk.frames.push(frame);
+        }
+        if backlog.queue.is_empty() {
+            // Invariant: the Close is the last frame of all.
+            chunk.frames.extend(backlog.close.take());
+        }
+        backlog.handed = Load {
+            messages,
+            bytes: chunk.frames.iter().map(Bytes::len).sum(),
+        };
+        if chunk.frames.is_empty() {
+            self.backlog = None;
+            return Pushed::Done;
+        }
+        match self.pass_on(chunk) {
+            Ok(()) => Pushed::Done,
+            Err(cause) => Pushed::Failed(cause),
+        }
+    }
+
+    fn pass_on(&mut self, chunk: Chunk) -> Result<(), Cause> {
+        let writer = match &self.writer {
+            Some(writer) => writer,
+            None => {
+                let started = self.rules.writers.start(self.id, self.socket.clone());
+                self.writer
+                    .insert(started.map_err(|_| Cause::NoWriterThread)?)
+            }
+        };
+        // The channel holds one chunk and the thread has none: it fits.
+        writer.try_send(chunk).map_err(|_| Cause::NoWriterThread)
+    }
+
+    /// Hears that the writer thread has written its chunk.
+    pub(crate) fn written(&mut self) -> Pushed {
+        let Some(backlog) = self.backlog.as_mut() else {
+            return Pushed::Done;
+        };
+        let close_is_out = self.closing.close == CloseSent::Waiting && backlog.close.is_none();
+        backlog.handed = Load::default();
+        if close_is_out {
+            self.backlog = None;
+            self.close_is_out();
+            return Pushed::Done;
+        }
+        self.hand_over(None)
+    }
+
+    /// Sends a Ping as soon as the frame that is going out is finished.
+    pub(crate) fn ping(&mut self, frame: Bytes) -> Pushed {
+        self.control(frame.clone(), frame, |backlog| &mut backlog.ping)
+    }
+
+    /// Sends Pongs: all of them now, or the newest alone as soon as the frame
+    /// that is going out is finished (RFC 6455 §5.5.3).
+    pub(crate) fn pong(&mut self, all: Bytes, newest: Bytes) -> Pushed {
+        self.control(all, newest, |backlog| &mut backlog.pong)
+    }
+
+    fn control(
+        &mut self,
+        now: Bytes,
+        later: Bytes,
+        slot: impl FnOnce(&mut Backlog) -> &mut Option<Bytes>,
+    ) -> Pushed {
+        if self.closing.close != CloseSent::No {
+            return Pushed::Done;
+        }
+        match self.backlog.as_mut() {
+            Some(backlog) => {
+                *slot(backlog) = Some(later);
+                Pushed::Done
+            }
+            None => self.send_now(now, later, slot),
+        }
+    }
+
+    /// Sends control frames while there is no backlog: `now`, and of what does
+    /// not fit, the rest of the frame that is begun and `later`, its last.
+    fn send_now(
+        &mut self,
+        now: Bytes,
+        later: Bytes,
+        slot: impl FnOnce(&mut Backlog) -> &mut Option<Bytes>,
+    ) -> Pushed {
+        let sent = match sent(self.socket.try_send(&now)) {
+            Ok(n) if n == now.len() => return Pushed::Done,
+            Ok(n) => n,
+            Err(cause) => return Pushed::Failed(cause),
+        };
+        let end = match sent {
+            0 => 0,
+            _ if now.len() == later.len() => now.len(),
+            _ => frame::begun_until(&now, sent),
+        };
+        let backlog = self.backlog.insert(Box::default());
+        if end < now.len() {
+            *slot(backlog) = Some(later);
+        }
+        let begun = (sent < end).then(|| now.slice(sent..end));
+        let pushed = self.hand_over(begun);
+        if let Some(backlog) = self.backlog.as_mut() {
+            backlog.handed.messages = 0;
+        }
+        pushed
+    }
+
+    /// Sends a Close frame behind everything that waits; from here on
+    /// nothing else is taken. A second Close is ignored.
+    pub(crate) fn close(&mut self, frame: Bytes) -> Pushed {
+        if self.closing.close != CloseSent::No {
+            return Pushed::Done;
+        }
+        self.closing.close = CloseSent::Waiting;
+        if let Some(backlog) = self.backlog.as_mut() {
+            backlog.close = Some(frame);
+            return Pushed::Done;
+        }
+        let pushed = self.send_now(frame.clone(), frame, |backlog| &mut backlog.close);
+        if self.backlog.is_none() {
+            self.close_is_out();
+        }
+        pushed
+    }
+
+    /// Forgets what waits and has not begun to go out. Returns how much the
+    /// backlog was, all in all.
+    pub(crate) fn discard(&mut self) -> (usize, usize) {
+        let was = (self.backlog_messages(), self.backlog_bytes());
+        if let Some(backlog) = self.backlog.as_mut() {
+            self.dropped += backlog.queue.len() as u64;
+            backlog.queue = VecDeque::new();
+            backlog.queued_bytes = 0;
+            backlog.ping = None;
+            backlog.pong = None;
+            if backlog.handed.bytes == 0 {
+                self.backlog = None;
+            }
+        }
+        was
+    }
+
+    /// Drops one message that waits, the oldest or the newest as the policy
+    /// says, because all backlogs together are too large. False: there is
+    /// none that could be dropped, or the policy is to evict.
+    pub(crate) fn shed(&mut self) -> bool {
+        let Some(backlog) = self.backlog.as_mut() else {
+            return false;
+        };
+        let dropped = match self.rules.slow_consumer {
+            SlowConsumer::Disconnect => false,
+            SlowConsumer::DropOldest => backlog.drop_oldest(),
+            SlowConsumer::DropNewest => backlog.drop_newest(),
+        };
+        self.dropped += u64::from(dropped);
+        dropped
+    }
+
+    /// Whether messages wait that the writer thread does not have.
+    pub(crate) fn has_queued(&self) -> bool {
+        let backlog = self.backlog.as_ref();
+        backlog.is_some_and(|backlog| !backlog.queue.is_empty())
+    }
+
+    /// Ends our direction of the stream as soon as the Close is out.
+    pub(crate) fn finish(&mut self) {
+        self.closing.finish = true;
+        if self.closing.close == CloseSent::Yes {
+            self.socket.finish();
+        }
+    }
+
+    fn close_is_out(&mut self) {
+        self.closing.close = CloseSent::Yes;
+        if self.closing.finish {
+            self.socket.finish();
+        }
+    }
+
+    /// Whether the Close frame is out.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closing.close == CloseSent::Yes
+    }
+
+    /// Ends the stream in both directions; what was sent still goes out.
+    pub(crate) fn end(&self) {
+        self.socket.end();
+    }
+
+    /// Ends the stream in both directions; whoever is blocked on it returns.
+    pub(crate) fn abort(&self) {
+        self.socket.abort();
+    }
+
+    /// How many messages wait, the ones that the writer thread has included.
+    pub(crate) fn backlog_messages(&self) -> usize {
+        self.backlog
+            .as_ref()
+            .map_or(0, |backlog| backlog.handed.messages + backlog.queue.len())
+    }
+
+    /// How many bytes wait, those that the writer thread has included.
+    pub(crate) fn backlog_bytes(&self) -> usize {
+        self.backlog
+            .as_ref()
+            .map_or(0, |backlog| backlog.handed.bytes + backlog.queued_bytes)
+    }
+
+    /// How many messages were not queued or not kept for this client.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}
+
+/// How many bytes a non-blocking send took: none where it would block.
+fn sent(result: io::Result<usize>) -> Result<usize, Cause> {
+    match result {
+        Ok(n) => Ok(n),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        Err(error) => Err(Cause::of_write(&error)),
+    }
+}
+
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fake;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod model;
+#[cfg(test)]
+mod tests;

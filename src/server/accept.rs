@@ -1,0 +1,272 @@
+//! The accept thread: it lets connections in and gives each its thread.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::thread::{self, ScopedJoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+
+use crate::connection::Connection;
+use crate::doors::Entrance;
+use crate::http1::answer::{Answer, DRAIN, STOPPING};
+use crate::names::ClientId;
+use crate::net::listen::LISTEN_BACKLOG;
+use crate::net::poll::poll_until;
+use crate::net::socket::Socket;
+use crate::server::Shared;
+
+/// The first wait after a trouble that lasts, such as a lack of descriptors;
+/// it doubles up to [`MAX_BACKOFF`].
+const MIN_BACKOFF: Duration = Duration::from_millis(10);
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
+/// How often at the most the same trouble is logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// The most refused connections whose answer is waited for; more are closed
+/// at once.
+const MAX_REFUSALS: usize = 32;
+/// In how many seconds a refused client may try again.
+const RETRY_AFTER: u32 = 5;
+
+/// Lets connections in on the server's listener and, on a thread of its own,
+/// on the operator's, until the server stops.
+pub(crate) fn accept(
+    (listener, admin): &(TcpListener, Option<TcpListener>),
+    shared: &Arc<Shared>,
+) -> io::Result<()> {
+    thread::scope(|scope| {
+        let mut beside = None;
+        if let Some(admin) = admin {
+            let spawned = thread::Builder::new()
+                .name("hubcast-admin".to_owned())
+                .stack_size(shared.config.stack_size)
+                .spawn_scoped(scope, || accept_on(admin, shared, Entrance::Admin));
+            beside = Some(spawned?);
+        }
+        let accepted = accept_on(listener, shared, Entrance::Main);
+        let beside = beside.map_or(Ok(Ok(())), ScopedJoinHandle::join);
+        accepted.and(beside.unwrap_or_else(|_| Err(io::Error::other("a thread panicked"))))
+    })
+}
+
+/// Lets connections in on one listener until the server stops. However that
+/// ends, the server does: the other listener is not to serve on alone.
+fn accept_on(listener: &TcpListener, shared: &Arc<Shared>, entrance: Entrance) -> io::Result<()> {
+    let result = Acceptor::new(listener, shared, entrance).run();
+    shared.stop.trigger();
+    result
+}
+
+/// The accept thread's own.
+struct Acceptor<'a> {
+    listener: &'a TcpListener,
+    shared: &'a Arc<Shared>,
+    entrance: Entrance,
+    /// Connections that were refused without a thread, and when to forget
+    /// them: closing one before the peer has read the answer may destroy it.
+    refusals: VecDeque<(Instant, TcpStream)>,
+    backoff: Duration,
+    logged: Option<Instant>,
+}
+
+impl<'a> Acceptor<'a> {
+    fn new(listener: &'a TcpListener, shared: &'a Arc<Shared>, entrance: Entrance) -> Acceptor<'a> {
+        Acceptor {
+            listener,
+            shared,
+            entrance,
+            refusals: VecDeque::new(),
+            backoff: MIN_BACKOFF,
+            logged: None,
+        }
+    }
+
+    /// Runs on the accept thread until the server stops.
+    fn run(&mut self) -> io::Result<()> {
+        while !self.shared.stop.is_triggered() {
+            match self.listener.accept() {
+                Ok((socket, peer)) => {
+                    self.backoff = MIN_BACKOFF;
+                    self.admit(socket, peer);
+                }
+                Err(error) => match self.trouble(error) {
+                    Trouble::Empty => self.wait()?,
+                    Trouble::Passing => {}
+                    Trouble::Lasting(error) => self.back_off(&error)?,
+                },
+            }
+            self.forget_refusals();
+        }
+        self.turn_away();
+        Ok(())
+    }
+
+    /// Answers those who were still waiting to be accepted when the server
+    /// stopped: closing the listener would reset them.
+    fn turn_away(&mut self) {
+        // No more than may have waited: others go on coming.
+        for _ in 0..LISTEN_BACKLOG {
+            let Ok((socket, peer)) = self.listener.accept() else {
+                return;
+            };
+            self.shared.counters.accepted.add(1);
+            // What it has asked is read: closed before, its socket would be
+            // reset all the same, and the answer lost.
+            let is_gone = socket.set_nonblocking(true).is_err() || is_over(&socket);
+            if !is_gone {
+                self.refuse(socket, peer, STOPPING);
+            }
+        }
+    }
+
+    /// Waits for a connection, the end of a refused one, or the stop.
+    fn wait(&mut self) -> io::Result<()> {
+        let deadline = self.refusals.front().map(|(at, _)| *at);
+        let mut fds = vec![
+            PollFd::new(self.listener, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.shared.stop.event(), PollFlags::IN),
+        ];
+        let sockets = self.refusals.iter().map(|(_, socket)| socket);
+        fds.extend(sockets.map(|s| PollFd::from_borrowed_fd(s.as_fd(), PollFlags::IN)));
+        poll_until(&mut fds, deadline)?;
+        let ended: Vec<bool> = fds[2..].iter().map(|fd| !fd.revents().is_empty()).collect();
+        let mut ended = ended.into_iter();
+        // What a refused peer still sends is read and forgotten; its end of
+        // stream ends the wait for it.
+        self.refusals
+            .retain(|(_, socket)| !(ended.next().unwrap_or(false) && is_over(socket)));
+        Ok(())
+    }
+
+    fn forget_refusals(&mut self) {
+        while let Some((at, _)) = self.refusals.front() {
+            if self.refusals.len() <= MAX_REFUSALS && *at > Instant::now() {
+                return;
+            }
+            self.refusals.pop_front();
+        }
+    }
+
+    /// Gives a connection its thread, or a 503 without one.
+    fn admit(&mut self, socket: TcpStream, peer: SocketAddr) {
+        // Linux does not hand the listener's mode down; other systems do.
+        #[cfg(not(target_os = "linux"))]
+        let _ = socket.set_nonblocking(false);
+        // Numbers are never used again (invariant 9).
+        let id = self.shared.counters.accepted.next();
+        let admission = match self.entrance {
+            Entrance::Main => &self.shared.admission,
+            Entrance::Admin => &self.shared.admin_admission,
+        };
+        let admitted = match admission.admit(peer.ip()) {
+            Ok(admitted) => admitted,
+            Err(why) => {
+                self.refuse(socket, peer, why);
+                return self.log(why);
+            }
+        };
+        let socket = Arc::new(socket);
+        let id = ClientId(id);
+        let connection = Connection {
+            id,
+            peer,
+            socket: socket.clone(),
+            shared: self.shared.clone(),
+            entrance: self.entrance,
+            admitted,
+            _presence: self.shared.threads.enter(),
+        };
+        let spawned = thread::Builder::new()
+            .name(format!("reader-{id}"))
+            .stack_size(self.shared.config.stack_size)
+            .spawn(move || connection.run());
+        if let Err(error) = spawned {
+            // The closure, and the connection in it, is gone.
+            if let Some(socket) = Arc::into_inner(socket) {
+                self.refuse(
+                    socket,
+                    peer,
+                    "the server has no thread for more; try again later",
+                );
+            }
+            self.log(&format!("no thread for a connection: {error}"));
+        }
+    }
+
+    fn refuse(&mut self, socket: TcpStream, peer: SocketAddr, why: &'static str) {
+        let answer = Answer::unavailable(why, RETRY_AFTER);
+        self.shared.counters.refused.count(answer.status.as_u16());
+        log::debug!("peer={peer} refused: {why}");
+        // A fresh socket takes so short an answer at once.
+        let _ = socket.try_send(&answer.to_bytes());
+        socket.finish();
+        if socket.set_nonblocking(true).is_ok() {
+            self.refusals.push_back((Instant::now() + DRAIN, socket));
+        }
+    }
+
+    fn trouble(&self, error: io::Error) -> Trouble {
+        match Errno::from_io_error(&error) {
+            Some(Errno::AGAIN) => Trouble::Empty,
+            // The connection was aborted, or the network failed it: the next
+            // one is not concerned (accept(2), "Error handling").
+            Some(
+                Errno::INTR
+                | Errno::CONNABORTED
+                | Errno::PERM
+                | Errno::PROTO
+                | Errno::NOPROTOOPT
+                | Errno::OPNOTSUPP
+                | Errno::NETDOWN
+                | Errno::NETUNREACH
+                | Errno::HOSTDOWN
+                | Errno::HOSTUNREACH,
+            ) => Trouble::Passing,
+            // No descriptors, no memory, or a listener that does not listen
+            // any more: trying again at once would only burn a core.
+            _ => Trouble::Lasting(error),
+        }
+    }
+
+    /// Waits before the next try, unless the server stops.
+    fn back_off(&mut self, error: &io::Error) -> io::Result<()> {
+        self.shared.counters.accept_errors.add(1);
+        self.log(&format!("cannot accept connections: {error}"));
+        self.shared.stop.wait(Instant::now() + self.backoff)?;
+        self.backoff = (self.backoff * 2).min(MAX_BACKOFF);
+        Ok(())
+    }
+
+    /// Logs a trouble, but not again and again.
+    fn log(&mut self, trouble: &str) {
+        if self.logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+            self.logged = Some(Instant::now());
+            let clients = self.shared.counters.clients.get();
+            log::warn!("{trouble} (clients={clients})");
+        }
+    }
+}
+
+/// What a failed accept means.
+enum Trouble {
+    /// Nobody is waiting.
+    Empty,
+    /// This one connection is lost.
+    Passing,
+    /// The next one would fail too.
+    Lasting(io::Error),
+}
+
+/// Reads what a refused peer has sent; true at its end of stream.
+fn is_over(mut socket: &TcpStream) -> bool {
+    let mut scratch = [0; 1024];
+    match io::Read::read(&mut socket, &mut scratch) {
+        Ok(0) => true,
+        Ok(_) => false,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    }
+}

@@ -1,0 +1,298 @@
+//! Building a server: its settings, its hooks, and what its threads share.
+
+use std::fmt;
+use std::net::{TcpListener, ToSocketAddrs};
+use std::sync::{Arc, Mutex};
+
+use crate::close::Departure;
+use crate::config::Config;
+use crate::connection::admission::Admission;
+use crate::connection::threads::Threads;
+use crate::embed::client::Client;
+use crate::embed::handler::{Handler, Hooks};
+use crate::embed::upgrade::{Refusal, Upgrade};
+use crate::error::Error;
+use crate::hub::inbox::Inbox;
+use crate::message::Message;
+use crate::net::listen::listen;
+use crate::net::stop::Stop;
+use crate::outbox::OutboxRules;
+use crate::server::capacity::ClientLimit;
+use crate::server::writers::Writers;
+use crate::server::{Server, Shared};
+use crate::stats::Counters;
+
+/// Builds a [`Server`] with settings and hooks; made by
+/// [`Server::builder`].
+///
+/// Without any, the server is a plain relay with the default [`Config`].
+///
+/// ```
+/// use hubcast::{Message, Server};
+///
+/// let running = Server::builder()
+///     .configure(|config| config.append_newline = true)
+///     .on_message(|client, message| {
+///         let text = message.as_text()?;
+///         Some(Message::from(format!("{}: {text}", client.id())))
+///     })
+///     .bind("127.0.0.1:0")?
+///     .spawn()?;
+///
+/// let url = format!("ws://{}/", running.local_addr());
+/// let (mut client, _) = tungstenite::connect(url)?;
+/// client.send("hello".into())?;
+/// assert_eq!(client.read()?.to_text()?, "1: hello\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Default)]
+#[must_use = "a builder does nothing until it is bound"]
+pub struct ServerBuilder {
+    config: Config,
+    hooks: Hooks,
+}
+
+impl ServerBuilder {
+    /// Sets all settings at once. Settings made before are replaced.
+    ///
+    /// They are checked by [`bind`](ServerBuilder::bind), not here.
+    pub fn config(mut self, config: Config) -> ServerBuilder {
+        self.config = config;
+        self
+    }
+
+    /// Changes some settings and keeps the others.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use hubcast::{ErrorKind, Server};
+    ///
+    /// let builder = Server::builder().configure(|config| {
+    ///     config.max_clients = 50;
+    ///     config.ping_interval = Duration::from_secs(5);
+    ///     config.write_timeout = Duration::ZERO; // this one cannot be
+    /// });
+    /// let error = builder.bind("127.0.0.1:0").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Config);
+    /// assert_eq!(error.to_string(), "write-timeout must be more than 0");
+    /// ```
+    pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> ServerBuilder {
+        change(&mut self.config);
+        self
+    }
+
+    /// Sets the handler, whose hooks take part in what clients do. Default:
+    /// none, the server is a plain relay.
+    ///
+    /// A closure for one of the hooks takes the place of the handler's.
+    pub fn handler(mut self, handler: impl Handler) -> ServerBuilder {
+        self.hooks.handler = Some(Arc::new(handler));
+        self
+    }
+
+    /// Sets a closure as [`Handler::on_upgrade`]: it decides who may come in.
+    ///
+    /// ```
+    /// use http::StatusCode;
+    /// use hubcast::{Refusal, Server};
+    ///
+    /// let running = Server::builder()
+    ///     .on_upgrade(|upgrade| match upgrade.room() {
+    ///         "/lobby" => Ok(()),
+    ///         _ => Err(Refusal::new(StatusCode::NOT_FOUND, "there is only /lobby")),
+    ///     })
+    ///     .bind("127.0.0.1:0")?
+    ///     .spawn()?;
+    ///
+    /// let url = format!("ws://{}", running.local_addr());
+    /// assert!(tungstenite::connect(format!("{url}/cellar")).is_err());
+    /// assert!(tungstenite::connect(format!("{url}/lobby")).is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_upgrade<F>(mut self, hook: F) -> ServerBuilder
+    where
+        F: Fn(&mut Upgrade<'_>) -> Result<(), Refusal> + Send + Sync + 'static,
+    {
+        self.hooks.on_upgrade = Some(Box::new(hook));
+        self
+    }
+
+    /// Sets a closure as [`Handler::on_join`]: it greets who has come in.
+    ///
+    /// ```
+    /// use hubcast::Server;
+    ///
+    /// let running = Server::builder()
+    ///     .on_join(|client| {
+    ///         // It fails only when the server is stopping.
+    ///         let _ = client.send(format!("welcome to {}", client.room()));
+    ///     })
+    ///     .bind("127.0.0.1:0")?
+    ///     .spawn()?;
+    ///
+    /// let url = format!("ws://{}/lobby", running.local_addr());
+    /// let (mut client, _) = tungstenite::connect(url)?;
+    /// assert_eq!(client.read()?.to_text()?, "welcome to /lobby");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_join<F>(mut self, hook: F) -> ServerBuilder
+    where
+        F: Fn(&Client) + Send + Sync + 'static,
+    {
+        self.hooks.on_join = Some(Box::new(hook));
+        self
+    }
+
+    /// Sets a closure as [`Handler::on_message`]: it relays, changes or stops
+    /// what a client sends.
+    ///
+    /// ```
+    /// use hubcast::Server;
+    ///
+    /// let running = Server::builder()
+    ///     .on_message(|client, message| {
+    ///         if message.as_text() == Some("ping?") {
+    ///             let _ = client.send("pong!"); // to the sender alone
+    ///             return None; // and to nobody else
+    ///         }
+    ///         Some(message)
+    ///     })
+    ///     .bind("127.0.0.1:0")?
+    ///     .spawn()?;
+    ///
+    /// let url = format!("ws://{}/", running.local_addr());
+    /// let (mut client, _) = tungstenite::connect(url)?;
+    /// client.send("ping?".into())?;
+    /// assert_eq!(client.read()?.to_text()?, "pong!");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_message<F>(mut self, hook: F) -> ServerBuilder
+    where
+        F: Fn(&Client, Message) -> Option<Message> + Send + Sync + 'static,
+    {
+        self.hooks.on_message = Some(Box::new(hook));
+        self
+    }
+
+    /// Sets a closure as [`Handler::on_leave`]: it hears how and why a
+    /// connection ended.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    ///
+    /// use hubcast::{Cause, Server};
+    ///
+    /// let (sender, departures) = mpsc::channel();
+    /// let running = Server::builder()
+    ///     .on_leave(move |_client, departure| {
+    ///         let _ = sender.send(departure.clone());
+    ///     })
+    ///     .bind("127.0.0.1:0")?
+    ///     .spawn()?;
+    ///
+    /// let url = format!("ws://{}/", running.local_addr());
+    /// let (mut client, _) = tungstenite::connect(url)?;
+    /// client.close(None)?;
+    /// drop(client);
+    /// assert_eq!(departures.recv()?.cause, Cause::ClosedByPeer);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_leave<F>(mut self, hook: F) -> ServerBuilder
+    where
+        F: Fn(&Client, &Departure) + Send + Sync + 'static,
+    {
+        self.hooks.on_leave = Some(Box::new(hook));
+        self
+    }
+
+    /// Binds the server to an address; see [`Server::bind`]. From here on
+    /// connections are queued by the system; they are served once the server
+    /// runs.
+    ///
+    /// A name that stands for several addresses is bound to the first that
+    /// can be.
+    ///
+    /// # Errors
+    ///
+    /// A setting has a value that cannot be, or the address is none
+    /// ([`ErrorKind::Config`](crate::ErrorKind::Config)), the address cannot
+    /// be listened on ([`Bind`](crate::ErrorKind::Bind)), or the system lacks
+    /// what the server needs ([`Start`](crate::ErrorKind::Start)).
+    pub fn bind(self, address: impl ToSocketAddrs + fmt::Debug) -> Result<Server, Error> {
+        self.config.check()?;
+        let listener = listen(address)?;
+        self.from_listener(listener)
+    }
+
+    /// Takes a listener that is bound already: one that was handed over by
+    /// a service manager, or a test's. It is made non-blocking; its backlog
+    /// stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](ServerBuilder::bind).
+    ///
+    /// ```
+    /// use std::net::TcpListener;
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let address = listener.local_addr()?;
+    /// let server = hubcast::Server::builder().from_listener(listener)?;
+    /// assert_eq!(server.local_addr(), address);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_listener(self, listener: TcpListener) -> Result<Server, Error> {
+        self.config.check()?;
+        let address = listener
+            .set_nonblocking(true)
+            .and_then(|()| listener.local_addr())
+            .map_err(|error| Error::bind("cannot use the listener", error))?;
+        let config = self.config;
+        if config.allow_publish && config.publish_token.is_none() && !address.ip().is_loopback() {
+            return Err(Error::config(format!(
+                "publish on {address}, which others can reach, needs a publish-token"
+            )));
+        }
+        let admin = config.admin_listen.as_ref().map(listen).transpose()?;
+        let stop = Stop::new().map_err(|error| Error::start("cannot make a socket pair", error))?;
+        let limit = match config.max_clients {
+            0 => ClientLimit::of_this_process(),
+            clients => ClientLimit::configured(clients),
+        };
+        let (inbox, commands) = Inbox::new();
+        let counters = Arc::new(Counters::default());
+        let threads = Arc::new(Threads::default());
+        let writers = Writers {
+            inbox: inbox.clone(),
+            threads: threads.clone(),
+            write_timeout: config.write_timeout,
+            stack_size: config.stack_size,
+        };
+        let shared = Shared {
+            admission: Arc::new(Admission::new(&config, limit.clients, counters.clone())),
+            admin_admission: Arc::new(Admission::of_operator()),
+            listing: Mutex::new(()),
+            outboxes: Arc::new(OutboxRules {
+                max_messages: config.queue_messages,
+                max_bytes: config.queue_bytes,
+                slow_consumer: config.slow_consumer,
+                writers: Box::new(writers),
+            }),
+            handler: self.hooks.into_handler(),
+            config,
+            inbox,
+            stop,
+            counters,
+            threads,
+        };
+        Ok(Server {
+            listener,
+            admin,
+            address,
+            shared: Arc::new(shared),
+            commands,
+            limit,
+        })
+    }
+}

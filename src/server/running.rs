@@ -1,0 +1,82 @@
+//! A server that runs on threads of its own.
+
+use std::net::SocketAddr;
+use std::thread::JoinHandle;
+
+use crate::embed::handle::Handle;
+use crate::error::Error;
+use crate::server::shutdown::Summary;
+
+/// A server that runs on threads of its own; from [`Server::spawn`].
+///
+/// Dropping it shuts the server down and waits, as
+/// [`shutdown`](Running::shutdown) does. Keep it for as long as the server is
+/// to live, or [`wait`](Running::wait).
+///
+/// ```
+/// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
+/// let handle = running.handle();
+/// assert!(handle.broadcast("/", "the server lives").is_ok());
+/// drop(running);
+/// assert!(handle.broadcast("/", "too late").is_err());
+/// # Ok::<(), hubcast::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "the server is shut down when this is dropped"]
+pub struct Running {
+    pub(crate) address: SocketAddr,
+    pub(crate) handle: Handle,
+    pub(crate) accept: Option<JoinHandle<Result<Summary, Error>>>,
+}
+
+impl Running {
+    /// The address the server listens on, with the real port.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A handle to the server. It does not keep the server alive.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Ends the server in order and waits for its end, for at most
+    /// [`Config::shutdown_timeout`] and a second: no new connections, every
+    /// client its queued messages and a Close with 1001.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::run`].
+    pub fn shutdown(self) -> Result<Summary, Error> {
+        self.handle.shutdown();
+        self.wait()
+    }
+
+    /// Waits until the server has been shut down by a [`Handle`], and for
+    /// its end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::run`].
+    pub fn wait(mut self) -> Result<Summary, Error> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<Summary, Error> {
+        let ended = self.accept.take().map(JoinHandle::join);
+        match ended {
+            Some(Ok(result)) => result,
+            _ => Err(Error::internal("the accept thread panicked")),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.accept.is_some() {
+            self.handle.shutdown();
+            // Whoever drops it does not want to know.
+            let _ = self.join();
+        }
+    }
+}

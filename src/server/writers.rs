@@ -1,0 +1,44 @@
+//! Starts real writer threads.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, bounded};
+
+use crate::connection::threads::Threads;
+use crate::hub::Command;
+use crate::hub::inbox::Inbox;
+use crate::names::ClientId;
+use crate::net::socket::Socket;
+use crate::outbox::writer::{self, Chunk, StartWriter};
+
+/// Starts real writer threads.
+#[derive(Debug)]
+pub(crate) struct Writers {
+    pub(crate) inbox: Inbox,
+    pub(crate) threads: Arc<Threads>,
+    pub(crate) write_timeout: Duration,
+    pub(crate) stack_size: usize,
+}
+
+impl StartWriter for Writers {
+    fn start(&self, id: ClientId, socket: Arc<dyn Socket>) -> io::Result<Sender<Chunk>> {
+        let (sender, chunks) = bounded(1);
+        let (inbox, timeout) = (self.inbox.clone(), self.write_timeout);
+        let presence = self.threads.enter();
+        thread::Builder::new()
+            .name(format!("writer-{id}"))
+            .stack_size(self.stack_size)
+            .spawn(move || {
+                let _presence = presence;
+                // Whoever has waited for this thread finds the socket closed.
+                let socket = socket;
+                writer::run(id, &*socket, &chunks, timeout, |result| {
+                    inbox.send(Command::Written { id, result }).is_ok()
+                });
+            })?;
+        Ok(sender)
+    }
+}

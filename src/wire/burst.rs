@@ -1,0 +1,156 @@
+//! Messages as shared bytes, whatever the encoding.
+
+use bytes::Bytes;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
+
+use crate::message::Message;
+use crate::wire::frame::{frame_len, header_len, write_frame};
+use crate::wire::sse::event_len;
+
+/// How messages are written for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// WebSocket frames.
+    Frames,
+    /// Server-sent events.
+    Events,
+}
+
+/// One or more whole messages as wire bytes, one frame (or event) each, in
+/// order.
+#[derive(Clone, Debug)]
+pub(crate) struct Burst {
+    pub(crate) bytes: Bytes,
+    pub(crate) messages: u32,
+    pub(crate) encoding: Encoding,
+}
+
+impl Burst {
+    /// The frames of this burst, each as a slice of the shared bytes.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = Bytes> + '_ {
+        let mut at = 0;
+        // Most bursts are a single message: no header to read.
+        let single = self.messages == 1;
+        std::iter::from_fn(move || {
+            let rest = &self.bytes[at..];
+            if rest.is_empty() {
+                return None;
+            }
+            let len = match self.encoding {
+                _ if single => rest.len(),
+                Encoding::Frames => frame_len(rest),
+                Encoding::Events => event_len(rest),
+            };
+            at += len;
+            Some(self.bytes.slice(at - len..at))
+        })
+    }
+
+    /// The messages of a burst of frames: whether each is text, and its
+    /// payload.
+    pub(crate) fn payloads(&self) -> impl Iterator<Item = (bool, Bytes)> + '_ {
+        debug_assert_eq!(self.encoding, Encoding::Frames);
+        self.frames().map(|frame| {
+            let is_text = frame[0] & 0x0f == u8::from(OpCode::Data(Data::Text));
+            (is_text, frame.slice(header_len(&frame)..))
+        })
+    }
+}
+
+/// Collects messages into one [`Burst`].
+#[derive(Debug, Default)]
+pub(crate) struct BurstBuilder {
+    bytes: Vec<u8>,
+    messages: u32,
+}
+
+impl BurstBuilder {
+    pub(crate) fn text(&mut self, text: &str, append_newline: bool) {
+        let newline: &[u8] = if append_newline { b"\n" } else { b"" };
+        self.frame(OpCode::Data(Data::Text), text.as_bytes(), newline);
+    }
+
+    pub(crate) fn binary(&mut self, bytes: &[u8]) {
+        self.frame(OpCode::Data(Data::Binary), bytes, b"");
+    }
+
+    fn frame(&mut self, opcode: OpCode, payload: &[u8], tail: &[u8]) {
+        write_frame(&mut self.bytes, opcode, payload, tail);
+        self.messages += 1;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages == 0
+    }
+
+    /// The burst so far; the builder is empty again.
+    pub(crate) fn take(&mut self) -> Burst {
+        let bytes = std::mem::take(&mut self.bytes);
+        Burst {
+            // The queue keeps these bytes for as long as the slowest client
+            // takes: no spare capacity in them.
+            bytes: Bytes::from(bytes.into_boxed_slice()),
+            messages: std::mem::take(&mut self.messages),
+            encoding: Encoding::Frames,
+        }
+    }
+}
+
+/// One message as a burst of its own.
+pub(crate) fn single(message: &Message, append_newline: bool) -> Burst {
+    let mut builder = BurstBuilder::default();
+    match message {
+        Message::Text(text) => builder.text(text, append_newline),
+        Message::Binary(bytes) => builder.binary(bytes),
+    }
+    builder.take()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_text_is_one_unmasked_final_frame() {
+        let burst = single(&Message::from("Hello"), false);
+        assert_eq!(&burst.bytes[..], b"\x81\x05Hello");
+    }
+
+    #[test]
+    fn newline_is_appended_to_text_only() {
+        assert_eq!(&single(&Message::from("a"), true).bytes[..], b"\x81\x02a\n");
+        assert_eq!(
+            &single(&Message::from(vec![7]), true).bytes[..],
+            b"\x82\x01\x07"
+        );
+    }
+
+    #[test]
+    fn lengths_are_as_in_rfc_6455_section_5_7() {
+        let medium = single(&Message::from(vec![0; 256]), false);
+        assert_eq!(&medium.bytes[..4], b"\x82\x7e\x01\x00");
+        let long = single(&Message::from(vec![0; 65536]), false);
+        assert_eq!(
+            &long.bytes[..10],
+            b"\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00"
+        );
+    }
+
+    #[test]
+    fn a_burst_splits_into_its_frames() {
+        let mut builder = BurstBuilder::default();
+        let sizes = [0, 1, 125, 126, 65535, 65536];
+        for size in sizes {
+            builder.binary(&vec![3; size]);
+        }
+        let burst = builder.take();
+        assert!(builder.is_empty());
+        let frames: Vec<Bytes> = burst.frames().collect();
+        assert_eq!(frames.len(), sizes.len());
+        assert_eq!(frames.concat(), &burst.bytes[..]);
+        for (frame, size) in frames.iter().zip(sizes) {
+            assert_eq!(frame_len(frame), frame.len());
+            assert!(frame.len() >= size);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Protocol bytes, without I/O: messages as WebSocket frames and as
+//! server-sent events, and a client's bytes back to messages. Everything that
+//! publishes, delivers or reads uses it.
+
+pub(crate) mod burst;
+pub(crate) mod decoder;
+pub(crate) mod frame;
+pub(crate) mod headers;
+pub(crate) mod sse;
