@@ -77,7 +77,7 @@ pub trait Handler: Send + Sync + 'static {
     /// What the hook sends through a handle reaches the hub before what it
     /// returns. Only what clients send comes by here: not what a program
     /// broadcasts, and not what is published over HTTP, where
-    /// [`Config::publish`](crate::Config::publish) allows that.
+    /// [`Config::allow_publish`](crate::Config::allow_publish) allows that.
     fn on_message(&self, client: &Client, message: Message) -> Option<Message> {
         let _ = client;
         Some(message)

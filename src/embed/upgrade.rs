@@ -22,7 +22,7 @@ use crate::wire::sse;
 /// A valid request that has not been accepted yet; what
 /// [`Handler::on_upgrade`](crate::Handler::on_upgrade) decides about: a
 /// WebSocket, or a `GET` that asks for events, or, where
-/// [`Config::publish`] is on, a `POST` that publishes.
+/// [`Config::allow_publish`] is on, a `POST` that publishes.
 ///
 /// Its methods show the request, and set what the client gets: its room, its
 /// subprotocol, and a value that stays with it.
