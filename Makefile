@@ -15,7 +15,7 @@ FUZZ = PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) +nightly fuzz run \
 	--fuzz-dir tests/fuzz --target-dir target/fuzz/build
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test ci fmt fmt-check lint deps doc bench bench-peers bench-micro test-browser browser-tools autobahn test-clients fuzz fuzz-reduce soak abuse test-netns netns-tools
+.PHONY: help run build test ci fmt fmt-check lint deps doc bench bench-peers bench-micro test-browser picture browser-tools autobahn test-clients fuzz fuzz-reduce soak abuse test-netns netns-tools
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -61,6 +61,9 @@ bench-micro: ## Measure the hub, the outbox and the codec without sockets
 
 test-browser: browser-tools tests/browser/node_modules/.package-lock.json target/tools/bin/websocat build ## Test the page in headless Chromium; pictures in target/browser
 	node --test --test-reporter=spec tests/browser/page.test.js
+
+picture: browser-tools tests/browser/node_modules/.package-lock.json build ## Make the README's picture, src/guide/first-chat.png
+	node tests/browser/picture.js
 
 # Debian's packages, and only the missing ones.
 browser-tools:
