@@ -182,6 +182,7 @@ mod error;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod guide;
 mod http1;
 mod hub;
 mod message;

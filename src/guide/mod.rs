@@ -1,0 +1,40 @@
+//! The guide for users and operators: everything that is too long for the
+//! README.
+//!
+//! Its chapters are the Markdown files in `src/guide/`, which can be read there
+//! too. Each is a module below, with nothing in it but the text.
+
+/// A chapter: the text of a file beside this one.
+///
+/// In the files the chapters link to each other as files. The first definition
+/// of a link counts, so these here make them links of the documentation.
+macro_rules! chapter {
+    ($name:ident, $text:expr) => {
+        /// [contributing]: crate::guide::contributing
+        /// [doors]: crate::guide::doors
+        /// [close-codes]: crate::guide::doors#close-codes
+        /// [statuses]: crate::guide::doors#statuses
+        /// [tokens]: crate::guide::doors#tokens
+        /// [origins]: crate::guide::doors#pages-of-other-sites
+        /// [memory]: crate::guide::memory
+        /// [operating]: crate::guide::operating
+        /// [metrics]: crate::guide::operating#metrics
+        /// [shutdown]: crate::guide::operating#the-end
+        /// [proxy]: crate::guide::proxy
+        /// [questions]: crate::guide::questions
+        /// [security]: crate::guide::security
+        /// [speed]: crate::guide::speed
+        ///
+        #[doc = $text]
+        pub mod $name {}
+    };
+}
+
+chapter!(doors, include_str!("doors.md"));
+chapter!(operating, include_str!("operating.md"));
+chapter!(memory, include_str!("memory.md"));
+chapter!(speed, include_str!("speed.md"));
+chapter!(proxy, include_str!("proxy.md"));
+chapter!(security, include_str!("security.md"));
+chapter!(questions, include_str!("questions.md"));
+chapter!(contributing, include_str!("contributing.md"));
