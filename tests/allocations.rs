@@ -11,23 +11,31 @@ use std::time::Duration;
 use hubcast::Server;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
+use crate::kit::frame::{self, Opcode, masked};
+use crate::kit::http::{check_upgrade, handshake, read_head};
+use crate::kit::socket::dial;
+
+#[path = "kit/mod.rs"]
+#[allow(dead_code, reason = "the other tests use more of it")]
+mod kit;
+
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const CLIENTS: usize = 100;
 const BROADCASTS: usize = 500;
 
-/// A masked text frame of 126 bytes of payload less one, and what it becomes.
+/// A text message of this length, and what a client receives of it: a
+/// header of two bytes and the payload.
 const PAYLOAD: usize = 125;
-const SENT: usize = 2 + 4 + PAYLOAD;
 const RECEIVED: usize = 2 + PAYLOAD;
+const DEADLINE: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_broadcast_allocates_at_most_three_times_and_a_delivery_never() {
     let server = Server::bind("127.0.0.1:0").unwrap().spawn().unwrap();
     let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| join(&server)).collect();
-    let mut frame = [b'x'; SENT];
-    frame[..6].copy_from_slice(&[0x81, 0x80 | PAYLOAD as u8, 0, 0, 0, 0]);
+    let frame = masked(Opcode::Text, &[b'x'; PAYLOAD]);
     let mut round = || {
         clients[0].write_all(&frame).unwrap();
         for client in &mut clients {
@@ -46,27 +54,13 @@ fn a_broadcast_allocates_at_most_three_times_and_a_delivery_never() {
 }
 
 fn join(server: &hubcast::Running) -> TcpStream {
-    let mut stream = TcpStream::connect(server.local_addr()).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
-    stream
-        .write_all(
-            b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
-              Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-        )
-        .unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
-        head.push(byte[0]);
-    }
-    // Its own hello tells when it has joined.
-    stream.write_all(&[0x89, 0x80, 0, 0, 0, 0]).unwrap();
-    let mut pong = [0; 2];
-    stream.read_exact(&mut pong).unwrap();
-    assert_eq!(pong, [0x8a, 0]);
+    let mut stream = dial(server.local_addr(), DEADLINE).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.write_all(&handshake("/")).unwrap();
+    check_upgrade(&read_head(&mut stream).unwrap()).unwrap();
+    // It has joined when its ping is answered.
+    stream.write_all(&masked(Opcode::Ping, b"")).unwrap();
+    let pong = frame::read(&mut stream).unwrap();
+    assert_eq!(pong.opcode, Opcode::Pong);
     stream
 }

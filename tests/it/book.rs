@@ -8,7 +8,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Client, Program, connect_to, dial, read_head};
+use crate::kit::http::read_head;
+use crate::support::{Client, Program, connect_to, dial};
 
 /// The address in the examples, where a test has another.
 const ADDRESS: &str = "127.0.0.1:8080";
@@ -127,7 +128,7 @@ impl Reader {
         );
         let mut stream = dial(self.server().address);
         stream.write_all(request.as_bytes()).unwrap();
-        read_head(&mut stream);
+        read_head(&mut stream).unwrap();
         if follow {
             self.server().expect_log("joined");
             self.streams.push((stream, printed));

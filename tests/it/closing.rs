@@ -9,13 +9,10 @@ use std::time::{Duration, Instant};
 
 use hubcast::{Cause, Client, CloseCode, Config, Departure, Message, Running, Server};
 
+use crate::kit::frame::{FIN, Opcode, RSV1, fragment, masked, masked_as};
 use crate::support::{
-    Program, Raw, deadline, eventually, masked, reset, server, tight_listener, wait_closed,
+    Program, Raw, deadline, eventually, reset, server, tight_listener, wait_closed,
 };
-
-const CLOSE: u8 = 0x88;
-const TEXT: u8 = 0x81;
-const BINARY: u8 = 0x82;
 
 fn code(value: u16) -> Vec<u8> {
     value.to_be_bytes().to_vec()
@@ -41,9 +38,9 @@ fn a_close_is_answered_with_its_code_and_then_the_server_ends_the_stream() {
     }
     for (sent, expected) in &cases {
         let mut client = Raw::open(server.local_addr(), "/");
-        client.send(CLOSE, sent);
+        client.send(Opcode::Close, sent);
         let answer = client.data();
-        assert_eq!((answer.opcode, answer.fin), (8, true));
+        assert_eq!((answer.opcode, answer.fin), (Opcode::Close, true));
         assert_eq!(&answer.payload, expected, "the answer to {sent:?}");
         client.expect_end();
     }
@@ -73,38 +70,57 @@ fn wrongs() -> (impl FnOnce(&mut Config), Vec<Wrong>) {
             cause,
         });
     };
-    let fragments = |first: u8, n: usize, payload: &[u8]| {
-        let mut bytes = masked(first, payload);
-        (1..n).for_each(|_| bytes.extend(masked(0x00, payload)));
+    let fragments = |opcode, n: usize, payload: &[u8]| {
+        let mut bytes = fragment(opcode, payload);
+        (1..n).for_each(|_| bytes.extend(fragment(Opcode::Continuation, payload)));
         bytes
     };
     let mut broken = |what, bytes| add(what, bytes, 1002, "protocol_error");
     broken("a frame without a mask", b"\x81\x02hi".to_vec());
-    broken("a reserved bit", masked(0xc1, b"hi"));
-    broken("a reserved data opcode", masked(0x83, b"hi"));
-    broken("a reserved control opcode", masked(0x8b, b"hi"));
-    broken("a ping of 126 bytes", masked(0x89, &[0; 126]));
-    broken("a fragmented ping", masked(0x09, b"hi"));
-    broken("a Close of 126 bytes", masked(CLOSE, &[0; 126]));
-    broken("a Close of one byte", masked(CLOSE, &[3]));
-    broken("a continuation of nothing", masked(0x80, b"hi"));
-    let interrupted = [masked(0x01, b"h"), masked(TEXT, b"hi")].concat();
+    broken(
+        "a reserved bit",
+        masked_as(RSV1 | Opcode::Text.last(), b"hi"),
+    );
+    broken("a reserved data opcode", masked_as(FIN | 0x3, b"hi"));
+    broken("a reserved control opcode", masked_as(FIN | 0xb, b"hi"));
+    broken("a ping of 126 bytes", masked(Opcode::Ping, &[0; 126]));
+    broken("a fragmented ping", fragment(Opcode::Ping, b"hi"));
+    broken("a Close of 126 bytes", masked(Opcode::Close, &[0; 126]));
+    broken("a Close of one byte", masked(Opcode::Close, &[3]));
+    broken(
+        "a continuation of nothing",
+        masked(Opcode::Continuation, b"hi"),
+    );
+    let interrupted = [fragment(Opcode::Text, b"h"), masked(Opcode::Text, b"hi")].concat();
     broken("a message inside a message", interrupted);
     let mut invalid = |what, bytes| add(what, bytes, 1007, "invalid_utf8");
-    invalid("text that is not UTF-8", masked(TEXT, b"\xff"));
-    invalid("text that ends in a character", masked(TEXT, b"\xc3"));
-    let split = [masked(0x01, b"\xc3"), masked(0x80, b"\x28")].concat();
+    invalid("text that is not UTF-8", masked(Opcode::Text, b"\xff"));
+    invalid(
+        "text that ends in a character",
+        masked(Opcode::Text, b"\xc3"),
+    );
+    let split = [
+        fragment(Opcode::Text, b"\xc3"),
+        masked(Opcode::Continuation, b"\x28"),
+    ]
+    .concat();
     invalid("a character that is broken across fragments", split);
-    invalid("a reason that is not UTF-8", masked(CLOSE, b"\x03\xe8\xff"));
+    invalid(
+        "a reason that is not UTF-8",
+        masked(Opcode::Close, b"\x03\xe8\xff"),
+    );
     let mut large = |what, bytes| add(what, bytes, 1009, "too_large");
-    large("a message that is too large", masked(BINARY, &[0; 1001]));
+    large(
+        "a message that is too large",
+        masked(Opcode::Binary, &[0; 1001]),
+    );
     let claim = b"\x82\xff\0\0\x7f\0\0\0\0\0mask".to_vec();
     large("a message that is said to be huge", claim);
     let beyond = b"\x82\xff\x80\0\0\0\0\0\0\0mask".to_vec();
     large("a message of 2^63 bytes", beyond);
-    let sum = fragments(0x02, 3, &[0; 400]);
+    let sum = fragments(Opcode::Binary, 3, &[0; 400]);
     large("fragments that are too large together", sum);
-    let many = fragments(0x01, 5, b"x");
+    let many = fragments(Opcode::Text, 5, b"x");
     add("too many fragments", many, 1008, "too_many_fragments");
     (change, wrongs)
 }
@@ -125,14 +141,18 @@ fn every_offence_has_its_close_code_and_hurts_nobody_else() {
         let mut client = Raw::open(server.local_addr(), "/");
         client.send_bytes(&bytes);
         let close = client.data();
-        assert_eq!((close.opcode, close.close_code()), (8, code), "{what}");
+        assert_eq!(
+            (close.opcode, close.close_code()),
+            (Opcode::Close, Some(code)),
+            "{what}"
+        );
         let reason = String::from_utf8(close.payload[2..].to_vec()).unwrap();
         assert!(!reason.is_empty(), "{what}: no reason");
         client.expect_end();
         drop(client);
         wait_closed(&server, cause, before + 1);
     }
-    bystander.send(TEXT, b"still here");
+    bystander.send(Opcode::Text, b"still here");
     assert_eq!(bystander.data().payload, b"still here");
 }
 
@@ -141,7 +161,7 @@ fn a_close_is_not_destroyed_by_what_the_client_still_sends() {
     let (change, wrongs) = wrongs();
     let server = server(change);
     // Nothing that would be wrong in a new way.
-    let more = masked(0x00, b"").repeat(10_000);
+    let more = fragment(Opcode::Continuation, b"").repeat(10_000);
     for wrong in wrongs {
         let mut client = Raw::open(server.local_addr(), "/");
         client.send_bytes(&wrong.bytes);
@@ -149,7 +169,12 @@ fn a_close_is_not_destroyed_by_what_the_client_still_sends() {
         for _ in 0..64 {
             client.send_bytes(&more);
         }
-        assert_eq!(client.data().close_code(), wrong.code, "{}", wrong.what);
+        assert_eq!(
+            client.data().close_code(),
+            Some(wrong.code),
+            "{}",
+            wrong.what
+        );
         client.expect_end();
     }
 }
@@ -170,11 +195,14 @@ fn a_client_that_is_closed_and_does_not_answer_is_gone_after_the_closing_deadlin
 fn a_client_that_sends_close_and_keeps_sending_ends_within_the_closing_deadline() {
     let server = server(|config| config.close_timeout = Duration::from_millis(300));
     let mut client = Raw::connect(&server, "/");
-    client.send(CLOSE, &code(1000));
+    client.send(Opcode::Close, &code(1000));
     let start = Instant::now();
-    assert_eq!(client.data().close_code(), 1000);
+    assert_eq!(client.data().close_code(), Some(1000));
     let error = loop {
-        if let Err(error) = client.stream.write_all(&masked(TEXT, &[b'x'; 1000])) {
+        if let Err(error) = client
+            .stream
+            .write_all(&masked(Opcode::Text, &[b'x'; 1000]))
+        {
             break error;
         }
         assert!(start.elapsed() < deadline(), "it may send for ever");
@@ -193,9 +221,9 @@ fn nothing_that_follows_a_close_is_relayed() {
     let mut other = Raw::connect(&server, "/");
     let mut client = Raw::connect(&server, "/");
     let close = [
-        masked(TEXT, b"before"),
-        masked(CLOSE, &code(1000)),
-        masked(TEXT, b"behind"),
+        masked(Opcode::Text, b"before"),
+        masked(Opcode::Close, &code(1000)),
+        masked(Opcode::Text, b"behind"),
     ];
     client.send_bytes(&close.concat());
     assert_eq!(client.data().payload, b"before");
@@ -211,8 +239,10 @@ fn nothing_that_follows_a_close_is_relayed() {
 fn what_was_sent_before_an_offence_is_delivered_before_the_close() {
     let server = server(|_| {});
     let mut client = Raw::connect(&server, "/");
-    let mut bytes: Vec<u8> = (0..100).flat_map(|n: u8| masked(BINARY, &[n])).collect();
-    bytes.extend(masked(TEXT, b"\xff"));
+    let mut bytes: Vec<u8> = (0..100)
+        .flat_map(|n: u8| masked(Opcode::Binary, &[n]))
+        .collect();
+    bytes.extend(masked(Opcode::Text, b"\xff"));
     client.send_bytes(&bytes);
     for n in 0..100 {
         assert_eq!(client.data().payload, [n]);
@@ -241,7 +271,7 @@ fn queued_broadcasts_are_delivered_before_the_close() {
     }
     let close = client.data();
     assert_eq!(close.payload, b"\x10\xe1that is all");
-    client.send(CLOSE, &close.payload[..2]);
+    client.send(Opcode::Close, &close.payload[..2]);
     client.expect_end();
     drop(client);
     wait_closed(&server, "disconnected", 1);
@@ -254,7 +284,7 @@ fn closes_may_cross() {
     let handle = server.handle();
     let id = handle.clients().unwrap()[0].id;
     handle.disconnect(id, CloseCode::NORMAL, "").unwrap();
-    client.send(CLOSE, &code(3000));
+    client.send(Opcode::Close, &code(3000));
     client.expect_close(1000);
     drop(client);
     let departure = next(&departures);
@@ -316,7 +346,7 @@ fn on_leave_gets_the_peers_own_end() {
     let closed = departure_of(
         |_| {},
         |_, mut client| {
-            client.send(CLOSE, &code(3001));
+            client.send(Opcode::Close, &code(3001));
             client.expect_close(3001);
         },
     );
@@ -334,7 +364,7 @@ fn on_leave_gets_the_peers_own_end() {
     let cut = departure_of(
         |_| {},
         |_, mut client| {
-            client.send_bytes(&masked(TEXT, b"half a frame")[..9]);
+            client.send_bytes(&masked(Opcode::Text, b"half a frame")[..9]);
         },
     );
     assert_eq!(cut, (Cause::EndOfStream, None, None));
@@ -343,7 +373,7 @@ fn on_leave_gets_the_peers_own_end() {
     let broken = departure_of(
         |_| {},
         |_, mut client| {
-            client.send_bytes(&masked(TEXT, b"half a frame")[..9]);
+            client.send_bytes(&masked(Opcode::Text, b"half a frame")[..9]);
             reset(client.stream);
         },
     );
@@ -355,9 +385,9 @@ fn on_leave_gets_what_the_server_ended() {
     let close_me = departure_of(
         |_| {},
         |_, mut client| {
-            client.send(TEXT, b"close me");
-            assert_eq!(client.data().close_code(), 4000);
-            client.send(CLOSE, &code(4000));
+            client.send(Opcode::Text, b"close me");
+            assert_eq!(client.data().close_code(), Some(4000));
+            client.send(Opcode::Close, &code(4000));
             client.expect_end();
         },
     );
@@ -366,7 +396,7 @@ fn on_leave_gets_what_the_server_ended() {
     let unanswered = departure_of(
         |_| {},
         |_, mut client| {
-            client.send(TEXT, b"close me");
+            client.send(Opcode::Text, b"close me");
             client.expect_close(4000);
         },
     );
@@ -375,7 +405,7 @@ fn on_leave_gets_what_the_server_ended() {
     let panicked = departure_of(
         |_| {},
         |_, mut client| {
-            client.send(TEXT, b"panic");
+            client.send(Opcode::Text, b"panic");
             client.expect_close(1011);
         },
     );
@@ -385,8 +415,8 @@ fn on_leave_gets_what_the_server_ended() {
         |_| {},
         |server, mut client| {
             server.handle().shutdown();
-            assert_eq!(client.data().close_code(), 1001);
-            client.send(CLOSE, &code(1001));
+            assert_eq!(client.data().close_code(), Some(1001));
+            client.send(Opcode::Close, &code(1001));
             client.expect_end();
         },
     );
@@ -395,7 +425,7 @@ fn on_leave_gets_what_the_server_ended() {
     let dripping = departure_of(
         |config| config.message_timeout = Duration::from_millis(100),
         |_, mut client| {
-            client.send(0x01, b"begun");
+            client.send_fragment(Opcode::Text, b"begun");
             client.expect_close(1008);
         },
     );
@@ -407,7 +437,7 @@ fn on_leave_gets_what_the_server_ended() {
             config.pong_timeout = Duration::from_millis(50);
         },
         |_, mut client| {
-            assert_eq!(client.frame().opcode, 9);
+            assert_eq!(client.frame().opcode, Opcode::Ping);
             client.expect_end();
         },
     );
@@ -472,17 +502,17 @@ fn a_panicking_hook_ends_its_client_with_1011_and_nobody_else() {
     let mut bystander = Raw::connect(&server, "/");
     Raw::open(server.local_addr(), "/join").expect_close(1011);
     let mut client = Raw::open(server.local_addr(), "/message");
-    client.send(TEXT, b"now");
+    client.send(Opcode::Text, b"now");
     client.expect_close(1011);
     drop(client);
     wait_closed(&server, "handler_panicked", 2);
     let mut client = Raw::open(server.local_addr(), "/leave");
-    client.send(CLOSE, &code(1000));
+    client.send(Opcode::Close, &code(1000));
     client.expect_close(1000);
     drop(client);
     wait_closed(&server, "closed_by_peer", 1);
 
-    bystander.send(TEXT, b"still here");
+    bystander.send(Opcode::Text, b"still here");
     assert_eq!(bystander.data().payload, b"still here");
     eventually("no other member to be left", || {
         let handle = server.handle();
@@ -503,7 +533,7 @@ fn the_log_tells_a_normal_end_from_an_abnormal_one() {
     };
 
     let (mut client, peer) = join(&mut program);
-    client.send(CLOSE, b"\x03\xe8bye\x1b[2J");
+    client.send(Opcode::Close, b"\x03\xe8bye\x1b[2J");
     client.expect_close(1000);
     drop(client);
     let line = program.expect_log(&peer);
@@ -517,14 +547,14 @@ fn the_log_tells_a_normal_end_from_an_abnormal_one() {
     assert!(line.ends_with(lost), "{line:?}");
 
     let (mut client, peer) = join(&mut program);
-    client.send_bytes(&masked(TEXT, b"half a frame")[..9]);
+    client.send_bytes(&masked(Opcode::Text, b"half a frame")[..9]);
     reset(client.stream);
     let line = program.expect_log(&peer);
     let lost = "lost: read failed: connection reset, clients=1";
     assert!(line.ends_with(lost), "{line:?}");
 
     let (mut client, peer) = join(&mut program);
-    client.send(TEXT, b"\xff");
+    client.send(Opcode::Text, b"\xff");
     client.expect_close(1007);
     drop(client);
     let line = program.expect_log(&peer);
@@ -548,9 +578,9 @@ fn messages_of_a_client_that_is_closed_are_read_and_forgotten() {
     // It has not read the Close yet and sends on, more than sockets hold.
     let sender = thread::spawn(move || {
         for _ in 0..200 {
-            sending.send(BINARY, &[0; 64 * 1024]);
+            sending.send(Opcode::Binary, &[0; 64 * 1024]);
         }
-        sending.send(CLOSE, &code(1000));
+        sending.send(Opcode::Close, &code(1000));
     });
     sender.join().unwrap();
     client.expect_close(1000);
@@ -559,7 +589,7 @@ fn messages_of_a_client_that_is_closed_are_read_and_forgotten() {
     handle.broadcast("/", Message::from("only this")).unwrap();
     loop {
         let frame = other.data();
-        if frame.opcode == 1 {
+        if frame.opcode == Opcode::Text {
             break assert_eq!(frame.payload, b"only this");
         }
     }

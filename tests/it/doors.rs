@@ -1,12 +1,13 @@
 //! The other doors to the same rooms: a page, events, publishing, standard
 //! input and output, and what the operator asks.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use hubcast::Running;
 
-use crate::http::{Answer, request};
+use crate::http::ask;
+use crate::kit::http::{Answer, follow, plain, read_head};
 use crate::support::{dial, eventually};
 
 mod admin;
@@ -17,48 +18,10 @@ mod pipe;
 mod publish;
 mod tokens;
 
-/// Sends a request and reads its whole answer.
-#[track_caller]
-fn ask(address: SocketAddr, request: &[u8]) -> Answer {
-    let mut stream = dial(address);
-    stream.write_all(request).unwrap();
-    answer(&mut stream)
-}
-
 /// Asks for a target by GET.
 #[track_caller]
 fn look(address: SocketAddr, target: &str, headers: &[&str]) -> Answer {
     ask(address, &plain("GET", target, headers))
-}
-
-/// A request without a body, and without what a WebSocket needs.
-fn plain(method: &str, target: &str, headers: &[&str]) -> Vec<u8> {
-    let headers = [&["Host: localhost"], headers].concat();
-    request(&format!("{method} {target} HTTP/1.1"), &headers)
-}
-
-/// A request to publish this body.
-fn post(target: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
-    let length = format!("Content-Length: {}", body.len());
-    let head = plain("POST", target, &[headers, &[&length]].concat());
-    [&head, body].concat()
-}
-
-/// Reads an answer to the end of the stream and checks that it is whole.
-#[track_caller]
-fn answer(stream: &mut TcpStream) -> Answer {
-    let mut text = String::new();
-    if let Err(error) = stream.read_to_string(&mut text) {
-        panic!("no end of stream: {error}, after {text:?}");
-    }
-    let answer = Answer::parse(&text);
-    let length = match answer.status {
-        204 => String::new(),
-        _ => answer.body.len().to_string(),
-    };
-    assert_eq!(answer.header("content-length"), length, "{answer:?}");
-    assert!(answer.header("connection").contains("close"), "{answer:?}");
-    answer
 }
 
 /// A client of server-sent events.
@@ -85,7 +48,7 @@ impl Follower {
     #[track_caller]
     fn join_by(server: &Running, stream: TcpStream, room: &str) -> Follower {
         let before = server.handle().stats().joins;
-        let follower = Follower::ask(stream, &asking_for_events(room, &[]));
+        let follower = Follower::ask(stream, &follow(room, &[]));
         eventually("the follower to join", || {
             server.handle().stats().joins > before
         });
@@ -96,7 +59,7 @@ impl Follower {
     #[track_caller]
     fn ask(mut stream: TcpStream, request: &[u8]) -> Follower {
         stream.write_all(request).unwrap();
-        let head = Answer::parse(&crate::support::read_head(&mut stream));
+        let head = Answer::parse(&read_head(&mut stream).unwrap()).unwrap();
         assert_eq!(head.status, 200, "{head:?}");
         let stream = BufReader::new(stream);
         Follower { head, stream }
@@ -158,10 +121,4 @@ impl Follower {
         assert_eq!(self.event(), ("close".to_owned(), data.to_owned()));
         assert_eq!(self.part(), None);
     }
-}
-
-/// A request for a room's events.
-fn asking_for_events(room: &str, headers: &[&str]) -> Vec<u8> {
-    let headers = [&["Accept: text/event-stream"], headers].concat();
-    plain("GET", room, &headers)
 }

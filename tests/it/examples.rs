@@ -4,55 +4,32 @@
 //! `--all-targets` or `--test` it does not. `in_process_test` is not among
 //! them: it consists of tests, and `cargo test` runs those.
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use tungstenite::client::IntoClientRequest;
 use tungstenite::http::{HeaderMap, StatusCode};
 use tungstenite::{HandshakeError, Message};
 
-use crate::support::{Client, connect_to, dial, next_close, next_text};
+use crate::kit::child::Child;
+use crate::support::{Client, connect_to, deadline, dial, next_close, next_text};
 
 /// A running example, killed when dropped.
-struct Example {
-    child: Child,
-    address: SocketAddr,
-}
+struct Example(Child);
 
 impl Example {
     /// Starts an example on a free port and waits until it listens.
     fn start(name: &str, environment: &[(&str, &str)]) -> Example {
         let test = std::env::current_exe().unwrap();
         let profile = test.ancestors().nth(2).unwrap();
-        let program = profile.join("examples").join(name);
-        let mut child = Command::new(&program)
-            .arg("127.0.0.1:0")
-            .envs(environment.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|e| panic!("{program:?}: {e}; cargo build --examples"));
-        let mut line = String::new();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        stdout.read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on ws://");
-        let address = address.and_then(|rest| rest.strip_suffix('/')).unwrap();
-        Example {
-            child,
-            address: address.parse().unwrap(),
-        }
+        let mut command = Command::new(profile.join("examples").join(name));
+        command.arg("127.0.0.1:0");
+        command.envs(environment.iter().copied());
+        let child = Child::start(command, deadline());
+        Example(child.unwrap_or_else(|error| panic!("{error}; cargo build --examples")))
     }
 
     fn connect(&self, room: &str) -> Client {
-        connect_to(self.address, room)
-    }
-}
-
-impl Drop for Example {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        connect_to(self.0.address(), room)
     }
 }
 
@@ -127,13 +104,13 @@ fn knock(
     path: &str,
     header: Option<(&'static str, &str)>,
 ) -> Result<(Client, HeaderMap), (StatusCode, HeaderMap)> {
-    let url = format!("ws://{}{path}", example.address);
+    let url = format!("ws://{}{path}", example.0.address());
     let mut request = url.into_client_request().unwrap();
     if let Some((name, value)) = header {
         let value = value.parse().unwrap();
         request.headers_mut().insert(name, value);
     }
-    match tungstenite::client(request, dial(example.address)) {
+    match tungstenite::client(request, dial(example.0.address())) {
         Ok((client, response)) => Ok((client, response.headers().clone())),
         Err(HandshakeError::Failure(tungstenite::Error::Http(response))) => {
             Err((response.status(), response.headers().clone()))

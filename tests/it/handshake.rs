@@ -7,16 +7,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hubcast::{Config, Running};
+use rustix::process::Signal;
 
-use crate::http::{Answer, GOOD, get, instead, request};
-use crate::support::{
-    Program, Raw, dial, eventually, handshake, masked, raise_descriptor_limit, read_head, server,
-    threads_and_descriptors,
-};
+use crate::http::{ask_for_line, instead, read_line};
+use crate::kit::frame::{Opcode, masked};
+use crate::kit::http::{Answer, UPGRADE, handshake, read_head, request};
+use crate::kit::process::raise_descriptor_limit;
+use crate::support::{Program, Raw, dial, eventually, server, threads_and_descriptors};
 
 mod cases;
-
-const TEXT: u8 = 0x81;
 
 #[test]
 fn every_request_gets_its_answer_and_the_end_of_the_stream() {
@@ -28,11 +27,11 @@ fn every_request_gets_its_answer_and_the_end_of_the_stream() {
         stream.write_all(&case.request).unwrap();
         let answer = match case.status {
             101 => {
-                let head = read_head(&mut stream);
+                let head = read_head(&mut stream).unwrap();
                 assert!(head.starts_with("HTTP/1.1 101 "), "{}: {head}", case.what);
-                Answer::parse(&head)
+                Answer::parse(&head).unwrap()
             }
-            _ => Answer::read(&mut stream),
+            _ => read_line(&mut stream),
         };
         assert_eq!(answer.status, case.status, "{}: {answer:?}", case.what);
         for (name, part) in &case.headers {
@@ -59,7 +58,7 @@ fn a_host_that_is_none_is_refused() {
         let request = instead("Host", &[&line]);
         let mut stream = dial(server.local_addr());
         stream.write_all(&request).unwrap();
-        let head = read_head(&mut stream);
+        let head = read_head(&mut stream).unwrap();
         assert!(head.starts_with("HTTP/1.1 400 "), "{line}: {head}");
     }
 }
@@ -68,7 +67,7 @@ fn a_host_that_is_none_is_refused() {
 fn a_head_that_does_not_come_in_time_gets_408() {
     let server = server(|config| config.handshake_timeout = Duration::from_millis(200));
     for begun in [&b""[..], b"G", b"GET / HTTP/1.1\r\nHost: a\r\n"] {
-        let answer = Answer::to(server.local_addr(), begun);
+        let answer = ask_for_line(server.local_addr(), begun);
         assert_eq!(answer.status, 408, "{answer:?}");
     }
     eventually("no handshake to be left", || {
@@ -100,10 +99,10 @@ fn a_handshake_may_come_byte_by_byte() {
     for byte in handshake("/lobby") {
         stream.write_all(&[byte]).unwrap();
     }
-    let head = read_head(&mut stream);
+    let head = read_head(&mut stream).unwrap();
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     let mut client = Raw { stream };
-    for byte in masked(TEXT, b"and so may a frame") {
+    for byte in masked(Opcode::Text, b"and so may a frame") {
         client.send_bytes(&[byte]);
     }
     assert_eq!(client.data().payload, b"and so may a frame");
@@ -115,12 +114,15 @@ fn a_frame_in_the_segment_of_the_handshake_arrives_in_the_room() {
     let server = server(|config| config.read_buffer = 256);
     let mut other = Raw::connect(&server, "/lobby");
     let early: Vec<Vec<u8>> = (0..20).map(|n: u8| vec![n; 100]).collect();
-    let frames: Vec<u8> = early.iter().flat_map(|bytes| masked(0x82, bytes)).collect();
+    let frames: Vec<u8> = early
+        .iter()
+        .flat_map(|bytes| masked(Opcode::Binary, bytes))
+        .collect();
     let (first, second) = frames.split_at(frames.len() - 7);
     let mut stream = dial(server.local_addr());
     let opening = [&handshake("/lobby")[..], first].concat();
     stream.write_all(&opening).unwrap();
-    let head = read_head(&mut stream);
+    let head = read_head(&mut stream).unwrap();
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     let mut client = Raw { stream };
     client.send_bytes(second);
@@ -134,9 +136,9 @@ fn a_frame_in_the_segment_of_the_handshake_arrives_in_the_room() {
 fn a_close_in_the_segment_of_the_handshake_is_answered() {
     let server = server(|_| {});
     let mut stream = dial(server.local_addr());
-    let close = masked(0x88, &1000u16.to_be_bytes());
+    let close = masked(Opcode::Close, &1000u16.to_be_bytes());
     stream.write_all(&[handshake("/"), close].concat()).unwrap();
-    read_head(&mut stream);
+    read_head(&mut stream).unwrap();
     Raw { stream }.expect_close(1000);
 }
 
@@ -145,7 +147,7 @@ fn latencies(client: &mut Raw, times: usize) -> Vec<Duration> {
     let mut latencies: Vec<Duration> = (0..times)
         .map(|_| {
             let start = Instant::now();
-            client.send(TEXT, b"tick");
+            client.send(Opcode::Text, b"tick");
             assert_eq!(client.data().payload, b"tick");
             start.elapsed()
         })
@@ -156,7 +158,7 @@ fn latencies(client: &mut Raw, times: usize) -> Vec<Duration> {
 
 #[test]
 fn five_hundred_slow_handshakes_do_not_disturb_a_chat() {
-    raise_descriptor_limit();
+    raise_descriptor_limit().unwrap();
     let timeout = Duration::from_millis(1500);
     let server = server(|config| config.handshake_timeout = timeout);
     let mut client = Raw::connect(&server, "/");
@@ -181,7 +183,7 @@ fn five_hundred_slow_handshakes_do_not_disturb_a_chat() {
     assert!(median < Duration::from_millis(50), "median {median:?}");
     assert_eq!(handle.stats().handshakes, 500);
     for stream in &mut slow {
-        assert_eq!(Answer::read(stream).status, 408);
+        assert_eq!(read_line(stream).status, 408);
     }
     drop(slow);
     eventually("all of them to be gone", || handle.stats().handshakes == 0);
@@ -201,7 +203,7 @@ fn one_handshake_too_many_gets_503_without_a_thread() {
         std::mem::replace(&mut threads, now) == now && now >= 6
     });
     for _ in 0..50 {
-        let answer = Answer::to(program.address, &handshake("/"));
+        let answer = ask_for_line(program.address, &handshake("/"));
         assert_eq!(answer.status, 503);
         assert_eq!(answer.header("retry-after"), "5");
         assert!(threads_and_descriptors(program.pid()).0 <= threads);
@@ -211,7 +213,7 @@ fn one_handshake_too_many_gets_503_without_a_thread() {
     eventually("another to be let in", || {
         let mut stream = dial(program.address);
         stream.write_all(&handshake("/")).unwrap();
-        read_head(&mut stream).starts_with("HTTP/1.1 101 ")
+        read_head(&mut stream).unwrap().starts_with("HTTP/1.1 101 ")
     });
 }
 
@@ -259,7 +261,7 @@ fn is_let_in(server: &Running, host: &str, origin: &str) -> bool {
     let origin = format!("Origin: {origin}");
     let request = instead("Host", &[&host, &origin]);
     stream.write_all(&request).unwrap();
-    let head = read_head(&mut stream);
+    let head = read_head(&mut stream).unwrap();
     match &head[..13] {
         "HTTP/1.1 101 " => true,
         "HTTP/1.1 403 " => false,
@@ -320,11 +322,11 @@ fn the_first_subprotocol_that_both_know_is_chosen() {
             .collect();
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         let mut stream = dial(server.local_addr());
-        let headers = [&GOOD[..], &lines].concat();
+        let headers = [&UPGRADE[..], &lines].concat();
         stream
             .write_all(&request("GET / HTTP/1.1", &headers))
             .unwrap();
-        let answer = Answer::parse(&read_head(&mut stream));
+        let answer = Answer::parse(&read_head(&mut stream).unwrap()).unwrap();
         assert_eq!(answer.status, 101, "{offers:?}");
         assert_eq!(
             answer.header("sec-websocket-protocol"),
@@ -354,7 +356,7 @@ fn two_spellings_of_a_path_are_one_room_and_nothing_is_normalised() {
     ];
     let mut strangers = others.map(|path| Raw::connect(&server, path));
     for sender in 0..clients.len() {
-        clients[sender].send(TEXT, &[b'0' + sender as u8]);
+        clients[sender].send(Opcode::Text, &[b'0' + sender as u8]);
         for client in &mut clients {
             assert_eq!(client.data().payload, [b'0' + sender as u8]);
         }
@@ -381,7 +383,7 @@ fn the_debug_log_says_why_and_keeps_secrets() {
         "User-Agent: SECRET",
     ];
     let key = "Sec-WebSocket-Key: SECRET";
-    let headers = |more: &[&'static str]| [&GOOD[..], &secrets, more].concat();
+    let headers = |more: &[&'static str]| [&UPGRADE[..], &secrets, more].concat();
     let target = "/lobby?token=SECRET";
     let refused = [
         request(&format!("GET {target} HTTP/1.0"), &headers(&[])),
@@ -399,7 +401,7 @@ fn the_debug_log_says_why_and_keeps_secrets() {
         request(&format!("GET /%zz{target} HTTP/1.1"), &headers(&[])),
     ];
     for request in &refused {
-        let answer = Answer::to(program.address, request);
+        let answer = ask_for_line(program.address, request);
         assert!(answer.status >= 400, "{answer:?}");
         let line = program.expect_log("refused: ");
         assert!(line.contains("peer=127.0.0.1:"), "{line}");
@@ -409,16 +411,16 @@ fn the_debug_log_says_why_and_keeps_secrets() {
     let mut stream = dial(program.address);
     let line = format!("GET {target} HTTP/1.1");
     stream.write_all(&request(&line, &headers(&[]))).unwrap();
-    let head = read_head(&mut stream);
+    let head = read_head(&mut stream).unwrap();
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     let mut client = Raw { stream };
-    client.send(TEXT, b"SECRET");
+    client.send(Opcode::Text, b"SECRET");
     assert_eq!(client.data().payload, b"SECRET");
-    client.send(0x88, &1000u16.to_be_bytes());
+    client.send(Opcode::Close, &1000u16.to_be_bytes());
     client.expect_close(1000);
     drop(client);
     program.expect_log("room=\"/lobby\" left");
-    program.signal("TERM");
+    program.signal(Signal::TERM);
     let log = program.whole_log();
     assert!(!log.contains("SECRET"), "{log}");
     assert!(log.contains("--allow-origin"), "{log}");
@@ -431,8 +433,8 @@ fn what_comes_from_a_peer_is_escaped_in_the_log() {
     let mut program = Program::launch(command);
     for target in ["/\u{202e}evil", "/a\"b", "/%E2%80%AEevil"] {
         let mut stream = dial(program.address);
-        stream.write_all(&get(target)).unwrap();
-        drop(read_head(&mut stream));
+        stream.write_all(&handshake(target)).unwrap();
+        drop(read_head(&mut stream).unwrap());
     }
     let mut rubbish = dial(program.address);
     rubbish
@@ -440,7 +442,7 @@ fn what_comes_from_a_peer_is_escaped_in_the_log() {
         .unwrap();
     let mut rest = Vec::new();
     rubbish.read_to_end(&mut rest).unwrap();
-    program.signal("TERM");
+    program.signal(Signal::TERM);
     let log = program.whole_log();
     let clean = |c: char| c == '\n' || !(c.is_control() || c == '\u{202e}');
     assert!(log.chars().all(clean), "{log:?}");
@@ -458,7 +460,7 @@ fn a_client_is_a_member_only_after_its_101() {
     handle.broadcast("/", "too early").unwrap();
     assert!(handle.clients().unwrap().is_empty());
     stream.write_all(last).unwrap();
-    let head = read_head(&mut stream);
+    let head = read_head(&mut stream).unwrap();
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     eventually("the join", || handle.stats().joins == 1);
     handle.broadcast("/", "in time").unwrap();
@@ -483,7 +485,7 @@ fn an_answer_is_delivered_to_a_peer_that_sends_on() {
                 }
             }
         });
-        assert_eq!(Answer::read(&mut stream).status, 405);
+        assert_eq!(read_line(&mut stream).status, 405);
         sender.join().unwrap();
     }
 }

@@ -9,14 +9,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{
-    Frame, Program, Raw, deadline, eventually, masked, server, tight_server, wait_closed,
-};
-
-const TEXT: u8 = 0x81;
-const BINARY: u8 = 0x82;
-const PING: u8 = 0x89;
-const PONG: u8 = 0x8a;
+use crate::kit::frame::{Frame, Opcode, fragment, masked};
+use crate::support::{Program, Raw, deadline, eventually, server, tight_server, wait_closed};
 
 const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -29,7 +23,7 @@ const NEVER: Duration = Duration::from_secs(600);
 #[track_caller]
 fn ping(client: &mut Raw) -> Frame {
     let frame = client.frame();
-    assert_eq!((frame.opcode, frame.fin), (9, true), "{frame:?}");
+    assert_eq!((frame.opcode, frame.fin), (Opcode::Ping, true), "{frame:?}");
     assert!(frame.payload.len() <= 125);
     frame
 }
@@ -84,7 +78,7 @@ fn a_client_that_answers_stays_and_its_round_trip_is_shown() {
             assert_eq!(rtt(), None);
         }
         thread::sleep(millis(10)); // its pace
-        client.send(PONG, &ping.payload);
+        client.send(Opcode::Pong, &ping.payload);
         payloads.push(ping.payload);
     }
     eventually("the round trip", || rtt().is_some());
@@ -107,17 +101,17 @@ fn whatever_comes_from_a_client_is_a_sign_of_life() {
     // For longer than the timeout, with never a right pong.
     let start = Instant::now();
     let mut signs = [
-        masked(TEXT, b"not a pong"),
-        masked(PONG, b"another's"),
-        masked(PING, b"are you?"),
-        masked(0x01, b"a begun"),
-        masked(0x80, b" message")[..3].to_vec(),
-        masked(0x80, b" message")[3..].to_vec(),
+        masked(Opcode::Text, b"not a pong"),
+        masked(Opcode::Pong, b"another's"),
+        masked(Opcode::Ping, b"are you?"),
+        fragment(Opcode::Text, b"a begun"),
+        masked(Opcode::Continuation, b" message")[..3].to_vec(),
+        masked(Opcode::Continuation, b" message")[3..].to_vec(),
     ]
     .into_iter()
     .cycle();
     while start.elapsed() < millis(2500) {
-        while client.frame().opcode != 9 {}
+        while client.frame().opcode != Opcode::Ping {}
         client.send_bytes(&signs.next().unwrap());
     }
     assert_eq!(server.handle().stats().clients, 1);
@@ -129,7 +123,7 @@ fn a_client_that_talks_is_not_pinged() {
     let mut client = Raw::connect(&server, "/");
     let start = Instant::now();
     while start.elapsed() < millis(1500) {
-        client.send(TEXT, b"bla");
+        client.send(Opcode::Text, b"bla");
         assert_eq!(client.frame().payload, b"bla", "no ping");
         thread::sleep(millis(50)); // its pace
     }
@@ -154,19 +148,21 @@ fn a_ping_is_answered_at_once_with_its_payload() {
     let start = Instant::now();
     for length in 0..=125 {
         let payload: Vec<u8> = (0..length).map(|byte| byte * 2 + 1).collect();
-        client.send(PING, &payload);
+        client.send(Opcode::Ping, &payload);
         let pong = client.frame();
-        assert_eq!((pong.opcode, pong.fin), (10, true));
+        assert_eq!((pong.opcode, pong.fin), (Opcode::Pong, true));
         assert_eq!(pong.payload, payload);
     }
     assert!(start.elapsed() < deadline() / 4, "{:?}", start.elapsed());
     // Several in one segment: the last of them is answered in any case.
-    let pings: Vec<u8> = (0..20).flat_map(|n: u8| masked(PING, &[n])).collect();
+    let pings: Vec<u8> = (0..20)
+        .flat_map(|n: u8| masked(Opcode::Ping, &[n]))
+        .collect();
     client.send_bytes(&pings);
     let mut last = 0;
     while last < 19 {
         let pong = client.frame();
-        assert!(pong.opcode == 10 && (last == 0 || pong.payload[0] > last));
+        assert!(pong.opcode == Opcode::Pong && (last == 0 || pong.payload[0] > last));
         last = pong.payload[0];
     }
 }
@@ -189,11 +185,11 @@ fn drip(pieces: impl Iterator<Item = Vec<u8>>) -> Duration {
     let took = start.elapsed();
     let close = loop {
         let frame = client.data();
-        if frame.opcode == 8 {
+        if frame.opcode == Opcode::Close {
             break frame;
         }
     };
-    assert_eq!(close.close_code(), 1008);
+    assert_eq!(close.close_code(), Some(1008));
     assert_eq!(&close.payload[2..], b"message not completed in time");
     drop(client);
     wait_closed(&server, "message_timeout", 1);
@@ -202,14 +198,21 @@ fn drip(pieces: impl Iterator<Item = Vec<u8>>) -> Duration {
 
 #[test]
 fn a_message_must_be_complete_in_time_however_it_drips() {
-    let fragments = std::iter::once(masked(0x01, b"a")).chain(std::iter::repeat_with(|| {
-        // Whole control frames between them are no progress.
-        [masked(0x00, b"b"), masked(PING, b"c")].concat()
-    }));
-    let bytes = masked(BINARY, &[7; 60_000]).into_iter().map(|b| vec![b]);
+    let fragments =
+        std::iter::once(fragment(Opcode::Text, b"a")).chain(std::iter::repeat_with(|| {
+            // Whole control frames between them are no progress.
+            [
+                fragment(Opcode::Continuation, b"b"),
+                masked(Opcode::Ping, b"c"),
+            ]
+            .concat()
+        }));
+    let bytes = masked(Opcode::Binary, &[7; 60_000])
+        .into_iter()
+        .map(|b| vec![b]);
     let header = [0x82, 0xff].into_iter().chain(std::iter::repeat(0));
     let header = header.map(|byte| vec![byte]).take(13);
-    let begun = std::iter::once(vec![TEXT]).chain(std::iter::repeat(vec![]));
+    let begun = std::iter::once(vec![Opcode::Text.last()]).chain(std::iter::repeat(vec![]));
     thread::scope(|scope| {
         let drips = [
             scope.spawn(|| drip(fragments)),
@@ -231,12 +234,18 @@ fn the_time_between_messages_is_not_a_messages_time() {
     let mut client = Raw::connect(&server, "/");
     let start = Instant::now();
     while start.elapsed() < millis(600) {
-        client.send_bytes(&[masked(0x01, b"a"), masked(0x80, b"b")].concat());
+        client.send_bytes(
+            &[
+                fragment(Opcode::Text, b"a"),
+                masked(Opcode::Continuation, b"b"),
+            ]
+            .concat(),
+        );
         assert_eq!(client.data().payload, b"ab");
         thread::sleep(millis(30)); // its pace
     }
     thread::sleep(millis(300)); // the silence
-    client.send(TEXT, b"still here");
+    client.send(Opcode::Text, b"still here");
     assert_eq!(client.data().payload, b"still here");
 }
 
@@ -245,11 +254,13 @@ fn the_most_fragments_are_allowed_and_one_more_is_not() {
     let server = server(|config| config.max_fragments = 3);
     let mut client = Raw::connect(&server, "/");
     let fragments = |n: usize| {
-        let mut bytes = masked(0x01, b"x");
+        let mut bytes = fragment(Opcode::Text, b"x");
         for number in 2..=n {
-            bytes.extend(masked(PING, b"does not count"));
-            let fin = if number == n { 0x80 } else { 0x00 };
-            bytes.extend(masked(fin, b"x"));
+            bytes.extend(masked(Opcode::Ping, b"does not count"));
+            bytes.extend(match number == n {
+                true => masked(Opcode::Continuation, b"x"),
+                false => fragment(Opcode::Continuation, b"x"),
+            });
         }
         bytes
     };
@@ -280,13 +291,16 @@ fn haste(
     let start = Instant::now();
     hasty.send_bytes(&frames.concat());
     // The other one's own message has no need to wait.
-    other.send(TEXT, b"me too");
+    other.send(Opcode::Text, b"me too");
     while hasty.frame().payload != b"me too" {}
     let held_up = start.elapsed();
     let mut of_other = (0..answers).map(|_| other.data());
-    for frame in frames.iter().filter(|frame| frame[0] != PING) {
+    for frame in frames
+        .iter()
+        .filter(|frame| frame[0] != Opcode::Ping.last())
+    {
         let heard = of_other.next().unwrap();
-        assert_eq!(masked(heard.opcode | 0x80, &heard.payload), *frame);
+        assert_eq!(masked(heard.opcode, &heard.payload), *frame);
     }
     assert!(of_other.next().is_none());
     if answers == 0 {
@@ -298,23 +312,23 @@ fn haste(
 }
 
 /// So many frames of 100 bytes, numbered.
-fn numbered(first: u8, frames: u8) -> Vec<Vec<u8>> {
-    (0..frames).map(|n| masked(first, &[n; 100])).collect()
+fn numbered(opcode: Opcode, frames: u8) -> Vec<Vec<u8>> {
+    (0..frames).map(|n| masked(opcode, &[n; 100])).collect()
 }
 
 #[test]
 fn a_hasty_client_is_read_more_slowly_and_nothing_is_lost() {
     thread::scope(|scope| {
         let messages = scope.spawn(|| {
-            let frames = numbered(BINARY, 250);
+            let frames = numbered(Opcode::Binary, 250);
             haste(|config| config.max_message_rate = 100, &frames, 250)
         });
         let bytes = scope.spawn(|| {
-            let frames = numbered(BINARY, 250);
+            let frames = numbered(Opcode::Binary, 250);
             haste(|config| config.max_byte_rate = 10_000, &frames, 250)
         });
         let pings = scope.spawn(|| {
-            let frames = numbered(PING, 100);
+            let frames = numbered(Opcode::Ping, 100);
             haste(|config| config.max_message_rate = 30, &frames, 0)
         });
         for rated in [messages, bytes, pings] {
@@ -334,7 +348,7 @@ fn a_client_within_its_rates_is_not_slowed_down() {
     let mut client = Raw::connect(&server, "/");
     let start = Instant::now();
     for _ in 0..500 {
-        client.send(BINARY, &[1; 100]);
+        client.send(Opcode::Binary, &[1; 100]);
         client.data();
     }
     assert!(start.elapsed() < deadline() / 4, "{:?}", start.elapsed());
@@ -371,7 +385,7 @@ fn a_client_over_its_rate_that_is_gone_does_not_keep_its_place() {
     });
     let mut client = Raw::connect(&server, "/");
     // Minutes' worth of them.
-    client.send_bytes(&masked(PONG, b"").repeat(200));
+    client.send_bytes(&masked(Opcode::Pong, b"").repeat(200));
     let start = Instant::now();
     drop(client);
     wait_closed(&server, "end_of_stream", 1);
@@ -383,7 +397,7 @@ fn tcp_makes_a_client_wait_that_is_over_its_rate() {
     let server = server(|config| config.max_byte_rate = 10_000);
     let mut client = Raw::connect(&server, "/");
     client.stream.set_nonblocking(true).unwrap();
-    let frame = masked(BINARY, &[0; 1000]);
+    let frame = masked(Opcode::Binary, &[0; 1000]);
     let mut taken = 0;
     let error = loop {
         match client.stream.write(&frame) {
@@ -408,17 +422,17 @@ fn the_time_a_rate_takes_is_not_the_messages_or_the_pongs() {
     let mut client = Raw::connect(&server, "/");
     let message: Vec<u8> = (0..50_000u32).map(|at| at as u8).collect();
     // Over a second's worth: it waits longer than each of the timeouts.
-    client.send(BINARY, &message);
+    client.send(Opcode::Binary, &message);
     let frame = loop {
         let frame = client.frame();
         match frame.opcode {
-            9 => client.send(PONG, &frame.payload),
+            Opcode::Ping => client.send(Opcode::Pong, &frame.payload),
             _ => break frame,
         }
     };
     assert_eq!(
         frame.opcode,
-        2,
+        Opcode::Binary,
         "{:?}",
         String::from_utf8_lossy(&frame.payload)
     );
@@ -429,14 +443,14 @@ fn the_time_a_rate_takes_is_not_the_messages_or_the_pongs() {
 fn a_client_over_its_rate_can_still_be_closed_at_once() {
     let server = server(|config| config.max_message_rate = 1);
     let mut client = Raw::connect(&server, "/");
-    client.send_bytes(&numbered(BINARY, 200).concat());
+    client.send_bytes(&numbered(Opcode::Binary, 200).concat());
     client.data();
     let start = Instant::now();
     let id = server.handle().clients().unwrap()[0].id;
     let code = hubcast::CloseCode::NORMAL;
     server.handle().disconnect(id, code, "enough").unwrap();
-    while client.frame().opcode != 8 {}
-    client.send(0x88, &1000u16.to_be_bytes());
+    while client.frame().opcode != Opcode::Close {}
+    client.send(Opcode::Close, &1000u16.to_be_bytes());
     client.expect_end();
     drop(client);
     wait_closed(&server, "disconnected", 1);

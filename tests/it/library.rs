@@ -13,14 +13,12 @@ use hubcast::{
     Cause, Client, ClientId, CloseCode, ErrorKind, Handle, Refusal, Running, Server, ServerBuilder,
 };
 
-use crate::support::{Raw, deadline, dial, eventually, handshake, read_head, server};
+use crate::kit::frame::Opcode;
+use crate::kit::http::{handshake, read_head};
+use crate::support::{Raw, deadline, dial, eventually, server};
 
 mod handle;
 mod hooks;
-
-const TEXT: u8 = 0x81;
-const BINARY: u8 = 0x82;
-const CLOSE: u8 = 0x88;
 
 fn spawn(builder: ServerBuilder) -> Running {
     builder.bind("127.0.0.1:0").unwrap().spawn().unwrap()
@@ -50,15 +48,15 @@ fn with_id(server: &Running, room: &str) -> (Raw, ClientId) {
 fn expect_texts(client: &mut Raw, texts: &[&str]) {
     for text in texts {
         let frame = client.data();
-        assert_eq!(frame.opcode, 1, "{frame:?}");
+        assert_eq!(frame.opcode, Opcode::Text, "{frame:?}");
         assert_eq!(String::from_utf8(frame.payload).unwrap(), *text);
     }
 }
 
 /// Closes a client and waits for the end.
 fn close(mut client: Raw) {
-    client.send(CLOSE, &1000u16.to_be_bytes());
-    while client.data().opcode != 8 {}
+    client.send(Opcode::Close, &1000u16.to_be_bytes());
+    while client.data().opcode != Opcode::Close {}
     client.expect_end();
 }
 
@@ -80,7 +78,7 @@ fn servers_in_one_process_have_nothing_in_common() {
     let others: Vec<Running> = servers.collect();
     for (server, client) in others.iter().zip(&mut clients) {
         assert_eq!(server.handle().stats().clients, 1);
-        client.send(TEXT, b"alive");
+        client.send(Opcode::Text, b"alive");
         expect_texts(client, &["alive"]);
     }
     drop(clients);
@@ -98,9 +96,9 @@ fn a_listener_of_the_programs_own_is_taken_as_it_is() {
         let server = Server::from_listener(listener).unwrap();
         assert_eq!(server.local_addr(), address);
         let server = server.spawn().unwrap();
-        assert!(read_head(&mut early).starts_with("HTTP/1.1 101 "));
+        assert!(read_head(&mut early).unwrap().starts_with("HTTP/1.1 101 "));
         let mut client = Raw::connect(&server, "/");
-        client.send(TEXT, b"hi");
+        client.send(Opcode::Text, b"hi");
         expect_texts(&mut client, &["hi"]);
         drop((early, client));
     }
@@ -113,7 +111,7 @@ fn an_ipv6_address_serves_as_well() {
     };
     let server = Server::from_listener(listener).unwrap().spawn().unwrap();
     let mut client = Raw::connect(&server, "/");
-    client.send(TEXT, b"hi");
+    client.send(Opcode::Text, b"hi");
     expect_texts(&mut client, &["hi"]);
 }
 
@@ -267,7 +265,7 @@ fn every_method_may_be_called_from_hooks_and_threads_at_once() {
         .collect();
     for _ in 0..25 {
         for (client, _) in &mut clients {
-            client.send(TEXT, b"go on");
+            client.send(Opcode::Text, b"go on");
         }
     }
     let handle = server.handle();

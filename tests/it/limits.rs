@@ -8,22 +8,21 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hubcast::Server;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::Signal;
 
-use crate::http::Answer;
+use crate::http::{ask_for_line, read_line};
+use crate::kit::frame::{self, Opcode, fragment, masked};
+use crate::kit::http::{handshake, read_head};
+use crate::kit::process::raise_descriptor_limit;
+use crate::kit::socket::dial_prepared;
 use crate::support::{
-    Program, Raw, dial, eventually, handshake, masked, raise_descriptor_limit, read_frame,
-    read_head, reset, server, threads_and_descriptors, tight_server,
+    Program, Raw, dial, eventually, reset, server, threads_and_descriptors, tight_server,
 };
-
-const TEXT: u8 = 0x81;
-const CLOSE: u8 = 0x88;
-const PING: u8 = 0x89;
 
 /// Sends a message around.
 #[track_caller]
 fn chat(client: &mut Raw) {
-    client.send(TEXT, b"tick");
+    client.send(Opcode::Text, b"tick");
     assert_eq!(client.data().payload, b"tick");
 }
 
@@ -64,14 +63,14 @@ fn a_full_server_answers_503_without_a_thread_and_lets_in_again() {
     program.expect_log("joined, clients=5");
     let full = threads_and_descriptors(program.pid());
     for _ in 0..100 {
-        let answer = Answer::to(program.address, &handshake("/"));
+        let answer = ask_for_line(program.address, &handshake("/"));
         assert_eq!(answer.status, 503);
         assert_eq!(answer.header("retry-after"), "5");
         assert!(threads_and_descriptors(program.pid()).0 <= full.0);
     }
     expect_back_at(&program, full);
     let [first, others @ ..] = &mut clients;
-    first.send(TEXT, b"still here");
+    first.send(Opcode::Text, b"still here");
     for client in others {
         assert_eq!(client.data().payload, b"still here");
     }
@@ -83,11 +82,10 @@ fn a_full_server_answers_503_without_a_thread_and_lets_in_again() {
 
 /// Connects from another loopback address.
 fn dial_from(source: Ipv4Addr, address: SocketAddr) -> TcpStream {
-    let (family, flags) = (AddressFamily::INET, SocketFlags::CLOEXEC);
-    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None).unwrap();
-    rustix::net::bind(&socket, &SocketAddrV4::new(source, 0)).unwrap();
-    rustix::net::connect(&socket, &address).unwrap();
-    socket.into()
+    let stream = dial_prepared(address, |socket| {
+        Ok(rustix::net::bind(socket, &SocketAddrV4::new(source, 0))?)
+    });
+    stream.unwrap()
 }
 
 #[test]
@@ -96,7 +94,7 @@ fn an_address_may_have_its_share_of_connections_and_no_more() {
     let address = server.local_addr();
     let clients = [(); 2].map(|()| Raw::connect(&server, "/"));
     for _ in 0..10 {
-        let answer = Answer::to(address, &handshake("/"));
+        let answer = ask_for_line(address, &handshake("/"));
         assert_eq!(answer.status, 503);
         assert_ne!(answer.header("retry-after"), "");
     }
@@ -133,7 +131,7 @@ fn without_descriptors_it_serves_on_waits_idly_and_recovers() {
     let (start, ticks) = (Instant::now(), ticks_of(program.pid()));
     while start.elapsed() < Duration::from_secs(1) {
         for sender in 0..clients.len() {
-            clients[sender].send(TEXT, b"tick");
+            clients[sender].send(Opcode::Text, b"tick");
             for client in &mut clients {
                 assert_eq!(client.data().payload, b"tick");
             }
@@ -149,7 +147,7 @@ fn without_descriptors_it_serves_on_waits_idly_and_recovers() {
     });
     expect_back_at(&program, before);
     drop(clients);
-    program.signal("TERM");
+    program.signal(Signal::TERM);
     let log = program.whole_log();
     let said = log.matches("cannot accept connections").count();
     assert_eq!(said, 1, "{log}");
@@ -174,9 +172,9 @@ fn a_thread_that_cannot_be_started_costs_one_connection_a_503() {
         let mut status = [0; 12];
         assert_eq!(stream.peek(&mut status).unwrap(), 12);
         if &status != b"HTTP/1.1 101" {
-            break Answer::read(&mut stream);
+            break read_line(&mut stream);
         }
-        read_head(&mut stream);
+        read_head(&mut stream).unwrap();
         clients.push(Raw { stream });
         assert!(clients.len() < 50, "the limit is reached");
     };
@@ -202,12 +200,12 @@ fn a_thousand_connections_leave_no_thread_and_no_descriptor() {
                 chat(&mut client);
                 match turn % 5 {
                     0 => {
-                        client.send(CLOSE, &[]);
+                        client.send(Opcode::Close, &[]);
                         client.data();
                         client.expect_end();
                     }
-                    1 => client.send(CLOSE, &[]),
-                    2 => client.send(TEXT, b"\xff"),
+                    1 => client.send(Opcode::Close, &[]),
+                    2 => client.send(Opcode::Text, b"\xff"),
                     3 => reset(client.stream),
                     _ => {}
                 }
@@ -232,7 +230,7 @@ fn two_thousand_resets_leave_nothing() {
             2 => stream.write_all(&handshake("/")).unwrap(),
             _ => {
                 stream.write_all(&handshake("/")).unwrap();
-                read_head(&mut stream);
+                read_head(&mut stream).unwrap();
             }
         }
         reset(stream);
@@ -244,7 +242,7 @@ fn two_thousand_resets_leave_nothing() {
 
 #[test]
 fn hundreds_of_idle_clients_may_go_at_once() {
-    raise_descriptor_limit();
+    raise_descriptor_limit().unwrap();
     let mut program = Program::start(&[]);
     let before = threads_and_descriptors(program.pid());
     let mut bystander = Raw::open(program.address, "/");
@@ -264,7 +262,7 @@ fn hundreds_of_idle_clients_may_go_at_once() {
 
 #[test]
 fn a_thousand_clients_connect_at_once_without_a_retransmitted_syn() {
-    raise_descriptor_limit();
+    raise_descriptor_limit().unwrap();
     // Nobody accepts yet: all of them have to wait in the backlog. One that
     // finds no place sends its SYN again after a second.
     let server = Server::bind("127.0.0.1:0").unwrap();
@@ -282,7 +280,7 @@ fn a_thousand_clients_connect_at_once_without_a_retransmitted_syn() {
     }
     let server = server.spawn().unwrap();
     for stream in &mut streams {
-        let head = read_head(stream);
+        let head = read_head(stream).unwrap();
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     }
     eventually("all to have joined", || {
@@ -314,7 +312,7 @@ fn a_hundred_thousand_pings_may_come_before_a_pong_is_read() {
     let mut bystander = Raw::connect(&server, "/elsewhere");
     let mut client = Raw::connect_tight(&server, "/");
     let before = server.handle().stats().received_bytes;
-    let pings = (1..=100_000u32).flat_map(|number| masked(PING, &number.to_be_bytes()));
+    let pings = (1..=100_000u32).flat_map(|number| masked(Opcode::Ping, &number.to_be_bytes()));
     let pings: Vec<u8> = pings.collect();
     client.send_bytes(&pings);
     eventually("the server to have read all pings", || {
@@ -326,8 +324,8 @@ fn a_hundred_thousand_pings_may_come_before_a_pong_is_read() {
     let mut stream = BufReader::new(client.stream);
     let mut last = 0;
     while last < 100_000 {
-        let frame = read_frame(&mut stream).unwrap();
-        assert_eq!(frame.opcode, 10);
+        let frame = frame::read(&mut stream).unwrap();
+        assert_eq!(frame.opcode, Opcode::Pong);
         let number = u32::from_be_bytes(frame.payload.try_into().unwrap());
         assert!(number > last, "{number} after {last}");
         last = number;
@@ -336,9 +334,9 @@ fn a_hundred_thousand_pings_may_come_before_a_pong_is_read() {
 
 /// A message of so many fragments, a byte each.
 fn crumbs(fragments: usize) -> Vec<u8> {
-    let mut bytes = masked(0x02, b".");
-    bytes.extend(masked(0x00, b".").repeat(fragments - 2));
-    bytes.extend(masked(0x80, b"."));
+    let mut bytes = fragment(Opcode::Binary, b".");
+    bytes.extend(fragment(Opcode::Continuation, b".").repeat(fragments - 2));
+    bytes.extend(masked(Opcode::Continuation, b"."));
     bytes
 }
 
@@ -369,13 +367,13 @@ fn a_flood_of_tiny_messages_is_not_lost() {
     let client = Raw::connect(&server, "/");
     let mut sending = client.stream.try_clone().unwrap();
     let sender = thread::spawn(move || {
-        let frame = masked(TEXT, b"");
+        let frame = masked(Opcode::Text, b"");
         sending.write_all(&frame.repeat(100_000)).unwrap();
     });
     let mut stream = BufReader::new(client.stream);
     for _ in 0..100_000 {
-        let frame = read_frame(&mut stream).unwrap();
-        assert_eq!((frame.opcode, frame.payload.len()), (1, 0));
+        let frame = frame::read(&mut stream).unwrap();
+        assert_eq!((frame.opcode, frame.payload.len()), (Opcode::Text, 0));
     }
     sender.join().unwrap();
 }

@@ -8,11 +8,8 @@ use std::thread::{self, JoinHandle};
 
 use hubcast::{Config, Running};
 
-use crate::support::{Frame, Raw, eventually, masked, read_frame, reset, server};
-
-const TEXT: u8 = 0x81;
-const BINARY: u8 = 0x82;
-const PING: u8 = 0x89;
+use crate::kit::frame::{self, Frame, Opcode, masked};
+use crate::support::{Raw, eventually, reset, server};
 
 /// Nobody is a slow consumer here, however far behind: what is lost is lost
 /// by a fault.
@@ -37,7 +34,7 @@ type Tag = (usize, usize);
 
 #[track_caller]
 fn tag_of(frame: &Frame) -> Tag {
-    assert_eq!((frame.opcode, frame.fin), (1, true));
+    assert_eq!((frame.opcode, frame.fin), (Opcode::Text, true));
     let text = std::str::from_utf8(&frame.payload).unwrap();
     let mut words = text.split(' ');
     let mut number = || words.next().unwrap().parse().unwrap();
@@ -51,7 +48,7 @@ fn listen(stream: &TcpStream, enough: usize) -> JoinHandle<Vec<Tag>> {
     let mut stream = BufReader::new(stream.try_clone().unwrap());
     thread::spawn(move || {
         (0..enough)
-            .map(|_| tag_of(&read_frame(&mut stream).unwrap()))
+            .map(|_| tag_of(&frame::read(&mut stream).unwrap()))
             .collect()
     })
 }
@@ -63,7 +60,7 @@ fn talk(stream: &TcpStream, sender: usize, messages: usize) -> JoinHandle<()> {
     };
     thread::spawn(move || {
         for number in 0..messages {
-            raw.send(TEXT, &tagged(sender, number));
+            raw.send(Opcode::Text, &tagged(sender, number));
         }
     })
 }
@@ -188,7 +185,7 @@ fn who_joins_under_load_misses_nothing_from_then_on() {
                 let mut stream = BufReader::new(client.stream);
                 let mut heard: Vec<usize> = Vec::new();
                 while heard.last() != Some(&MESSAGES) {
-                    heard.push(tag_of(&read_frame(&mut stream).unwrap()).1);
+                    heard.push(tag_of(&frame::read(&mut stream).unwrap()).1);
                 }
                 heard
             })
@@ -223,7 +220,7 @@ fn the_coming_and_going_of_others_costs_nobody_a_message() {
     for turn in 0..60 {
         let mut guest = Raw::open(server.local_addr(), "/");
         match turn % 3 {
-            0 => guest.send(0x88, &[]),
+            0 => guest.send(Opcode::Close, &[]),
             1 => reset(guest.stream),
             _ => drop(guest),
         }
@@ -250,23 +247,23 @@ fn messages_of_all_sizes_keep_their_kind_and_their_boundaries() {
     let sizes = [
         0, 1, 125, 126, 127, 4095, 4096, 4097, 65_535, 65_536, 65_537, 1_048_576, 0, 3,
     ];
-    let sent: Vec<(u8, Vec<u8>)> = sizes
+    let sent: Vec<(Opcode, Vec<u8>)> = sizes
         .iter()
         .flat_map(|&size| {
             let text = payload(size).iter().map(|byte| byte % 95 + 32).collect();
-            [(TEXT, text), (BINARY, payload(size))]
+            [(Opcode::Text, text), (Opcode::Binary, payload(size))]
         })
         .collect();
     let frames: Vec<u8> = sent
         .iter()
-        .flat_map(|(first, payload)| masked(*first, payload))
+        .flat_map(|(opcode, payload)| masked(*opcode, payload))
         .collect();
     let mut stream = sender.stream.try_clone().unwrap();
     let writer = thread::spawn(move || std::io::Write::write_all(&mut stream, &frames));
-    for (first, payload) in &sent {
+    for (opcode, payload) in &sent {
         for client in [&mut sender, &mut other] {
             let frame = client.data();
-            assert_eq!((frame.fin, frame.opcode | 0x80), (true, *first));
+            assert_eq!((frame.fin, frame.opcode), (true, *opcode));
             let len = payload.len();
             assert!(frame.payload == *payload, "a message of {len} bytes");
         }
@@ -283,29 +280,31 @@ fn fragments_are_joined_and_control_frames_may_come_between() {
     let text = "πάντα ῥεῖ ☕ 𝄞".as_bytes();
     for size in [1, 2, 3, 5, 100] {
         let mut pieces = text.chunks(size);
-        sender.send(0x01, pieces.next().unwrap());
+        sender.send_fragment(Opcode::Text, pieces.next().unwrap());
         for (number, piece) in pieces.enumerate() {
-            sender.send(PING, &[number as u8]);
-            sender.send(0x00, b"");
-            sender.send(0x00, piece);
+            sender.send(Opcode::Ping, &[number as u8]);
+            sender.send_fragment(Opcode::Continuation, b"");
+            sender.send_fragment(Opcode::Continuation, piece);
             assert_eq!(sender.frame().payload, [number as u8], "its pong");
         }
-        sender.send(0x80, b"");
+        sender.send(Opcode::Continuation, b"");
         for client in [&mut sender, &mut other] {
             let frame = client.data();
-            assert_eq!((frame.fin, frame.opcode), (true, 1));
+            assert_eq!((frame.fin, frame.opcode), (true, Opcode::Text));
             assert_eq!(frame.payload, text, "in pieces of {size}");
         }
     }
     let bytes = payload(300_000);
     let pieces: Vec<&[u8]> = bytes.chunks(1000).collect();
     for (at, piece) in pieces.iter().enumerate() {
-        let first = if at == 0 { 0x02 } else { 0x00 };
-        let fin = if at + 1 == pieces.len() { 0x80 } else { 0x00 };
-        sender.send(first | fin, piece);
+        match at {
+            0 => sender.send_fragment(Opcode::Binary, piece),
+            _ if at + 1 == pieces.len() => sender.send(Opcode::Continuation, piece),
+            _ => sender.send_fragment(Opcode::Continuation, piece),
+        }
     }
     let frame = other.data();
-    assert_eq!((frame.fin, frame.opcode), (true, 2));
+    assert_eq!((frame.fin, frame.opcode), (true, Opcode::Binary));
     assert!(frame.payload == bytes);
 }
 

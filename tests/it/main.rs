@@ -11,6 +11,9 @@ mod examples;
 mod handshake;
 mod http;
 mod keepalive;
+#[path = "../kit/mod.rs"]
+#[allow(dead_code, reason = "the benchmarks use more of it")]
+mod kit;
 mod library;
 mod limits;
 mod load;

@@ -9,14 +9,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hubcast::Server;
+use rustix::process::Signal;
 
-use crate::http::Answer;
+use crate::http::{ask_for_line, read_line};
+use crate::kit::frame::{Opcode, masked};
+use crate::kit::http::handshake;
 use crate::support::{
-    Program, Raw, connect, deadline, dial, eventually, handshake, masked, next_close, server,
-    tight_server,
+    Program, Raw, connect, deadline, dial, eventually, next_close, server, tight_server,
 };
-
-const TEXT: u8 = 0x81;
 
 /// What a loaded machine may take on top of a deadline.
 const SLACK: Duration = Duration::from_secs(3);
@@ -24,15 +24,15 @@ const SLACK: Duration = Duration::from_secs(3);
 /// Answers the server's Close.
 fn answer_close(client: &mut Raw) {
     let close = client.data();
-    assert_eq!(close.close_code(), 1001, "{close:?}");
+    assert_eq!(close.close_code(), Some(1001), "{close:?}");
     assert_eq!(&close.payload[2..], b"server shutdown");
-    client.send(0x88, &close.payload);
+    client.send(Opcode::Close, &close.payload);
     client.expect_end();
 }
 
 #[test]
 fn a_signal_ends_the_program_in_order() {
-    for signal in ["INT", "TERM"] {
+    for signal in [Signal::INT, Signal::TERM] {
         let mut program = Program::start(&["--shutdown-timeout=10m"]);
         let mut clients = [(); 3].map(|()| Raw::open(program.address, "/"));
         let mut begun = dial(program.address);
@@ -44,7 +44,7 @@ fn a_signal_ends_the_program_in_order() {
         let start = Instant::now();
         program.signal(signal);
         for stream in [&mut begun, &mut silent] {
-            let answer = Answer::read(stream);
+            let answer = read_line(stream);
             assert_eq!(answer.status, 503, "{answer:?}");
             assert_ne!(answer.header("retry-after"), "");
         }
@@ -65,7 +65,7 @@ fn a_signal_ends_the_program_in_order() {
 
 /// Returns when the program has accepted everybody who came before.
 fn answered_by_the_program(program: &Program) {
-    let answer = Answer::to(program.address, b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let answer = ask_for_line(program.address, b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(answer.status, 405);
 }
 
@@ -79,7 +79,7 @@ fn who_waits_to_be_accepted_at_the_stop_gets_503() {
     server.handle().shutdown();
     server.run().unwrap();
     for stream in &mut streams {
-        let answer = Answer::read(stream);
+        let answer = read_line(stream);
         assert_eq!(answer.status, 503);
         assert_eq!(answer.header("retry-after"), "5");
     }
@@ -97,7 +97,7 @@ fn clients_that_do_not_answer_are_aborted_at_the_deadline() {
     // More than the stalled one's socket holds, so its Close has to wait.
     let sender = thread::spawn(move || {
         for _ in 0..200 {
-            sending.send(0x82, &[7; 64 * 1024]);
+            sending.send(Opcode::Binary, &[7; 64 * 1024]);
         }
     });
     for _ in 0..200 {
@@ -105,7 +105,7 @@ fn clients_that_do_not_answer_are_aborted_at_the_deadline() {
     }
     sender.join().unwrap();
     let start = Instant::now();
-    program.signal("TERM");
+    program.signal(Signal::TERM);
     answer_close(&mut busy);
     drop(busy);
     assert_eq!(program.wait().code(), Some(0));
@@ -122,9 +122,9 @@ fn a_second_signal_ends_the_program_at_once_with_130() {
     let mut program = Program::start(&["--shutdown-timeout=10m", "--close-timeout=10m"]);
     let stalled = Raw::open(program.address, "/");
     program.expect_log("joined, clients=1");
-    program.signal("INT");
+    program.signal(Signal::INT);
     program.expect_log("shutting down");
-    program.signal("INT");
+    program.signal(Signal::INT);
     assert_eq!(program.wait().code(), Some(130));
     drop(stalled);
 }
@@ -138,7 +138,7 @@ fn the_port_is_free_again_at_once() {
         let address = program.address;
         let mut clients = [(); 5].map(|()| Raw::open(address, "/"));
         program.expect_log("joined, clients=5");
-        program.signal("TERM");
+        program.signal(Signal::TERM);
         // The server ends the stream first, so the waiting state is its own.
         clients.iter_mut().for_each(answer_close);
         drop(clients);
@@ -147,7 +147,7 @@ fn the_port_is_free_again_at_once() {
         assert_eq!(program.address, address);
     }
     let address = program.address;
-    program.signal("TERM");
+    program.signal(Signal::TERM);
     program.wait();
     TcpListener::bind(address).unwrap();
 }
@@ -291,7 +291,7 @@ fn senders_that_do_not_stop_do_not_hold_it_up() {
                 let _ = io::copy(&mut stream, &mut io::sink());
                 let _ = stream.shutdown(Shutdown::Both);
             });
-            let frame = masked(TEXT, &[b'x'; 500]);
+            let frame = masked(Opcode::Text, &[b'x'; 500]);
             while client.stream.write_all(&frame).is_ok() {}
             reading.join().unwrap();
         })
@@ -322,7 +322,7 @@ fn a_hook_that_does_not_return_holds_it_up_for_a_second_at_most() {
         .bind("127.0.0.1:0");
     let server = server.unwrap().spawn().unwrap();
     let mut stuck = Raw::connect(&server, "/");
-    stuck.send(TEXT, b"into the hook");
+    stuck.send(Opcode::Text, b"into the hook");
     eventually("the hook", || {
         server.handle().stats().received_messages == 1
     });

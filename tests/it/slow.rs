@@ -8,15 +8,8 @@ use std::time::{Duration, Instant};
 
 use hubcast::{ClientInfo, CloseCode, Config, Handle, Message, Running, SlowConsumer};
 
-use crate::support::{
-    Frame, Raw, deadline, eventually, read_frame, server, tight_server, wait_closed,
-};
-
-const TEXT: u8 = 1;
-const BINARY: u8 = 2;
-const CLOSE: u8 = 8;
-const PING: u8 = 9;
-const PONG: u8 = 10;
+use crate::kit::frame::{self, Frame, Opcode};
+use crate::support::{Raw, deadline, eventually, server, tight_server, wait_closed};
 
 /// Sends numbered messages of 1 KiB to a room.
 fn send_numbered(handle: &Handle, room: &str, numbers: std::ops::Range<usize>) {
@@ -31,7 +24,7 @@ fn numbered(number: usize) -> String {
 
 #[track_caller]
 fn number_of(frame: &Frame) -> usize {
-    assert_eq!((frame.opcode, frame.payload.len()), (TEXT, 1024));
+    assert_eq!((frame.opcode, frame.payload.len()), (Opcode::Text, 1024));
     let text = std::str::from_utf8(&frame.payload).unwrap();
     text.trim_end().parse().unwrap()
 }
@@ -80,20 +73,20 @@ fn a_stalled_client_delays_nobody_and_is_evicted_with_1008() {
     let mut received = 0;
     let close = loop {
         let frame = stalled.frame();
-        if frame.opcode == CLOSE {
+        if frame.opcode == Opcode::Close {
             break frame;
         }
         assert_eq!(number_of(&frame), received, "no gap before the Close");
         received += 1;
     };
     assert!(received > 0 && received < 300, "{received} received");
-    assert_eq!(close.close_code(), 1008);
+    assert_eq!(close.close_code(), Some(1008));
     let reason = String::from_utf8(close.payload[2..].to_vec()).unwrap();
     let behind = reason.strip_prefix("slow consumer: ").expect(&reason);
     let messages: usize = behind.split(' ').next().unwrap().parse().unwrap();
     assert!(messages > 0 && messages <= 32, "{reason}");
     assert!(reason.ends_with(" bytes) behind"), "{reason}");
-    stalled.send(0x88, &1008u16.to_be_bytes());
+    stalled.send(Opcode::Close, &1008u16.to_be_bytes());
     stalled.expect_end();
     drop(stalled);
     wait_closed(&server, "evicted", 1);
@@ -179,14 +172,14 @@ fn slow_drain(client_pings: bool) {
     });
     let binaries = thread::spawn(move || {
         for number in 0..MIXED {
-            publisher.send(0x82, mixed(number));
+            publisher.send(Opcode::Binary, mixed(number));
         }
         publisher
     });
     let order_of_a_fast_one = thread::spawn(move || {
         let mut echoes = Raw { stream: echoes };
         let frames = (0..2 * MIXED).map(|_| echoes.data());
-        frames.map(|frame| frame.opcode).collect::<Vec<u8>>()
+        frames.map(|frame| frame.opcode).collect::<Vec<_>>()
     });
 
     let stream = slow.stream.try_clone().unwrap();
@@ -197,30 +190,30 @@ fn slow_drain(client_pings: bool) {
     let (mut order, mut next) = (Vec::new(), [0, 0]);
     let (mut pings, mut pinged, mut ponged) = (0, 0u32, 0);
     while order.len() < 2 * MIXED || ponged < pinged {
-        let frame = read_frame(&mut sips).unwrap();
+        let frame = frame::read(&mut sips).unwrap();
         assert!(frame.fin, "the server does not fragment");
         match frame.opcode {
-            TEXT | BINARY => {
-                let next = &mut next[usize::from(frame.opcode - TEXT)];
+            Opcode::Text | Opcode::Binary => {
+                let next = &mut next[usize::from(frame.opcode == Opcode::Binary)];
                 let whole = frame.payload == mixed(*next);
-                assert!(whole, "message {next} of {} is damaged", frame.opcode);
+                assert!(whole, "message {next} of {:?} is damaged", frame.opcode);
                 *next += 1;
                 order.push(frame.opcode);
                 if client_pings && order.len() % 3 == 0 {
                     pinged += 1;
-                    slow.send(0x89, &pinged.to_be_bytes());
+                    slow.send(Opcode::Ping, &pinged.to_be_bytes());
                 }
             }
-            PING => {
+            Opcode::Ping => {
                 pings += 1;
-                slow.send(0x8a, &frame.payload);
+                slow.send(Opcode::Pong, &frame.payload);
             }
-            PONG => {
+            Opcode::Pong => {
                 let number = u32::from_be_bytes(frame.payload.try_into().unwrap());
                 assert!(ponged < number && number <= pinged, "pongs go forward");
                 ponged = number;
             }
-            other => panic!("unexpected opcode {other}"),
+            other => panic!("unexpected opcode {other:?}"),
         }
     }
     assert_eq!(next, [MIXED, MIXED]);
@@ -349,11 +342,11 @@ fn a_full_total_backlog_evicts_the_client_with_the_largest() {
     }
     let close = loop {
         let frame = clients[2].data();
-        if frame.opcode == CLOSE {
+        if frame.opcode == Opcode::Close {
             break frame;
         }
     };
-    assert_eq!(close.close_code(), 1008);
+    assert_eq!(close.close_code(), Some(1008));
 }
 
 #[test]
@@ -426,10 +419,10 @@ fn pong_and_close_reach_a_slow_client_that_still_reads() {
     let before = the_client_in(&server, "/");
     assert!(before.dropped_messages > 0, "its outbox is full");
     for number in 0..50 {
-        slow.send(0x89, &[number]);
+        slow.send(Opcode::Ping, &[number]);
     }
     // Dropped or not, that the hub has it says that it has the pongs too.
-    slow.send(0x81, b"last");
+    slow.send(Opcode::Text, b"last");
     eventually("the hub to have the pongs", || {
         server.handle().stats().broadcasts == 401
     });
@@ -441,27 +434,27 @@ fn pong_and_close_reach_a_slow_client_that_still_reads() {
     loop {
         let frame = slow.frame();
         match frame.opcode {
-            TEXT if frame.payload == b"last" => {}
-            TEXT => {
+            Opcode::Text if frame.payload == b"last" => {}
+            Opcode::Text => {
                 let number = number_of(&frame);
                 assert!(number >= next, "{number} is not behind {next}");
                 next = number + 1;
                 messages += 1;
             }
             // Those that piled up have been replaced by the newest.
-            PONG => assert!(ponged.replace((frame.payload, messages)).is_none()),
-            CLOSE => {
+            Opcode::Pong => assert!(ponged.replace((frame.payload, messages)).is_none()),
+            Opcode::Close => {
                 assert_eq!(frame.payload, b"\x0f\xa0enough");
                 break;
             }
-            other => panic!("unexpected opcode {other}"),
+            other => panic!("unexpected opcode {other:?}"),
         }
     }
     let (payload, at) = ponged.expect("a pong");
     assert_eq!(payload, [49]);
     assert!(at < messages, "the pong overtakes messages that wait");
     assert_eq!(messages, 400 - before.dropped_messages);
-    slow.send(0x88, &4000u16.to_be_bytes());
+    slow.send(Opcode::Close, &4000u16.to_be_bytes());
     slow.expect_end();
 }
 
@@ -473,7 +466,7 @@ fn a_pong_waits_for_no_reader_of_the_room() {
     let large = Message::from(vec![7; 1 << 20]);
     server.handle().broadcast("/", large).unwrap();
     assert_eq!(healthy.data().payload.len(), 1 << 20);
-    healthy.send(0x89, b"there?");
+    healthy.send(Opcode::Ping, b"there?");
     assert_eq!(healthy.frame().payload, b"there?");
     drop(stalled);
 }

@@ -1,16 +1,23 @@
 //! The real server, real clients, and waiting with deadlines.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::convert::Infallible;
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{ChildStdin, ChildStdout, Command, ExitStatus};
+use std::time::Duration;
 
 use hubcast::{Config, Running, Server};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::net::sockopt;
+use rustix::process::Signal;
 use tungstenite::{Message, WebSocket};
+
+use crate::kit::Failure;
+use crate::kit::child::Child;
+use crate::kit::frame::{self, Frame, Opcode, fragment, masked, masked_as};
+use crate::kit::http::{check_upgrade, handshake, read_head};
+use crate::kit::process::{descriptors, threads};
+use crate::kit::socket::{self, dial_prepared, reset_on_drop};
+use crate::kit::wait::wait_for;
 
 /// How long a test waits for what must happen; `HUBCAST_TEST_TIME_FACTOR`
 /// makes it longer on a slow machine.
@@ -20,14 +27,16 @@ pub fn deadline() -> Duration {
     Duration::from_secs(20) * factor
 }
 
+/// Between two looks at what is waited for.
+const POLL: Duration = Duration::from_millis(5);
+
 /// Waits until the condition holds; fails with what was waited for.
 #[track_caller]
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let until = Instant::now() + deadline();
-    while !condition() {
-        assert!(Instant::now() < until, "waited in vain for: {what}");
-        thread::park_timeout(Duration::from_millis(5));
-    }
+    let met = wait_for(deadline(), POLL, || {
+        Ok::<_, Infallible>(condition().then_some(()))
+    });
+    assert_eq!(met, Ok(Some(())), "waited in vain for: {what}");
 }
 
 /// A server on a free port, with changed settings.
@@ -72,21 +81,18 @@ pub fn connect_to(address: SocketAddr, room: &str) -> Client {
 
 /// A TCP connection whose reads and writes have a deadline.
 pub fn dial(address: SocketAddr) -> TcpStream {
-    with_deadlines(TcpStream::connect(address).unwrap())
+    with_deadlines(socket::dial(address, deadline()).unwrap())
 }
 
 /// Like [`dial`], with a receive buffer that holds little.
 pub fn dial_tight(address: SocketAddr) -> TcpStream {
-    let (family, flags) = (AddressFamily::INET, SocketFlags::CLOEXEC);
-    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None).unwrap();
-    // It sets the window, so it has to be done before the connect.
-    sockopt::set_socket_recv_buffer_size(&socket, 4096).unwrap();
-    rustix::net::connect(&socket, &address).unwrap();
-    with_deadlines(socket.into())
+    let stream = dial_prepared(address, |socket| {
+        Ok(sockopt::set_socket_recv_buffer_size(socket, 4096)?)
+    });
+    with_deadlines(stream.unwrap())
 }
 
 fn with_deadlines(stream: TcpStream) -> TcpStream {
-    stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(deadline())).unwrap();
     stream.set_write_timeout(Some(deadline())).unwrap();
     stream
@@ -121,23 +127,6 @@ pub fn wait_closed(server: &Running, cause: &str, clients: u64) {
     eventually(cause, || server.handle().stats().departed(cause) >= clients);
 }
 
-/// A frame as it came over the wire.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
-    pub fin: bool,
-    pub opcode: u8,
-    pub payload: Vec<u8>,
-}
-
-impl Frame {
-    /// The code of a Close frame.
-    #[track_caller]
-    pub fn close_code(&self) -> u16 {
-        assert_eq!(self.opcode, 8, "not a Close: {self:?}");
-        u16::from_be_bytes([self.payload[0], self.payload[1]])
-    }
-}
-
 /// A client that sends bytes, for what a library would not send.
 pub struct Raw {
     pub stream: TcpStream,
@@ -170,8 +159,7 @@ impl Raw {
 
     fn upgrade(mut stream: TcpStream, room: &str) -> Raw {
         stream.write_all(&handshake(room)).unwrap();
-        let head = read_head(&mut stream);
-        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        check_upgrade(&read_head(&mut stream).unwrap()).unwrap();
         Raw { stream }
     }
 
@@ -179,9 +167,19 @@ impl Raw {
         self.stream.write_all(bytes).unwrap();
     }
 
-    /// Sends a masked frame; `first` is its first byte: FIN, RSV and opcode.
-    pub fn send(&mut self, first: u8, payload: &[u8]) {
-        self.send_bytes(&masked(first, payload));
+    /// Sends a frame that is complete by itself, or the last of its message.
+    pub fn send(&mut self, opcode: Opcode, payload: &[u8]) {
+        self.send_bytes(&masked(opcode, payload));
+    }
+
+    /// Sends a frame that others of its message follow.
+    pub fn send_fragment(&mut self, opcode: Opcode, payload: &[u8]) {
+        self.send_bytes(&fragment(opcode, payload));
+    }
+
+    /// Sends a masked frame with any first byte.
+    pub fn send_as(&mut self, first: u8, payload: &[u8]) {
+        self.send_bytes(&masked_as(first, payload));
     }
 
     /// The next frame; fails at the end of the stream.
@@ -195,21 +193,21 @@ impl Raw {
     pub fn data(&mut self) -> Frame {
         loop {
             let frame = self.frame();
-            if !matches!(frame.opcode, 9 | 10) {
+            if !matches!(frame.opcode, Opcode::Ping | Opcode::Pong) {
                 return frame;
             }
         }
     }
 
     pub fn try_frame(&mut self) -> io::Result<Frame> {
-        read_frame(&mut self.stream)
+        frame::read(&mut self.stream)
     }
 
     /// Expects a Close with this code, and the end of the stream behind it.
     #[track_caller]
     pub fn expect_close(&mut self, code: u16) {
         let frame = self.data();
-        assert_eq!(frame.close_code(), code, "{frame:?}");
+        assert_eq!(frame.close_code(), Some(code), "{frame:?}");
         self.expect_end();
     }
 
@@ -224,113 +222,22 @@ impl Raw {
 
 /// Ends a connection by a reset.
 pub fn reset(stream: TcpStream) {
-    sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
-}
-
-/// Reads a server's frame, and nothing behind it.
-pub fn read_frame(stream: &mut impl Read) -> io::Result<Frame> {
-    let mut head = [0; 2];
-    stream.read_exact(&mut head)?;
-    assert_eq!(head[1] & 0x80, 0, "a server's frame is not masked");
-    assert_eq!(head[0] & 0x70, 0, "no reserved bit is set");
-    let len = match head[1] {
-        126 => {
-            let mut len = [0; 2];
-            stream.read_exact(&mut len)?;
-            u64::from(u16::from_be_bytes(len))
-        }
-        127 => {
-            let mut len = [0; 8];
-            stream.read_exact(&mut len)?;
-            u64::from_be_bytes(len)
-        }
-        short => u64::from(short),
-    };
-    assert!(len <= 64 << 20, "a frame of {len} bytes");
-    let mut payload = vec![0; len as usize];
-    stream.read_exact(&mut payload)?;
-    Ok(Frame {
-        fin: head[0] & 0x80 != 0,
-        opcode: head[0] & 0x0f,
-        payload,
-    })
-}
-
-/// An opening handshake for a room.
-pub fn handshake(room: &str) -> Vec<u8> {
-    format!(
-        "GET {room} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
-         Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
-    .into_bytes()
-}
-
-/// Reads an HTTP head, byte by byte so as to take nothing behind it.
-pub fn read_head(stream: &mut TcpStream) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
-        head.push(byte[0]);
-    }
-    String::from_utf8(head).unwrap()
-}
-
-/// A masked frame (RFC 6455 §5.2); `first` is FIN, RSV and opcode.
-pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mask = [0x37, 0xfa, 0x21, 0x3d];
-    let mut frame = vec![first];
-    match payload.len() {
-        len @ ..126 => frame.push(0x80 | len as u8),
-        len @ 126..65536 => {
-            frame.push(0x80 | 126);
-            frame.extend((len as u16).to_be_bytes());
-        }
-        len => {
-            frame.push(0x80 | 127);
-            frame.extend((len as u64).to_be_bytes());
-        }
-    }
-    frame.extend(mask);
-    frame.extend(
-        payload
-            .iter()
-            .zip(mask.iter().cycle())
-            .map(|(byte, key)| byte ^ key),
-    );
-    frame
-}
-
-/// Lets this process have as many descriptors as it may: many shells give
-/// a program a thousand, and both ends of a connection may be here.
-pub fn raise_descriptor_limit() {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    let raised = Rlimit {
-        current: maximum,
-        maximum,
-    };
-    setrlimit(Resource::Nofile, raised).unwrap();
+    reset_on_drop(&stream).unwrap();
 }
 
 /// The threads and the descriptors of a process, to see that none is
 /// left. Tests run at the same time, so only the program's own process
 /// ([`Program`]) gives figures that mean something.
 pub fn threads_and_descriptors(pid: u32) -> (usize, usize) {
-    let count = |what| {
-        std::fs::read_dir(format!("/proc/{pid}/{what}"))
-            .unwrap()
-            .count()
-    };
-    (count("task"), count("fd"))
+    (threads(pid).unwrap(), descriptors(pid).unwrap())
 }
 
 /// The real program as a child process, killed when dropped.
 pub struct Program {
     child: Child,
     pub address: SocketAddr,
-    log: Receiver<String>,
-    seen: String,
+    /// How much of the log has been looked through, in bytes.
+    seen: usize,
 }
 
 impl Program {
@@ -350,99 +257,67 @@ impl Program {
     }
 
     /// Runs a command that becomes the program and waits until it listens.
-    pub fn launch(mut command: Command) -> Program {
-        command.stdin(Stdio::null());
-        Program::launch_with_input(command)
+    pub fn launch(command: Command) -> Program {
+        Program::of(Child::start(command, deadline()).unwrap())
     }
 
     /// Like [`start`](Program::start), with pipes for standard input and
     /// output.
     pub fn start_piped(args: &[&str]) -> (Program, ChildStdin, ChildStdout) {
-        let mut command = Program::command(args);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut program = Program::launch_with_input(command);
-        let input = program.child.stdin.take().unwrap();
-        let output = program.child.stdout.take().unwrap();
-        (program, input, output)
+        let piped = Child::start_piped(Program::command(args), deadline());
+        let (child, input, output) = piped.unwrap();
+        (Program::of(child), input, output)
     }
 
-    fn launch_with_input(mut command: Command) -> Program {
-        command.stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let (lines, log) = channel();
-        thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                let _ = lines.send(line);
-            }
-        });
-        let mut program = Program {
+    fn of(child: Child) -> Program {
+        let address = child.address();
+        Program {
             child,
-            address: ([127, 0, 0, 1], 0).into(),
-            log,
-            seen: String::new(),
-        };
-        let line = program.expect_log("listening on ws://");
-        let at = line.find("ws://").unwrap() + 5;
-        let address = line[at..].split('/').next().unwrap();
-        program.address = address.parse().unwrap();
-        program
+            address,
+            seen: 0,
+        }
     }
 
-    /// Waits for a log line that contains this; returns it.
+    /// Waits for the next log line that contains this; returns it.
     #[track_caller]
     pub fn expect_log(&mut self, part: &str) -> String {
-        let until = Instant::now() + deadline();
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let Ok(line) = self.log.recv_timeout(left) else {
-                panic!("no log line contains {part:?}; the log:\n{}", self.seen);
-            };
-            self.seen.push_str(&line);
-            self.seen.push('\n');
-            if line.contains(part) {
-                return line;
-            }
-        }
+        let found = wait_for(deadline(), POLL, || {
+            let log = self.child.log()?;
+            let new = &log[self.seen..];
+            // The last line may not be complete yet.
+            let lines = &new[..new.rfind('\n').map_or(0, |end| end + 1)];
+            let mut read = 0;
+            let found = lines.lines().find(|line| {
+                read += line.len() + 1;
+                line.contains(part)
+            });
+            self.seen += read;
+            Ok::<_, Failure>(found.map(str::to_owned))
+        });
+        found.unwrap().unwrap_or_else(|| {
+            let log = self.child.log().unwrap();
+            panic!("no log line contains {part:?}; the log:\n{log}")
+        })
     }
 
     /// The whole log of a program that has ended.
     #[track_caller]
-    pub fn whole_log(&mut self) -> &str {
+    pub fn whole_log(&mut self) -> String {
         self.wait();
-        while let Ok(line) = self.log.recv_timeout(deadline()) {
-            self.seen.push_str(&line);
-            self.seen.push('\n');
-        }
-        &self.seen
+        self.child.log().unwrap()
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.pid()
     }
 
-    /// Sends a signal by name, such as `INT`.
-    pub fn signal(&self, name: &str) {
-        let pid = self.pid().to_string();
-        let status = Command::new("kill").args(["-s", name, &pid]).status();
-        assert!(status.unwrap().success());
+    pub fn signal(&self, signal: Signal) {
+        self.child.signal(signal).unwrap();
     }
 
     /// Waits for the end of the process.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
-        let mut status = None;
-        eventually("the program to end", || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        });
-        status.unwrap()
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.child.wait(deadline()).unwrap()
     }
 }

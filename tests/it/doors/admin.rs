@@ -5,12 +5,15 @@ use std::io::Write;
 use std::net::SocketAddr;
 
 use hubcast::{CloseCode, Running, Server};
+use rustix::process::Signal;
 
 use super::json::Json;
-use super::{Follower, ask, asking_for_events, look, plain, post};
-use crate::http::{Answer, get};
+use super::{Follower, look};
+use crate::http::{ask, ask_for_line, read_line};
+use crate::kit::frame::Opcode;
+use crate::kit::http::{follow, handshake, plain, post, read_head};
 use crate::support::{
-    Program, Raw, dial, dial_tight, eventually, read_head, server, tight_server, wait_closed,
+    Program, Raw, dial, dial_tight, eventually, server, tight_server, wait_closed,
 };
 
 const PATHS: [&str; 4] = ["/-/healthz", "/-/metrics", "/-/clients", "/-/rooms"];
@@ -18,7 +21,7 @@ const PATHS: [&str; 4] = ["/-/healthz", "/-/metrics", "/-/clients", "/-/rooms"];
 #[test]
 fn health_is_ok_until_the_server_stops() {
     let server = server(|_| {});
-    let answer = Answer::to(server.local_addr(), &plain("GET", "/-/healthz", &[]));
+    let answer = ask_for_line(server.local_addr(), &plain("GET", "/-/healthz", &[]));
     assert_eq!((answer.status, answer.body.as_str()), (200, "ok\n"));
     // Who has come when it stops is still answered.
     let request = plain("GET", "/-/healthz", &[]);
@@ -30,7 +33,7 @@ fn health_is_ok_until_the_server_stops() {
     });
     server.handle().shutdown();
     for stream in &mut begun {
-        let answer = Answer::read(stream);
+        let answer = read_line(stream);
         assert_eq!(answer.status, 503);
         assert_ne!(answer.header("retry-after"), "");
     }
@@ -61,7 +64,7 @@ fn rooms_and_clients_are_listed_as_json() {
         server.handle().add_to_room(clients[0].id, "/").unwrap();
         clients.iter().map(|client| client.id.value()).collect()
     };
-    ann.send(0x81, b"hello");
+    ann.send(Opcode::Text, b"hello");
     assert_eq!(ann.data().payload, b"hello");
 
     let rooms = json("/-/rooms");
@@ -247,16 +250,16 @@ fn the_metrics_are_in_the_format_and_say_what_happened() {
     let mut ann = Raw::connect(&server, "/");
     let mut follower = Follower::join(&server, "/");
     let mut other = Raw::connect(&server, "/other");
-    ann.send(0x81, b"hello");
+    ann.send(Opcode::Text, b"hello");
     assert_eq!(ann.data().payload, b"hello");
     assert_eq!(follower.text(), "hello");
     assert_eq!(ask(address, &post("/", &[], b"hello, too")).status, 202);
     assert_eq!(ann.data().payload, b"hello, too");
-    let refused = Answer::to(address, &plain("POST", "/", &[]));
+    let refused = ask_for_line(address, &plain("POST", "/", &[]));
     assert_eq!(refused.status, 411);
     for _ in 0..2 {
-        let asking = asking_for_events("/", &["Origin: http://evil.example"]);
-        assert_eq!(Answer::to(address, &asking).status, 403);
+        let asking = follow("/", &["Origin: http://evil.example"]);
+        assert_eq!(ask_for_line(address, &asking).status, 403);
     }
     let code = CloseCode::new(4000).unwrap();
     let stalled = Follower::join_by(&server, dial_tight(address), "/stalled");
@@ -274,7 +277,7 @@ fn the_metrics_are_in_the_format_and_say_what_happened() {
     server.handle().disconnect(of_other.id, code, "").unwrap();
     drop(stalled);
     wait_closed(&server, "evicted", 1);
-    while other.data().opcode != 8 {}
+    while other.data().opcode != Opcode::Close {}
     drop(other);
     wait_closed(&server, "disconnected", 1);
 
@@ -323,8 +326,12 @@ fn the_metrics_are_in_the_format_and_say_what_happened() {
 #[track_caller]
 fn nothing_is_answered_under_the_prefix(address: SocketAddr) {
     for path in PATHS.into_iter().chain(["/-/", "/-/x"]) {
-        for request in [plain("GET", path, &[]), get(path), post(path, &[], b"x")] {
-            let answer = Answer::to(address, &request);
+        for request in [
+            plain("GET", path, &[]),
+            handshake(path),
+            post(path, &[], b"x"),
+        ] {
+            let answer = ask_for_line(address, &request);
             assert_eq!(answer.status, 404, "{path}");
         }
     }
@@ -341,9 +348,9 @@ fn without_admin_nothing_is_answered_under_the_prefix() {
 fn no_room_is_below_the_prefix() {
     let server = server(|_| {});
     for path in ["/-/", "/-/x", "/-/healthz/x", "/%2d/x", "/%2D%2fhealthz"] {
-        let answer = Answer::to(server.local_addr(), &get(path));
+        let answer = ask_for_line(server.local_addr(), &handshake(path));
         assert_eq!(answer.status, 404, "{path}");
-        let answer = Answer::to(server.local_addr(), &asking_for_events(path, &[]));
+        let answer = ask_for_line(server.local_addr(), &follow(path, &[]));
         assert_eq!(answer.status, 404, "{path}");
     }
     assert_eq!(server.handle().stats().joins, 0);
@@ -370,8 +377,8 @@ fn the_operator_may_have_an_address_of_their_own() {
     let mut members = Vec::new();
     for _ in 0..=20 {
         let mut stream = dial(program.address);
-        stream.write_all(&get("/lobby")).unwrap();
-        if !read_head(&mut stream).starts_with("HTTP/1.1 101 ") {
+        stream.write_all(&handshake("/lobby")).unwrap();
+        if !read_head(&mut stream).unwrap().starts_with("HTTP/1.1 101 ") {
             break;
         }
         members.push(stream);
@@ -385,19 +392,19 @@ fn the_operator_may_have_an_address_of_their_own() {
     }
     // Nobody gets into a room there.
     for request in [
-        get("/lobby"),
-        get("/"),
-        asking_for_events("/lobby", &[]),
+        handshake("/lobby"),
+        handshake("/"),
+        follow("/lobby", &[]),
         plain("GET", "/lobby", &["Accept: text/html"]),
         plain("GET", "/favicon.ico", &[]),
     ] {
         let asked = String::from_utf8_lossy(&request);
-        assert_eq!(Answer::to(admin, &request).status, 404, "{asked}");
+        assert_eq!(ask_for_line(admin, &request).status, 404, "{asked}");
     }
-    assert_eq!(Answer::to(admin, &post("/lobby", &[], b"x")).status, 405);
+    assert_eq!(ask_for_line(admin, &post("/lobby", &[], b"x")).status, 405);
     let foreign = plain("GET", "/-/rooms", &["Origin: http://evil.example"]);
-    assert_eq!(Answer::to(admin, &foreign).status, 403);
-    program.signal("TERM");
+    assert_eq!(ask_for_line(admin, &foreign).status, 403);
+    program.signal(Signal::TERM);
     drop(members);
     assert_eq!(program.wait().code(), Some(0));
 }
@@ -452,7 +459,7 @@ fn the_operator_asks_by_get_only() {
     for path in PATHS {
         for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"] {
             let request = plain(method, path, &["Content-Length: 0"]);
-            let answer = Answer::to(server.local_addr(), &request);
+            let answer = ask_for_line(server.local_addr(), &request);
             assert_eq!(answer.status, 405, "{method} {path}");
             assert_eq!(answer.header("allow"), "GET, HEAD");
         }

@@ -8,14 +8,13 @@ use std::time::Duration;
 use data_encoding::BASE64;
 use hubcast::{Cause, CloseCode, Config, Message, Refusal, Running, Server, SlowConsumer};
 
-use super::{Follower, Part, ask, asking_for_events, post};
-use crate::http::{Answer, request};
+use super::{Follower, Part};
+use crate::http::{ask, ask_for_line};
+use crate::kit::frame::{Opcode, masked};
+use crate::kit::http::{follow, post, request};
 use crate::support::{
     Raw, deadline, dial, dial_tight, eventually, server, tight_server, wait_closed,
 };
-
-const TEXT: u8 = 0x81;
-const BINARY: u8 = 0x82;
 
 #[test]
 fn a_stream_of_events_opens_with_its_headers_and_a_comment() {
@@ -52,7 +51,7 @@ fn whoever_accepts_event_streams_gets_one() {
         "Accept: text/event-streams",
     ] {
         let asking = request("GET / HTTP/1.1", &["Host: localhost", accept]);
-        assert_eq!(Answer::to(server.local_addr(), &asking).status, 426);
+        assert_eq!(ask_for_line(server.local_addr(), &asking).status, 426);
     }
 }
 
@@ -81,7 +80,7 @@ fn a_text_comes_as_the_lines_it_has() {
         "data: x",
         "\u{feff}🎉 <b>&amp;</b> \u{2028}\u{85}\0",
     ] {
-        client.send(TEXT, text.as_bytes());
+        client.send(Opcode::Text, text.as_bytes());
         let lines = text.replace("\r\n", "\n").replace('\r', "\n");
         assert_eq!(follower.event(), ("message".to_owned(), lines));
     }
@@ -95,7 +94,7 @@ fn bytes_come_as_base64_under_an_event_name_of_their_own() {
     let all: Vec<u8> = (0..=255).collect();
     for bytes in [&b""[..], b"text", &[0xff, 0xfe], &all] {
         let expected = ("binary".to_owned(), BASE64.encode(bytes));
-        client.send(BINARY, bytes);
+        client.send(Opcode::Binary, bytes);
         assert_eq!(follower.event(), expected);
         let posting = post("/", &["Content-Type: application/octet-stream"], bytes);
         assert_eq!(ask(server.local_addr(), &posting).status, 202);
@@ -182,10 +181,10 @@ fn what_a_follower_sends_is_not_relayed() {
     let mut follower = Follower::join(&server, "/");
     let mut sending = follower.stream.get_ref();
     sending
-        .write_all(&crate::support::masked(TEXT, b"a frame"))
+        .write_all(&masked(Opcode::Text, b"a frame"))
         .unwrap();
     sending.write_all(&post("/", &[], b"a request")).unwrap();
-    other.send(TEXT, b"the first");
+    other.send(Opcode::Text, b"the first");
     assert_eq!(other.data().payload, b"the first");
     assert_eq!(follower.text(), "the first");
     assert_eq!(server.handle().stats().received_messages, 1);
@@ -215,8 +214,8 @@ fn everybody_has_one_order_whatever_the_door() {
         }
     });
     for number in 0..EACH {
-        members[0].send(TEXT, format!("ann {number}").as_bytes());
-        members[1].send(TEXT, format!("bob {number}").as_bytes());
+        members[0].send(Opcode::Text, format!("ann {number}").as_bytes());
+        members[1].send(Opcode::Text, format!("bob {number}").as_bytes());
     }
     posting.join().unwrap();
     calling.join().unwrap();
@@ -394,14 +393,14 @@ fn a_page_of_another_site_follows_only_where_that_is_allowed() {
         "Origin: null",
         "Sec-Fetch-Site: cross-site",
     ] {
-        let answer = Answer::to(server.local_addr(), &asking_for_events("/", &[foreign]));
+        let answer = ask_for_line(server.local_addr(), &follow("/", &[foreign]));
         assert_eq!(answer.status, 403, "{foreign}: {answer:?}");
         assert_eq!(answer.header("access-control-allow-origin"), "");
     }
     for allowed in ["https://app.example", "http://localhost"] {
         let origin = format!("Origin: {allowed}");
         let headers = [&origin, "Sec-Fetch-Site: cross-site"];
-        let asking = asking_for_events("/", &headers);
+        let asking = follow("/", &headers);
         let follower = Follower::ask(dial(server.local_addr()), &asking);
         let cors = follower.head.header("access-control-allow-origin");
         assert_eq!(cors, allowed);
@@ -436,7 +435,7 @@ fn the_hooks_are_for_followers_too() {
         })
         .bind("127.0.0.1:0");
     let server = server.unwrap().spawn().unwrap();
-    let refused = Answer::to(server.local_addr(), &asking_for_events("/", &[]));
+    let refused = ask_for_line(server.local_addr(), &follow("/", &[]));
     assert_eq!(refused.status, 402);
     assert_eq!(refused.body, "say who you are\n");
     let mut follower = Follower::join(&server, "/asked?name=ann");

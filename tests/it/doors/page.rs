@@ -5,8 +5,9 @@ use std::io::{Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{ask, look, plain};
-use crate::http::Answer;
+use super::look;
+use crate::http::{ask, ask_for_line};
+use crate::kit::http::{Answer, plain};
 use crate::support::{Raw, connect, deadline, dial, dial_tight, eventually, server, tight_server};
 
 const HTML: &str = "Accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8";
@@ -56,7 +57,7 @@ fn there_is_no_page_for_what_is_no_room() {
         ("/%00", 400),
         (&long, 414),
     ] {
-        let answer = Answer::to(server.local_addr(), &plain("GET", target, &[HTML]));
+        let answer = ask_for_line(server.local_addr(), &plain("GET", target, &[HTML]));
         assert_eq!(answer.status, status, "{target}");
     }
 }
@@ -73,7 +74,7 @@ fn who_asks_for_no_page_is_told_what_this_is() {
         (&without, &[]),
     ] {
         let request = plain("GET", "/", headers);
-        let answer = Answer::to(server.local_addr(), &request);
+        let answer = ask_for_line(server.local_addr(), &request);
         assert_eq!(answer.status, 426, "{headers:?}");
         assert_eq!(answer.header("upgrade"), "websocket");
         assert!(answer.body.contains("websocat"), "{}", answer.body);
@@ -101,7 +102,7 @@ fn a_head_is_answered_as_a_get_without_the_body() {
         stream.write_all(&plain("HEAD", target, headers)).unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
-        let head = Answer::parse(&text);
+        let head = Answer::parse(&text).unwrap();
         assert_eq!(head.body, "", "{target}");
         assert_eq!((head.status, head.headers), (get.status, get.headers));
     }

@@ -6,10 +6,11 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
+use crate::kit::frame::Opcode;
 use crate::support::{Program, Raw, deadline};
 
-const TEXT: u8 = 0x81;
-const BINARY: u8 = 0x82;
 /// The longest line that is one message.
 const MAX_LINE: usize = 64 * 1024;
 
@@ -23,7 +24,7 @@ fn member(program: &mut Program, room: &str) -> Raw {
 #[track_caller]
 fn text(member: &mut Raw) -> String {
     let frame = member.data();
-    assert_eq!(frame.opcode, TEXT & 0x0f, "{frame:?}");
+    assert_eq!(frame.opcode, Opcode::Text, "{frame:?}");
     String::from_utf8(frame.payload).unwrap()
 }
 
@@ -63,9 +64,9 @@ fn lines_of_standard_input_are_messages_and_its_end_ends_nothing() {
     drop(input);
     assert_eq!(text(&mut members[0]), "without an end");
     program.expect_log("standard input has ended");
-    other.send(TEXT, b"the first here");
+    other.send(Opcode::Text, b"the first here");
     assert_eq!(other.data().payload, b"the first here");
-    members[0].send(TEXT, b"still open");
+    members[0].send(Opcode::Text, b"still open");
     assert_eq!(text(&mut members[0]), "still open");
 }
 
@@ -82,8 +83,8 @@ fn the_end_of_standard_input_ends_the_server_in_order_where_that_is_wanted() {
         assert_eq!(text(&mut client), format!("line {number}"));
     }
     let close = client.data();
-    assert_eq!(close.close_code(), 1001);
-    client.send(0x88, &close.payload);
+    assert_eq!(close.close_code(), Some(1001));
+    client.send(Opcode::Close, &close.payload);
     client.expect_end();
     drop(client);
     assert_eq!(program.wait().code(), Some(0));
@@ -92,7 +93,7 @@ fn the_end_of_standard_input_ends_the_server_in_order_where_that_is_wanted() {
 #[test]
 fn standard_input_that_is_open_does_not_hold_up_the_end() {
     let (mut program, input, _output) = Program::start_piped(&["--stdin=/", "--exit-on-eof"]);
-    program.signal("TERM");
+    program.signal(Signal::TERM);
     assert_eq!(program.wait().code(), Some(0));
     drop(input);
 }
@@ -118,18 +119,18 @@ fn standard_output_prints_one_line_for_each_message_escaped() {
             "\\u{1b}[2J\\u{7}\\u{9b}\\u{0}\\u{7f}\ttab",
         ),
     ] {
-        client.send(TEXT, message.as_bytes());
+        client.send(Opcode::Text, message.as_bytes());
         assert_eq!(next(&lines), line);
     }
-    client.send(BINARY, &[0, 1, 2]);
+    client.send(Opcode::Binary, &[0, 1, 2]);
     assert_eq!(next(&lines), "[binary, 3 bytes]");
     // What is not UTF-8 is still a line, and so is what came from here.
     input.write_all(b"from \xff here\x1b\n").unwrap();
     assert_eq!(next(&lines), "from \u{fffd} here\\u{1b}");
     let mut other = member(&mut program, "/other");
-    other.send(TEXT, b"not printed");
+    other.send(Opcode::Text, b"not printed");
     assert_eq!(text(&mut other), "not printed");
-    client.send(TEXT, b"the last");
+    client.send(Opcode::Text, b"the last");
     assert_eq!(next(&lines), "the last");
 }
 
@@ -141,13 +142,13 @@ fn a_terminal_that_is_gone_ends_no_server() {
     // A process that is just being started by another test may hold the
     // other end for a moment: so more than once.
     for _ in 0..100 {
-        client.send(TEXT, b"nobody reads this there");
+        client.send(Opcode::Text, b"nobody reads this there");
         assert_eq!(text(&mut client), "nobody reads this there");
         thread::sleep(Duration::from_millis(5)); // its pace
     }
     let line = program.expect_log("standard output");
     assert!(line.contains("WARN"), "{line}");
-    client.send(TEXT, b"still here");
+    client.send(Opcode::Text, b"still here");
     assert_eq!(text(&mut client), "still here");
 }
 
@@ -157,7 +158,7 @@ fn a_terminal_that_stalls_holds_up_nobody_and_misses_are_logged() {
     let mut client = member(&mut program, "/");
     let message = vec![b'x'; MAX_LINE];
     for _ in 0..200 {
-        client.send(TEXT, &message);
+        client.send(Opcode::Text, &message);
         assert_eq!(client.data().payload.len(), MAX_LINE);
     }
     let reading = thread::spawn(move || {
@@ -167,9 +168,9 @@ fn a_terminal_that_stalls_holds_up_nobody_and_misses_are_logged() {
     });
     let line = program.expect_log("standard output is too slow");
     assert!(line.contains("messages missed so far"), "{line}");
-    program.signal("TERM");
+    program.signal(Signal::TERM);
     client.data();
-    client.send(0x88, &1001u16.to_be_bytes());
+    client.send(Opcode::Close, &1001u16.to_be_bytes());
     drop(client);
     assert_eq!(program.wait().code(), Some(0));
     let printed = reading.join().unwrap();

@@ -9,9 +9,10 @@ use std::time::Duration;
 use hubcast::{Config, ErrorKind as ServerErrorKind, Message, Refusal, Running, Secret, Server};
 
 use super::json::Json;
-use super::{Follower, ask, look, plain, post};
-use crate::http::Answer;
-use crate::support::{Program, Raw, deadline, dial, eventually, read_head, server};
+use super::{Follower, look};
+use crate::http::{ask, ask_for_line, read_line};
+use crate::kit::http::{Answer, plain, post, read_head};
+use crate::support::{Program, Raw, deadline, dial, eventually, server};
 
 /// The largest message of the table's server.
 const MAX: usize = 1000;
@@ -277,7 +278,7 @@ fn the_answer_says_to_how_many_the_message_was_given() {
 #[test]
 fn publishing_is_off_unless_it_is_asked_for() {
     let server = server(|_| {});
-    let answer = Answer::to(server.local_addr(), &post("/", &[], b"hi"));
+    let answer = ask_for_line(server.local_addr(), &post("/", &[], b"hi"));
     assert_eq!(answer.status, 403);
     assert!(answer.body.contains("--allow-publish"), "{}", answer.body);
     assert_eq!(server.handle().stats().broadcasts, 0);
@@ -294,7 +295,7 @@ fn a_body_may_come_byte_by_byte() {
         for byte in request {
             stream.write_all(&[byte]).unwrap();
         }
-        assert_eq!(reached(&super::answer(&mut stream), "/lobby"), 1);
+        assert_eq!(reached(&Answer::read(&mut stream).unwrap(), "/lobby"), 1);
         assert_eq!(member.data().payload, b"byte by byte");
     }
 }
@@ -311,9 +312,12 @@ fn who_expects_100_gets_it_before_the_body() {
     ] {
         let mut stream = dial(server.local_addr());
         stream.write_all(&head).unwrap();
-        assert_eq!(read_head(&mut stream), "HTTP/1.1 100 Continue\r\n\r\n");
+        assert_eq!(
+            read_head(&mut stream).unwrap(),
+            "HTTP/1.1 100 Continue\r\n\r\n"
+        );
         stream.write_all(body).unwrap();
-        assert_eq!(reached(&super::answer(&mut stream), "/"), 0);
+        assert_eq!(reached(&Answer::read(&mut stream).unwrap(), "/"), 0);
     }
     // Who is refused is spared the body.
     for (status, line) in [
@@ -325,7 +329,7 @@ fn who_expects_100_gets_it_before_the_body() {
         if status != 413 {
             lines.push("Content-Length: 5");
         }
-        let answer = Answer::to(server.local_addr(), &plain("POST", "/", &lines));
+        let answer = ask_for_line(server.local_addr(), &plain("POST", "/", &lines));
         assert_eq!(answer.status, status, "{line}");
     }
 }
@@ -345,7 +349,7 @@ fn a_body_that_does_not_come_in_time_gets_408() {
         (&with_chunks, b"5\r\nhel"),
         (&with_chunks, b"5\r\nhello\r\n0\r\n"),
     ] {
-        let answer = Answer::to(server.local_addr(), &[head, body].concat());
+        let answer = ask_for_line(server.local_addr(), &[head, body].concat());
         assert_eq!(answer.status, 408, "{:?}", String::from_utf8_lossy(body));
     }
     assert_eq!(server.handle().stats().broadcasts, 0);
@@ -367,7 +371,7 @@ fn half_a_body_is_no_message() {
         let mut stream = dial(server.local_addr());
         stream.write_all(&[head, body].concat()).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
-        assert_eq!(Answer::read(&mut stream).status, 400);
+        assert_eq!(read_line(&mut stream).status, 400);
     }
     assert_eq!(server.handle().stats().broadcasts, 0);
 }
@@ -378,10 +382,10 @@ fn a_body_that_is_under_way_gets_503_at_the_shutdown() {
     let mut stream = dial(server.local_addr());
     let head = plain("POST", "/", &["Content-Length: 5", "Expect: 100-continue"]);
     stream.write_all(&head).unwrap();
-    read_head(&mut stream);
+    read_head(&mut stream).unwrap();
     stream.write_all(b"hell").unwrap();
     server.handle().shutdown();
-    let answer = Answer::read(&mut stream);
+    let answer = read_line(&mut stream);
     assert_eq!(answer.status, 503);
     assert_ne!(answer.header("retry-after"), "");
 }
@@ -407,7 +411,7 @@ fn who_sends_far_too_much_at_once_can_read_the_413_all_the_same() {
                 }
             }
         });
-        let head = read_head(&mut stream);
+        let head = read_head(&mut stream).unwrap();
         assert!(head.starts_with("HTTP/1.1 413 "), "{head}");
         sender.join().unwrap();
     }
@@ -429,7 +433,7 @@ fn a_publish_token_is_needed_where_there_is_one() {
         ("/?token=publish", None),
     ] {
         let headers: Vec<&str> = header.into_iter().collect();
-        let answer = Answer::to(server.local_addr(), &post(target, &headers, b"x"));
+        let answer = ask_for_line(server.local_addr(), &post(target, &headers, b"x"));
         assert_eq!(answer.status, 401, "{target} {headers:?}");
         assert!(answer.header("www-authenticate").starts_with("Bearer"));
     }
@@ -454,7 +458,7 @@ fn without_a_publish_token_that_of_the_rooms_is_needed() {
         config.token = Some(Secret::from("for rooms"));
     });
     let address = server.local_addr();
-    assert_eq!(Answer::to(address, &post("/", &[], b"x")).status, 401);
+    assert_eq!(ask_for_line(address, &post("/", &[], b"x")).status, 401);
     let bearer = "Authorization: Bearer for rooms";
     assert_eq!(reached(&ask(address, &post("/", &[bearer], b"x")), "/"), 0);
 }

@@ -6,10 +6,12 @@ use std::net::SocketAddr;
 
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use hubcast::{Config, Running, Secret, Upgrade};
+use rustix::process::Signal;
 
-use super::{Follower, ask, asking_for_events, look, plain, post};
-use crate::http::{Answer, GOOD, request};
-use crate::support::{Program, Raw, dial, handshake, read_head, server};
+use super::{Follower, look};
+use crate::http::{ask, ask_for_line};
+use crate::kit::http::{Answer, UPGRADE, follow, handshake, plain, post, read_head, request};
+use crate::support::{Program, Raw, dial, server};
 
 /// It needs every kind of encoding.
 const TOKEN: &str = "open?>~ sésame+&=%";
@@ -30,7 +32,7 @@ fn entry(token: &str) -> String {
 
 /// A WebSocket request for a target, with more headers.
 fn websocket(target: &str, headers: &[&str]) -> Vec<u8> {
-    let headers = [&GOOD[..], headers].concat();
+    let headers = [&UPGRADE[..], headers].concat();
     request(&format!("GET {target} HTTP/1.1"), &headers)
 }
 
@@ -39,7 +41,7 @@ fn websocket(target: &str, headers: &[&str]) -> Vec<u8> {
 fn head_of(address: SocketAddr, request: &[u8]) -> Answer {
     let mut stream = dial(address);
     stream.write_all(request).unwrap();
-    Answer::parse(&read_head(&mut stream))
+    Answer::parse(&read_head(&mut stream).unwrap()).unwrap()
 }
 
 /// A request through each door that a token guards.
@@ -48,7 +50,7 @@ fn through_each_door(target: &str, headers: &[&str]) -> Vec<(u16, Vec<u8>)> {
     let of_the_operator = |path: &str| plain("GET", &format!("{path}?{query}"), headers);
     vec![
         (101, websocket(target, headers)),
-        (200, asking_for_events(target, headers)),
+        (200, follow(target, headers)),
         (202, post(target, headers, b"hi")),
         (426, plain("GET", target, headers)),
         (200, of_the_operator("/-/rooms")),
@@ -166,7 +168,7 @@ fn without_the_right_token_each_door_answers_401() {
         let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
         for (_, request) in through_each_door(target, &headers) {
             let asked = String::from_utf8_lossy(&request);
-            let answer = Answer::to(server.local_addr(), &request);
+            let answer = ask_for_line(server.local_addr(), &request);
             assert_eq!(answer.status, 401, "{asked}");
             let scheme = answer.header("www-authenticate");
             assert!(scheme.starts_with("Bearer "), "{scheme}");
@@ -272,7 +274,7 @@ fn nobody_learns_a_token_from_the_log_or_an_answer() {
         }
     }
     assert!(told.contains("status: 101") && told.contains("status: 202"));
-    program.signal("TERM");
+    program.signal(Signal::TERM);
     let log = program.whole_log();
     assert!(log.contains("DEBUG") && log.contains("joined"), "{log}");
     for secret in secrets {
@@ -292,10 +294,10 @@ fn the_token_may_stand_in_a_file() {
     std::fs::write(&path, "in the file\nand not this\n").unwrap();
     let option = format!("--token-file={}", path.display());
     let program = Program::start(&[&option]);
-    let refused = Answer::to(program.address, &handshake("/"));
+    let refused = ask_for_line(program.address, &handshake("/"));
     assert_eq!(refused.status, 401);
     Raw::open(program.address, "/?token=in%20the%20file");
-    let asking = asking_for_events("/", &["Authorization: Bearer in the file"]);
+    let asking = follow("/", &["Authorization: Bearer in the file"]);
     Follower::ask(dial(program.address), &asking);
     drop(program);
 

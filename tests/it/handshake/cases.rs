@@ -1,6 +1,7 @@
 //! The table: what the front door decides by the request alone.
 
-use crate::http::{GOOD, get, instead, request, with};
+use crate::http::{instead, with};
+use crate::kit::http::{UPGRADE, handshake, request};
 
 /// A request and its answer.
 pub struct Case {
@@ -52,31 +53,39 @@ fn of_length(length: usize) -> Vec<u8> {
 
 /// A good handshake with so many header lines.
 fn of_lines(lines: usize) -> Vec<u8> {
-    let more = vec!["X: y"; lines - GOOD.len()];
-    request("GET / HTTP/1.1", &[&GOOD[..], &more].concat())
+    let more = vec!["X: y"; lines - UPGRADE.len()];
+    request("GET / HTTP/1.1", &[&UPGRADE[..], &more].concat())
 }
 
 /// All cases.
 pub fn all() -> Vec<Case> {
     let mut cases = Cases(Vec::new());
-    cases.add(101, "the plainest handshake", get("/"));
-    cases.add(101, "a query", get("/lobby?token=a&b"));
-    cases.add(101, "a percent-encoded path", get("/caf%C3%A9%20%2F%25"));
-    cases.add(101, "dots and empty segments", get("/../a//./b/"));
-    cases.add(101, "absolute form", get("http://localhost/lobby"));
+    cases.add(101, "the plainest handshake", handshake("/"));
+    cases.add(101, "a query", handshake("/lobby?token=a&b"));
+    cases.add(
+        101,
+        "a percent-encoded path",
+        handshake("/caf%C3%A9%20%2F%25"),
+    );
+    cases.add(101, "dots and empty segments", handshake("/../a//./b/"));
+    cases.add(101, "absolute form", handshake("http://localhost/lobby"));
     cases.add(
         101,
         "absolute form, scheme ws",
-        get("ws://localhost:8080/lobby"),
+        handshake("ws://localhost:8080/lobby"),
     );
-    cases.add(101, "absolute form without a path", get("http://localhost"));
+    cases.add(
+        101,
+        "absolute form without a path",
+        handshake("http://localhost"),
+    );
     cases.add(
         101,
         "a room name of 256 bytes",
-        get(&format!("/{}", "x".repeat(255))),
+        handshake(&format!("/{}", "x".repeat(255))),
     );
     let target = format!("/?{}", "q".repeat(4094));
-    cases.add(101, "a target of 4,096 bytes", get(&target));
+    cases.add(101, "a target of 4,096 bytes", handshake(&target));
     cases.add(101, "a head of 16 KiB", of_length(16 * 1024));
     cases.add(101, "100 header lines", of_lines(100));
     let firefox = ["Connection: keep-alive, Upgrade"];
@@ -119,12 +128,12 @@ pub fn all() -> Vec<Case> {
     cases.add(
         101,
         "an empty line before the request",
-        [b"\r\n", &get("/")[..]].concat(),
+        [b"\r\n", &handshake("/")[..]].concat(),
     );
     cases.add(
         101,
         "bytes that are not ASCII in a value",
-        [b"GET / HTTP/1.1\r\nX: \xff\xfe\r\n", &get("/")[16..]].concat(),
+        [b"GET / HTTP/1.1\r\nX: \xff\xfe\r\n", &handshake("/")[16..]].concat(),
     );
 
     let mut bad = |what: &str, request| cases.add(400, what, request);
@@ -134,7 +143,7 @@ pub fn all() -> Vec<Case> {
         "two Hosts in absolute form",
         request(
             "GET http://a/ HTTP/1.1",
-            &[&GOOD[..], &["Host: b"]].concat(),
+            &[&UPGRADE[..], &["Host: b"]].concat(),
         ),
     );
     bad(
@@ -156,7 +165,7 @@ pub fn all() -> Vec<Case> {
     );
     let key = "Sec-WebSocket-Key";
     bad("no key", instead(key, &[]));
-    bad("two keys", with(GOOD[4]));
+    bad("two keys", with(UPGRADE[4]));
     bad("an empty key", instead(key, &["Sec-WebSocket-Key:"]));
     bad(
         "a key of 15 bytes",
@@ -185,14 +194,14 @@ pub fn all() -> Vec<Case> {
         "two Origins",
         with("Origin: http://localhost\r\nOrigin: http://localhost"),
     );
-    bad("a percent sign alone", get("/100%"));
-    bad("a percent sign before no digits", get("/%zz"));
-    bad("an encoded byte that is not UTF-8", get("/%ff"));
-    bad("an encoded NUL", get("/a%00b"));
-    bad("an encoded line end", get("/a%0d%0ab"));
-    bad("an encoded C1 control", get("/%C2%9B"));
-    bad("a target without a slash", get("lobby"));
-    bad("a fragment", get("/lobby#top"));
+    bad("a percent sign alone", handshake("/100%"));
+    bad("a percent sign before no digits", handshake("/%zz"));
+    bad("an encoded byte that is not UTF-8", handshake("/%ff"));
+    bad("an encoded NUL", handshake("/a%00b"));
+    bad("an encoded line end", handshake("/a%0d%0ab"));
+    bad("an encoded C1 control", handshake("/%C2%9B"));
+    bad("a target without a slash", handshake("lobby"));
+    bad("a fragment", handshake("/lobby#top"));
     bad(
         "two spaces in the request line",
         b"GET  / HTTP/1.1\r\n\r\n".to_vec(),
@@ -262,21 +271,25 @@ pub fn all() -> Vec<Case> {
     cases.add(
         414,
         "a target of 4,097 bytes",
-        get(&format!("/?{}", "q".repeat(4095))),
+        handshake(&format!("/?{}", "q".repeat(4095))),
     );
     cases.add(
         414,
         "a target of 20 KiB",
-        get(&format!("/{}", "x".repeat(20 * 1024))),
+        handshake(&format!("/{}", "x".repeat(20 * 1024))),
     );
     cases.add(414, "a target without an end", vec![b'x'; 17 * 1024]);
     cases.add(
         414,
         "a room name of 257 bytes",
-        get(&format!("/{}", "x".repeat(256))),
+        handshake(&format!("/{}", "x".repeat(256))),
     );
     let encoded = format!("/{}", "%C3%A9".repeat(128));
-    cases.add(414, "a room name of 257 bytes, encoded", get(&encoded));
+    cases.add(
+        414,
+        "a room name of 257 bytes, encoded",
+        handshake(&encoded),
+    );
 
     cases.add(431, "a head of 16 KiB and a byte", of_length(16 * 1024 + 1));
     cases.add(431, "a head of 60 KiB", of_length(60 * 1024));
@@ -294,7 +307,7 @@ pub fn all() -> Vec<Case> {
 
     for version in ["HTTP/1.0", "HTTP/1.2", "HTTP/2.0", "HTTP/3"] {
         let line = format!("GET / {version}");
-        cases.add(505, version, request(&line, &GOOD));
+        cases.add(505, version, request(&line, &UPGRADE));
     }
     cases.add(
         403,

@@ -2,7 +2,8 @@
 
 use hubcast::{Client, CloseCode, MAX_REASON, Message};
 
-use super::{BINARY, TEXT, close, expect_texts, in_time, with_id};
+use super::{close, expect_texts, in_time, with_id};
+use crate::kit::frame::Opcode;
 use crate::support::{Raw, eventually, server};
 
 #[test]
@@ -47,7 +48,10 @@ fn text_stays_text_and_bytes_stay_bytes_and_a_newline_is_for_text() {
     handle.broadcast("/", String::new()).unwrap();
     expect_texts(&mut client, &["text\n"]);
     let frame = client.data();
-    assert_eq!((frame.opcode, frame.payload), (2, vec![1, 2, 3]));
+    assert_eq!(
+        (frame.opcode, frame.payload),
+        (Opcode::Binary, vec![1, 2, 3])
+    );
     expect_texts(&mut client, &["\n"]);
 }
 
@@ -81,7 +85,7 @@ fn a_client_may_be_in_many_rooms_and_hears_everything_once_and_in_order() {
     handle.remove_from_room(id, "/a").unwrap();
     handle.add_to_room(id, "/a").unwrap();
     handle.remove_from_room(id, "/c").unwrap();
-    client.send(TEXT, b"from the client");
+    client.send(Opcode::Text, b"from the client");
     expect_texts(&mut client, &["from the client"]);
     handle.broadcast("/c", "not for it").unwrap();
     for room in ["/a", "/b", "/nowhere"] {
@@ -135,7 +139,7 @@ fn the_counters_add_up() {
     let before = before.iter().find(|info| info.id == id).unwrap();
     assert_eq!((before.received_messages, before.sent_messages), (0, 0));
     for _ in 0..10 {
-        client.send(BINARY, &[0; 200]);
+        client.send(Opcode::Binary, &[0; 200]);
         client.data();
         other.data();
     }
@@ -191,7 +195,7 @@ fn a_long_reason_is_cut_where_a_character_ends() {
     let reason = "é".repeat(200);
     server.handle().disconnect(id, code, reason).unwrap();
     let close = client.data();
-    assert_eq!(close.close_code(), 4999);
+    assert_eq!(close.close_code(), Some(4999));
     assert!(close.payload.len() - 2 <= MAX_REASON);
     let reason = std::str::from_utf8(&close.payload[2..]).unwrap();
     assert_eq!(reason, "é".repeat(61));
@@ -215,7 +219,7 @@ fn a_subscription_hears_its_room_until_the_end() {
     let handle = server.handle();
     let mut lobby = handle.subscribe("lobby").unwrap();
     let mut client = Raw::connect(&server, "/lobby");
-    client.send(TEXT, "from the client".as_bytes());
+    client.send(Opcode::Text, "from the client".as_bytes());
     client.data();
     handle.broadcast("/cellar", "elsewhere").unwrap();
     handle.broadcast("/lobby", vec![0xff]).unwrap();

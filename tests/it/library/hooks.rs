@@ -12,11 +12,11 @@ use hubcast::{
     Client, CloseCode, Departure, Handle, Handler, Message, Refusal, Running, Server, Upgrade,
 };
 
-use super::{BINARY, CLOSE, TEXT, close, expect_texts, spawn};
-use crate::http::{Answer, GOOD, request};
-use crate::support::{
-    Raw, deadline, dial, eventually, handshake, masked, read_head, reset, wait_closed,
-};
+use super::{close, expect_texts, spawn};
+use crate::http::ask_for_line;
+use crate::kit::frame::{Opcode, masked};
+use crate::kit::http::{Answer, UPGRADE, handshake, read_head, request};
+use crate::support::{Raw, deadline, dial, eventually, reset, wait_closed};
 
 /// Writes down every hook that runs.
 struct Diary(Mutex<Sender<(ThreadId, String)>>);
@@ -55,14 +55,14 @@ impl Handler for Diary {
 fn the_hooks_of_a_client_run_in_order_on_one_thread() {
     let (sender, notes) = channel();
     let server = spawn(Server::builder().handler(Diary(Mutex::new(sender))));
-    let refused = Answer::to(server.local_addr(), &handshake("/private"));
+    let refused = ask_for_line(server.local_addr(), &handshake("/private"));
     assert_eq!(
         (refused.status, refused.body.as_str()),
         (403, "members only\n")
     );
     let mut client = Raw::connect(&server, "/lobby");
-    client.send_bytes(&masked(TEXT, b"one"));
-    client.send(TEXT, b"two");
+    client.send_bytes(&masked(Opcode::Text, b"one"));
+    client.send(Opcode::Text, b"two");
     expect_texts(&mut client, &["one", "two"]);
     close(client);
     let next = || notes.recv_timeout(deadline()).unwrap();
@@ -93,7 +93,7 @@ fn a_closure_takes_the_place_of_the_handlers_hook() {
             .on_message(|_, message| Some(Message::from(format!("closure: {message:?}")))),
     );
     let mut client = Raw::connect(&server, "/");
-    client.send(TEXT, b"hi");
+    client.send(Opcode::Text, b"hi");
     expect_texts(&mut client, &["closure: Text(\"hi\")"]);
     close(client);
     server.shutdown().unwrap();
@@ -118,12 +118,12 @@ fn a_hook_relays_changes_and_stops_messages() {
     let mut client = Raw::connect(&server, "/");
     let mut other = Raw::connect(&server, "/");
     for text in ["shout", "silence", "bytes", "both", "end"] {
-        client.send(TEXT, text.as_bytes());
+        client.send(Opcode::Text, text.as_bytes());
     }
-    client.send(BINARY, b"silence too");
+    client.send(Opcode::Binary, b"silence too");
     for client in [&mut client, &mut other] {
         expect_texts(client, &["SHOUT"]);
-        assert_eq!(client.data().opcode, 2);
+        assert_eq!(client.data().opcode, Opcode::Binary);
         expect_texts(client, &["sent", "returned", "END"]);
     }
     server.handle().broadcast("/", "last").unwrap();
@@ -143,7 +143,7 @@ fn a_join_is_greeted_before_anything_else_is_heard_of_it() {
     let mut bob = Raw::connect(&server, "/");
     expect_texts(&mut bob, &["you are 2"]);
     expect_texts(&mut ann, &["2 is here"]);
-    bob.send(TEXT, b"hello");
+    bob.send(Opcode::Text, b"hello");
     expect_texts(&mut bob, &["hello"]);
     expect_texts(&mut ann, &["hello"]);
 }
@@ -159,7 +159,7 @@ fn what_a_hook_sees_is_counted_already() {
     }));
     let mut client = Raw::connect(&server, "/");
     for counts in ["(1, 11, 11)", "(2, 22, 22)"] {
-        client.send(TEXT, b"hello");
+        client.send(Opcode::Text, b"hello");
         expect_texts(&mut client, &[counts]);
     }
 }
@@ -176,10 +176,10 @@ fn a_slow_hook_holds_up_its_own_client_only() {
     }));
     let mut slow = Raw::connect(&server, "/");
     let mut other = Raw::connect(&server, "/");
-    slow.send(TEXT, b"wait");
-    slow.send(TEXT, b"behind");
+    slow.send(Opcode::Text, b"wait");
+    slow.send(Opcode::Text, b"behind");
     for _ in 0..50 {
-        other.send(TEXT, b"past");
+        other.send(Opcode::Text, b"past");
         expect_texts(&mut other, &["past"]);
         expect_texts(&mut slow, &["past"]);
     }
@@ -199,16 +199,16 @@ fn an_upgrade_is_refused_with_what_the_program_says() {
         let refusal = Refusal::new(StatusCode::UNAUTHORIZED, "no key");
         Err(refusal.header(header::WWW_AUTHENTICATE, challenge))
     }));
-    let refused = Answer::to(server.local_addr(), &handshake("/"));
+    let refused = ask_for_line(server.local_addr(), &handshake("/"));
     assert_eq!((refused.status, refused.body.as_str()), (401, "no key\n"));
     assert_eq!(refused.header("www-authenticate"), "Bearer");
-    let failed = Answer::to(server.local_addr(), &handshake("/panic"));
+    let failed = ask_for_line(server.local_addr(), &handshake("/panic"));
     assert_eq!(failed.status, 500);
     let mut stream = dial(server.local_addr());
-    let headers = [&GOOD[..], &["X-Key: open sesame"]].concat();
+    let headers = [&UPGRADE[..], &["X-Key: open sesame"]].concat();
     let good = request("GET / HTTP/1.1", &headers);
     stream.write_all(&good).unwrap();
-    assert!(read_head(&mut stream).starts_with("HTTP/1.1 101 "));
+    assert!(read_head(&mut stream).unwrap().starts_with("HTTP/1.1 101 "));
     eventually("the one who may", || {
         let stats = server.handle().stats();
         stats.joins == 1 && stats.handshakes == 0
@@ -234,7 +234,7 @@ fn an_upgrade_chooses_room_and_subprotocol() {
             }),
     );
     let offer = "Sec-WebSocket-Protocol: v1, v2";
-    let headers = [&GOOD[..], &[offer]].concat();
+    let headers = [&UPGRADE[..], &[offer]].concat();
     let mut streams = Vec::new();
     for (path, chosen) in [
         ("/keep", "v1"),
@@ -245,7 +245,7 @@ fn an_upgrade_chooses_room_and_subprotocol() {
         let mut stream = dial(server.local_addr());
         let line = format!("GET {path} HTTP/1.1");
         stream.write_all(&request(&line, &headers)).unwrap();
-        let answer = Answer::parse(&read_head(&mut stream));
+        let answer = Answer::parse(&read_head(&mut stream).unwrap()).unwrap();
         assert_eq!(answer.status, 101);
         assert_eq!(answer.header("sec-websocket-protocol"), chosen, "{path}");
         streams.push(stream);
@@ -289,7 +289,7 @@ fn what_is_attached_is_seen_by_all_hooks_and_dropped_with_the_client() {
     );
     let mut ann = Raw::connect(&server, "/?ann");
     let mut bob = Raw::connect(&server, "/?bob");
-    ann.send(TEXT, b"hi");
+    ann.send(Opcode::Text, b"hi");
     expect_texts(&mut ann, &["ann: hi"]);
     expect_texts(&mut bob, &["ann: hi"]);
     let handle = server.handle();
@@ -359,14 +359,14 @@ fn a_hook_may_shut_the_server_down() {
         Some(message)
     }));
     let mut client = Raw::connect(&server, "/");
-    client.send(TEXT, b"stop");
+    client.send(Opcode::Text, b"stop");
     loop {
         let frame = client.data();
-        if frame.opcode == 8 {
-            break assert_eq!(frame.close_code(), 1001);
+        if frame.opcode == Opcode::Close {
+            break assert_eq!(frame.close_code(), Some(1001));
         }
     }
-    client.send(CLOSE, &1001u16.to_be_bytes());
+    client.send(Opcode::Close, &1001u16.to_be_bytes());
     client.expect_end();
     drop(client);
     let summary = server.wait().unwrap();
@@ -390,7 +390,7 @@ fn a_hook_that_drops_the_server_does_not_deadlock() {
     );
     let mut client = Raw::connect(&server, "/");
     *owner.lock().unwrap() = Some(server);
-    client.send(TEXT, b"drop it");
+    client.send(Opcode::Text, b"drop it");
     dropped.recv_timeout(deadline()).expect("it has returned");
 }
 
@@ -407,10 +407,10 @@ fn a_hook_may_disconnect_its_client_and_is_not_called_again() {
     }));
     let mut client = Raw::connect(&server, "/");
     for _ in 0..10 {
-        client.send(TEXT, b"again");
+        client.send(Opcode::Text, b"again");
     }
-    assert_eq!(client.data().close_code(), 1008);
-    client.send(CLOSE, &1008u16.to_be_bytes());
+    assert_eq!(client.data().close_code(), Some(1008));
+    client.send(Opcode::Close, &1008u16.to_be_bytes());
     client.expect_end();
     drop(client);
     wait_closed(&server, "disconnected", 1);
