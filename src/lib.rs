@@ -206,10 +206,7 @@ pub use hub::info::{ClientInfo, RoomInfo};
 pub use message::Message;
 pub use names::ClientId;
 pub use secret::Secret;
-pub use server::Server;
-pub use server::builder::ServerBuilder;
-pub use server::running::Running;
-pub use server::shutdown::Summary;
+pub use server::{Running, Server, ServerBuilder, Summary};
 pub use stats::Stats;
 
 /// The README's programs, compiled as doctests.

@@ -24,7 +24,7 @@ pub(crate) struct Admission {
 
 /// A connection's place; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Admitted {
+pub(crate) struct Place {
     admission: Arc<Admission>,
     ip: IpAddr,
     in_handshake: bool,
@@ -56,7 +56,7 @@ impl Admission {
 
     /// Gives a connection from this address a place, or says why there is
     /// none. Only one accept thread asks, so nobody comes in between.
-    pub(crate) fn admit(self: &Arc<Admission>, ip: IpAddr) -> Result<Admitted, &'static str> {
+    pub(crate) fn admit(self: &Arc<Admission>, ip: IpAddr) -> Result<Place, &'static str> {
         if self.counters.connections.get() >= self.max_clients {
             return Err("the server is full; try again later");
         }
@@ -68,7 +68,7 @@ impl Admission {
         }
         self.counters.connections.up();
         self.counters.handshakes.up();
-        Ok(Admitted {
+        Ok(Place {
             admission: self.clone(),
             ip,
             in_handshake: true,
@@ -94,7 +94,7 @@ impl Admission {
     }
 }
 
-impl Admitted {
+impl Place {
     /// The opening handshake has succeeded: another may begin.
     pub(crate) fn handshake_done(&mut self) {
         if std::mem::take(&mut self.in_handshake) {
@@ -103,7 +103,7 @@ impl Admitted {
     }
 }
 
-impl Drop for Admitted {
+impl Drop for Place {
     fn drop(&mut self) {
         self.handshake_done();
         self.admission.counters.connections.down();

@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use crate::close::Cause;
 use crate::embed::client::Client;
+use crate::embed::shared::Shared;
 use crate::hub::Command;
-use crate::server::Shared;
 
 /// The most bytes a client of events may send behind its request; it has
 /// nothing to say.

@@ -9,36 +9,33 @@ pub(crate) mod model;
 pub(crate) mod rate;
 pub(crate) mod reader;
 pub(crate) mod relay;
+pub(crate) mod service;
 pub(crate) mod threads;
 
+use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue, VARY};
-use http::{Method, StatusCode};
+use http::StatusCode;
 
 use crate::close::{Cause, CloseFrame, Departure};
-use crate::connection::admission::Admitted;
-use crate::connection::reader::Reader;
-use crate::connection::threads::Presence;
-use crate::doors::publish::{self, Announced};
-use crate::doors::{self, Caller, Door, Entrance};
+use crate::doors::{Caller, Entrance, Entry, Opened};
 use crate::embed::client::Client;
-use crate::embed::handle::Handle;
-use crate::embed::upgrade::Agreed;
-use crate::http1::answer::{Answer, stopping};
+use crate::http1::answer::Answer;
 use crate::http1::body::Body;
-use crate::http1::head::{Dismissed, Head, read_head};
-use crate::http1::request::allowed_origin;
+use crate::http1::head::{Head, NoHead, read_head};
 use crate::hub::Command;
 use crate::hub::client_state::ClientState;
 use crate::names::ClientId;
 use crate::net::socket::Socket;
 use crate::outbox::Outbox;
-use crate::server::Shared;
 use crate::wire::burst::Encoding;
+use admission::Place;
+use reader::Reader;
+use service::Service;
+use threads::Presence;
 
 /// A connection that was accepted.
 #[derive(Debug)]
@@ -46,79 +43,97 @@ pub(crate) struct Connection {
     pub(crate) id: ClientId,
     pub(crate) peer: SocketAddr,
     pub(crate) socket: Arc<TcpStream>,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) service: Arc<Service>,
     pub(crate) entrance: Entrance,
     /// Its place among the connections; given back at the end.
-    pub(crate) admitted: Admitted,
+    pub(crate) place: Place,
     /// Its thread is counted until everything else is dropped.
     pub(crate) _presence: Presence,
 }
 
-/// That a client is a member of the hub; dropped, by a panic too, the hub
-/// forgets it.
-struct Membership<'a>(&'a Connection);
+/// Held while the hub knows this client. Dropping it, by a panic too, makes
+/// the hub forget the client.
+struct Joined<'a>(&'a Connection);
 
-impl Drop for Membership<'_> {
+impl Drop for Joined<'_> {
     fn drop(&mut self) {
         let Connection {
-            id, socket, shared, ..
+            id,
+            socket,
+            service,
+            ..
         } = self.0;
-        // Whoever is still blocked on the socket is to return: nothing more
-        // is to be said on it.
+        // Wakes a writer thread that is blocked on the socket; nothing more
+        // will be sent.
         socket.end();
-        shared.counters.clients.down();
+        service.shared.counters.clients.down();
         // An error means that the hub has ended, and the client with it.
-        let _ = shared.inbox.send(Command::Leave { id: *id });
+        let _ = service.shared.inbox.send(Command::Leave { id: *id });
     }
+}
+
+/// What a connection has come to.
+enum Opening {
+    /// A client of a room, and what it sent behind its request.
+    Room(Entry, Vec<u8>),
+    /// The peer gets this answer, and that is all.
+    Answered(Answer),
+    /// The peer speaks another protocol; it is not answered in HTTP/1.1.
+    Foreign(&'static str),
+    /// The peer ended the stream, or it failed; there is nobody to answer.
+    Gone(io::ErrorKind),
 }
 
 impl Connection {
     /// Runs on the connection's own thread, which is its reader thread. It
     /// ends with the connection, or at the shutdown's deadline.
     pub(crate) fn run(mut self) {
-        let opened = catch_unwind(AssertUnwindSafe(|| self.open()));
-        match opened {
-            Ok(Ok((agreed, rest))) => {
-                self.admitted.handshake_done();
-                self.serve(agreed, rest);
-            }
-            Ok(Err(refused)) => self.dismiss(refused),
-            // The panic itself has been reported where it happened.
-            Err(_) => self.dismiss(Dismissed::Answered(Answer::text(
+        // A panic itself has been reported where it happened.
+        let opening = catch_unwind(AssertUnwindSafe(|| self.open())).unwrap_or_else(|_| {
+            Opening::Answered(Answer::text(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "the server failed to answer this request",
-            ))),
+            ))
+        });
+        match opening {
+            Opening::Room(entry, rest) => {
+                self.place.handshake_done();
+                self.serve(entry, rest);
+            }
+            Opening::Answered(answer) => self.answer(&answer),
+            Opening::Foreign(protocol) => {
+                log::info!("peer={} speaks {protocol}", self.peer);
+                self.socket.end();
+            }
+            Opening::Gone(kind) => {
+                log::debug!("peer={} gone in the handshake: {kind}", self.peer);
+            }
         }
     }
 
-    /// Reads the request and finds its door. What is not a way into a room
-    /// is answered, and that is all.
-    fn open(&self) -> Result<(Agreed, Vec<u8>), Dismissed> {
-        let shared = &self.shared;
+    /// Reads the request and shows it to the doors.
+    fn open(&self) -> Opening {
+        let shared = &self.service.shared;
         // It fails only when the connection is gone, as the next read tells.
         let _ = self.socket.set_nodelay(true);
         let deadline = Instant::now() + shared.config.handshake_timeout;
-        let Head { request, rest } = read_head(&self.socket, &shared.stop, deadline)?;
-        let head_only = request.method() == Method::HEAD;
-        let answer = match doors::open(&self.handle(), &request, &self.caller()) {
-            Ok(Door::Room(_)) if shared.stop.is_triggered() => stopping(),
-            Ok(Door::Room(agreed)) => return Ok((agreed, rest)),
-            Ok(Door::Publish(room, announced)) => self
-                .publish(&room, &announced, rest)
-                .unwrap_or_else(|refused| refused),
-            Ok(Door::Answer(answer)) | Err(answer) => answer,
+        let Head { request, rest } = match read_head(&self.socket, &shared.stop, deadline) {
+            Ok(head) => head,
+            Err(NoHead::Answered(answer)) => return Opening::Answered(answer),
+            Err(NoHead::Foreign(protocol)) => return Opening::Foreign(protocol),
+            Err(NoHead::Gone(kind)) => return Opening::Gone(kind),
         };
-        let mut answer = Answer {
-            head_only,
-            ..answer
+        let mut body = Body {
+            socket: &self.socket,
+            stop: &shared.stop,
+            early: rest,
+            deadline,
         };
-        // A page of an allowed site may read what became of its request.
-        if let Some(origin) = allowed_origin(&request, &shared.config) {
-            answer = answer
-                .header(VARY, HeaderValue::from_static("origin"))
-                .header(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        let opened = self.service.doors.open(&request, &self.caller(), &mut body);
+        match opened {
+            Opened::Room(entry) => Opening::Room(entry, body.early),
+            Opened::Answered(answer) => Opening::Answered(answer),
         }
-        Err(Dismissed::Answered(answer))
     }
 
     fn caller(&self) -> Caller {
@@ -131,83 +146,50 @@ impl Connection {
         }
     }
 
-    /// Publishes the body of a request in a room.
-    fn publish(&self, room: &str, announced: &Announced, early: Vec<u8>) -> Result<Answer, Answer> {
-        let config = &self.shared.config;
-        let body = Body {
-            socket: &self.socket,
-            stop: &self.shared.stop,
-            early,
-            deadline: Instant::now() + config.message_timeout,
-        };
-        let message = publish::read_message(announced, body, config.max_message_size)?;
-        let handle = self.handle();
-        // The number of clients is asked for first: nobody who joins later
-        // is counted as a receiver.
-        let clients = handle.count(room).map_err(|_| stopping())?;
-        handle.broadcast(room, message).map_err(|_| stopping())?;
-        Ok(publish::accepted(room, clients))
-    }
-
-    fn handle(&self) -> Handle {
-        Handle {
-            shared: self.shared.clone(),
-        }
-    }
-
-    /// Ends a connection that is no client's. The log line names no header
+    /// Answers a request that is for no room. The log line names no header
     /// and no query: they may hold secrets.
-    fn dismiss(&self, refused: Dismissed) {
+    fn answer(&self, answer: &Answer) {
         let peer = self.peer;
-        match refused {
-            Dismissed::Answered(answer) => {
-                let status = answer.status.as_u16();
-                if status >= 400 {
-                    self.shared.counters.refused.count(status);
-                    log::debug!("peer={peer} refused: {status} {:?}", answer.body.trim_end());
-                }
-                if let Err(error) = answer.deliver(&self.socket) {
-                    log::debug!("peer={peer} answer not delivered: {error}");
-                }
-            }
-            Dismissed::Foreign(protocol) => {
-                log::info!("peer={peer} speaks {protocol}");
-                self.socket.end();
-            }
-            Dismissed::Gone(kind) => log::debug!("peer={peer} gone in the handshake: {kind}"),
+        let status = answer.status.as_u16();
+        if status >= 400 {
+            self.service.shared.counters.refused.count(status);
+            log::debug!("peer={peer} refused: {status} {:?}", answer.body.trim_end());
+        }
+        if let Err(error) = answer.deliver(&self.socket) {
+            log::debug!("peer={peer} answer not delivered: {error}");
         }
     }
 
     /// Serves the client until it leaves.
-    fn serve(&self, agreed: Agreed, rest: Vec<u8>) {
-        let sent = self.socket.try_send(&agreed.response);
-        if sent.ok() != Some(agreed.response.len()) {
+    fn serve(&self, entry: Entry, rest: Vec<u8>) {
+        let sent = self.socket.try_send(&entry.response);
+        if sent.ok() != Some(entry.response.len()) {
             // An empty send buffer takes an answer whole, or the peer is gone.
             log::debug!("peer={} gone in the handshake", self.peer);
             return;
         }
-        let room = agreed.room;
-        let state = ClientState::new(self.id, self.peer, room, agreed.attachment.as_ref());
+        let room = entry.room;
+        let state = ClientState::new(self.id, self.peer, room, entry.attachment.as_ref());
         let client = Client {
             state: Arc::new(state),
-            handle: self.handle(),
-            attachment: agreed.attachment,
+            handle: self.service.handle(),
+            attachment: entry.attachment,
         };
-        drop(agreed.response);
-        let Some(membership) = self.join(&client, agreed.encoding) else {
+        drop(entry.response);
+        let Some(joined) = self.join(&client, entry.encoding) else {
             return;
         };
-        let received = self.converse(&client, agreed.encoding, rest);
-        drop(membership);
+        let received = self.converse(&client, entry.encoding, rest);
+        drop(joined);
         self.departed(&client, received);
     }
 
     /// Makes the client a member. Only from here on does the hub write to
     /// the socket, and nobody else does.
-    fn join(&self, client: &Client, encoding: Encoding) -> Option<Membership<'_>> {
-        let counters = &self.shared.counters;
-        let outbox = Outbox::new(self.id, self.socket.clone(), self.shared.outboxes.clone());
-        let joined = self.shared.inbox.send(Command::Join {
+    fn join(&self, client: &Client, encoding: Encoding) -> Option<Joined<'_>> {
+        let counters = &self.service.shared.counters;
+        let outbox = Outbox::new(self.id, self.socket.clone(), self.service.outboxes.clone());
+        let joined = self.service.shared.inbox.send(Command::Join {
             client: client.state.clone(),
             outbox: Box::new(outbox),
             encoding,
@@ -215,9 +197,9 @@ impl Connection {
         joined.ok()?;
         counters.joins.add(1);
         let clients = counters.clients.up();
-        let membership = Membership(self);
+        let guard = Joined(self);
         log::info!("{} joined, clients={clients}", client.state);
-        Some(membership)
+        Some(guard)
     }
 
     /// The conversation and the hooks around it. A panic in any of them ends
@@ -226,14 +208,14 @@ impl Connection {
     // the join: a page of the stack that was touched once stays.
     #[inline(never)]
     fn converse(&self, client: &Client, encoding: Encoding, rest: Vec<u8>) -> Option<CloseFrame> {
-        let mut reader = Reader::new(&self.shared, client, &self.socket);
-        if let Some(handler) = &self.shared.handler
+        let mut reader = Reader::new(&self.service, client, &self.socket);
+        if let Some(handler) = &self.service.hooks
             && catch_unwind(AssertUnwindSafe(|| handler.on_join(client))).is_err()
         {
             return reader.fail_for_panic();
         }
         if encoding == Encoding::Events {
-            follower::follow(&self.shared, client, &self.socket);
+            follower::follow(&self.service.shared, client, &self.socket);
             return None;
         }
         catch_unwind(AssertUnwindSafe(|| reader.run(&rest)))
@@ -248,7 +230,7 @@ impl Connection {
             sent: state.sent.get().cloned(),
             received,
         };
-        let counters = &self.shared.counters;
+        let counters = &self.service.shared.counters;
         counters.departed(&departure.cause);
         let clients = counters.clients.get();
         let level = match departure.cause {
@@ -263,7 +245,7 @@ impl Connection {
             "lost"
         };
         log::log!(level, "{state} {how}: {departure}, clients={clients}");
-        if let Some(handler) = &self.shared.handler
+        if let Some(handler) = &self.service.hooks
             && catch_unwind(AssertUnwindSafe(|| handler.on_leave(client, &departure))).is_err()
         {
             log::warn!("{state} on_leave panicked");

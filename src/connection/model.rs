@@ -9,28 +9,28 @@ use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::reader::Reader;
+use super::service::Service;
 use crate::close::{Cause, CloseCode, CloseFrame};
 use crate::config::{Config, SlowConsumer};
-use crate::connection::admission::Admission;
-use crate::connection::threads::Threads;
+use crate::doors::Doors;
 use crate::embed::client::Client;
 use crate::embed::handle::Handle;
 use crate::embed::handler::Handler;
+use crate::embed::shared::Shared;
 use crate::fuzzing::choices::Choices;
 use crate::hub::client_state::ClientState;
 use crate::hub::inbox::{Commands, Inbox};
+use crate::hub::publisher::Publisher;
 use crate::hub::{Audience, Command};
 use crate::names::ClientId;
 use crate::net::stop::Stop;
 use crate::outbox::OutboxRules;
 use crate::outbox::fake::FakeWriters;
-use crate::server::Shared;
-use crate::stats::Counters;
 
 /// The longest input. What one read brings must fit into the inbox, which
 /// nobody empties meanwhile.
@@ -41,7 +41,7 @@ const MAX_INPUT: usize = 4096;
 pub(crate) fn run(settings: u8, cuts: u64, bytes: &[u8]) -> usize {
     let bytes = &bytes[..bytes.len().min(MAX_INPUT)];
     with_ground(settings, |ground| {
-        let expected = decode(bytes, &ground.shared.config);
+        let expected = decode(bytes, &ground.service.shared.config);
         let mut choices = Choices::Seed(cuts);
         // Whole, as one read of the socket may bring it.
         ground.check(&expected, &mut [bytes].into_iter(), Pauses::No);
@@ -52,7 +52,7 @@ pub(crate) fn run(settings: u8, cuts: u64, bytes: &[u8]) -> usize {
         }
         // A message in tungstenite's buffer, one that is joined of fragments
         // and one that is encoded; and copies of the input, this model's too.
-        3 * ground.shared.config.max_message_size + 16 * MAX_INPUT
+        3 * ground.service.shared.config.max_message_size + 16 * MAX_INPUT
     })
 }
 
@@ -89,7 +89,7 @@ enum Pauses {
 
 /// What a reader needs around it. There is no hub: the test reads the inbox.
 struct Ground {
-    shared: Arc<Shared>,
+    service: Service,
     commands: Commands,
     /// A connection whose peer has gone: every read says so.
     ended: TcpStream,
@@ -123,7 +123,6 @@ impl Ground {
             echo: settings & 8 == 0,
             ..Config::default()
         };
-        let counters = Arc::new(Counters::default());
         let (inbox, commands) = Inbox::new();
         let outboxes = OutboxRules {
             max_messages: 1,
@@ -131,23 +130,27 @@ impl Ground {
             slow_consumer: SlowConsumer::Disconnect,
             writers: Box::new(FakeWriters::default()),
         };
-        let shared = Shared {
-            admission: Arc::new(Admission::new(&config, 1, counters.clone())),
-            admin_admission: Arc::new(Admission::of_operator()),
-            listing: Mutex::new(()),
-            handler: (settings & 16 != 0).then(|| Arc::new(Hook) as Arc<dyn Handler>),
+        let shared = Arc::new(Shared {
             config,
+            publisher: Publisher::new(inbox.clone()),
             inbox,
             stop: Stop::new().unwrap(),
-            counters,
+            counters: Arc::default(),
+        });
+        let handle = Handle {
+            shared: shared.clone(),
+        };
+        let service = Service {
+            doors: Doors::new(handle, None).unwrap(),
+            shared,
+            hooks: (settings & 16 != 0).then(|| Arc::new(Hook) as Arc<dyn Handler>),
             outboxes: Arc::new(outboxes),
-            threads: Arc::new(Threads::default()),
         };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let ended = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         drop(listener.accept().unwrap());
         Ground {
-            shared: Arc::new(shared),
+            service,
             commands,
             ended,
         }
@@ -158,9 +161,7 @@ impl Ground {
         let state = ClientState::new(ClientId(7), peer, "/room".into(), None);
         Client {
             state: Arc::new(state),
-            handle: Handle {
-                shared: self.shared.clone(),
-            },
+            handle: self.service.handle(),
             attachment: None,
         }
     }
@@ -174,7 +175,7 @@ impl Ground {
             pongs: Vec::new(),
             end: Ending::Stream,
         };
-        let mut reader = Reader::new(&self.shared, &client, &self.ended);
+        let mut reader = Reader::new(&self.service, &client, &self.ended);
         let mut buffer = [MaybeUninit::uninit(); 256];
         let mut step = Ok(());
         for piece in pieces {
@@ -218,7 +219,7 @@ impl Ground {
                         panic!("published to another audience: {to:?}");
                     };
                     assert_eq!(&*room, "/room");
-                    let echo = self.shared.config.echo;
+                    let echo = self.service.shared.config.echo;
                     assert_eq!(except, (!echo).then_some(ClientId(7)));
                     assert_eq!(burst.frames().count(), burst.messages as usize);
                     heard.messages += u64::from(burst.messages);
@@ -550,7 +551,7 @@ mod tests {
         let ping = b"\x89\x81\0\0\0\0x";
         with_ground(3, |ground| {
             let client = ground.client();
-            let mut reader = Reader::new(&ground.shared, &client, &ground.ended);
+            let mut reader = Reader::new(&ground.service, &client, &ground.ended);
             assert!(reader.heard(&ping.repeat(500)).is_ok());
             let commands: Vec<Command> = ground.commands.receiver.try_iter().collect();
             let [Command::Pong { all, newest, .. }] = &commands[..] else {
@@ -573,10 +574,10 @@ mod tests {
         let bytes = [frame(1), frame(60_000), frame(2), frame(3)].concat();
         // Settings whose largest message is 70,000 bytes.
         with_ground(3, |ground| {
-            let expected = decode(&bytes, &ground.shared.config);
+            let expected = decode(&bytes, &ground.service.shared.config);
             ground.check(&expected, &mut bytes.chunks(4096), Pauses::Everywhere);
             let client = ground.client();
-            let mut reader = Reader::new(&ground.shared, &client, &ground.ended);
+            let mut reader = Reader::new(&ground.service, &client, &ground.ended);
             for piece in bytes.chunks(4096) {
                 assert!(reader.heard(piece).is_ok());
             }

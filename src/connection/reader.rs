@@ -7,14 +7,15 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::end::{End, handler_panicked};
+use super::service::Service;
 use crate::close::{Cause, CloseCode, CloseFrame};
 use crate::connection::keepalive::{Keepalive, Silence};
 use crate::connection::rate::Bucket;
 use crate::embed::client::Client;
+use crate::embed::shared::Shared;
 use crate::hub::Command;
 use crate::net::inlet::{Inlet, Received};
 use crate::net::stop::Woken;
-use crate::server::Shared;
 use crate::wire::decoder::{Decoder, Violation};
 use crate::wire::frame;
 
@@ -43,17 +44,21 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(shared: &'a Shared, client: &'a Client, socket: &'a TcpStream) -> Reader<'a> {
+    pub(crate) fn new(
+        service: &'a Service,
+        client: &'a Client,
+        socket: &'a TcpStream,
+    ) -> Reader<'a> {
         let now = Instant::now();
         Reader {
             inlet: Inlet::new(socket),
-            decoder: Decoder::new(&shared.config),
-            keepalive: Keepalive::new(&shared.config),
+            decoder: Decoder::new(&service.shared.config),
+            keepalive: Keepalive::new(&service.shared.config),
             begun: None,
-            units_rate: Bucket::new(shared.config.max_message_rate, now),
-            bytes_rate: Bucket::new(shared.config.max_byte_rate, now),
+            units_rate: Bucket::new(service.shared.config.max_message_rate, now),
+            bytes_rate: Bucket::new(service.shared.config.max_byte_rate, now),
             last_call: None,
-            relay: Relay::new(shared, client),
+            relay: Relay::new(service, client),
         }
     }
 
@@ -63,7 +68,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn run(&mut self, early: &[u8]) -> Option<CloseFrame> {
         let mut stack = [const { MaybeUninit::uninit() }; STACK_BUFFER];
         let mut heap = Vec::new();
-        let size = self.relay.shared.config.read_buffer;
+        let size = self.relay.service.shared.config.read_buffer;
         let buffer = if size <= STACK_BUFFER {
             &mut stack[..size]
         } else {
@@ -135,7 +140,7 @@ impl<'a> Reader<'a> {
         };
         // The hub ends the stream when the Close is out and the peer has
         // had its time; until then nothing that comes may cause a reset.
-        if self.relay.shared.inbox.send(command).is_ok() {
+        if self.relay.service.shared.inbox.send(command).is_ok() {
             self.inlet.discard(buffer);
         }
         received
@@ -154,7 +159,7 @@ impl<'a> Reader<'a> {
 
     /// How long the next read may block.
     fn timeout(&self) -> Option<Duration> {
-        let limit = self.relay.shared.config.message_timeout;
+        let limit = self.relay.service.shared.config.message_timeout;
         let message = self
             .begun
             .map(|begun| limit.saturating_sub(begun.elapsed()));
@@ -170,7 +175,12 @@ impl<'a> Reader<'a> {
         relay.units = 0;
         // Before anybody can see what follows from them.
         count(&relay.client.state.received_bytes, bytes.len() as u64);
-        relay.shared.counters.received_bytes.add(bytes.len() as u64);
+        relay
+            .service
+            .shared
+            .counters
+            .received_bytes
+            .add(bytes.len() as u64);
         self.decoder.feed(bytes, |unit| relay.take(unit))?;
         relay.send()?;
         if let Some(rtt) = relay
@@ -199,7 +209,7 @@ impl<'a> Reader<'a> {
         match self.keepalive.silent_for(time) {
             Silence::Wait => {}
             Silence::Dead => return Err(End::Gone(Cause::PongTimeout)),
-            Silence::Ping(payload) => self.relay.shared.inbox.send(Command::Ping {
+            Silence::Ping(payload) => self.relay.service.shared.inbox.send(Command::Ping {
                 id: self.relay.client.id(),
                 frame: frame::ping(&payload),
             })?,
@@ -232,7 +242,7 @@ impl<'a> Reader<'a> {
     /// Waits a while. False: the server is stopping. A peer that is gone does
     /// not keep its place for as long as what it has sent would take.
     fn pause(&mut self, until: Instant) -> Result<bool, End> {
-        let Shared { stop, config, .. } = self.relay.shared;
+        let Shared { stop, config, .. } = &*self.relay.service.shared;
         let Some(last_call) = self.last_call else {
             let woken = stop.wait_hung_up(self.inlet.socket(), until);
             if matches!(woken, Ok(Woken::Ready)) {
@@ -253,7 +263,7 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         let begun = *self.begun.get_or_insert_with(Instant::now);
-        if begun.elapsed() < self.relay.shared.config.message_timeout {
+        if begun.elapsed() < self.relay.service.shared.config.message_timeout {
             return Ok(());
         }
         Err(End::Fail(Violation {

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use super::end::{End, handler_panicked};
+use super::service::Service;
 use crate::embed::client::Client;
 use crate::hub::{Audience, Command};
 use crate::message::Message;
-use crate::server::Shared;
 use crate::wire::burst::BurstBuilder;
 use crate::wire::decoder::Unit;
 use crate::wire::frame;
@@ -22,7 +22,7 @@ const LARGE_MESSAGE: usize = 4096;
 /// The way from a client's messages to the hub.
 #[derive(Debug)]
 pub(super) struct Relay<'a> {
-    pub(super) shared: &'a Shared,
+    pub(super) service: &'a Service,
     pub(super) client: &'a Client,
     /// Messages of this read that go to the hub as one command.
     burst: BurstBuilder,
@@ -37,9 +37,9 @@ pub(super) struct Relay<'a> {
 }
 
 impl<'a> Relay<'a> {
-    pub(super) fn new(shared: &'a Shared, client: &'a Client) -> Relay<'a> {
+    pub(super) fn new(service: &'a Service, client: &'a Client) -> Relay<'a> {
         Relay {
-            shared,
+            service,
             client,
             burst: BurstBuilder::default(),
             pongs: Vec::new(),
@@ -84,12 +84,12 @@ impl<'a> Relay<'a> {
         message: impl FnOnce() -> Message,
     ) -> Result<(), End> {
         count(&self.client.state.received_messages, 1);
-        self.shared.counters.received_messages.add(1);
+        self.service.shared.counters.received_messages.add(1);
         if self.client.state.is_ending() {
             return Ok(());
         }
-        let newline = self.shared.config.append_newline;
-        let Some(handler) = &self.shared.handler else {
+        let newline = self.service.shared.config.append_newline;
+        let Some(handler) = &self.service.hooks else {
             if len <= LARGE_MESSAGE {
                 encode(&mut self.burst, newline);
                 return Ok(());
@@ -126,7 +126,11 @@ impl<'a> Relay<'a> {
         let id = self.client.id();
         let all = Bytes::from(std::mem::take(&mut self.pongs));
         let newest = all.slice(self.newest_pong..);
-        Ok(self.shared.inbox.send(Command::Pong { id, all, newest })?)
+        Ok(self
+            .service
+            .shared
+            .inbox
+            .send(Command::Pong { id, all, newest })?)
     }
 
     /// Sends what has gathered to the client's room.
@@ -135,14 +139,10 @@ impl<'a> Relay<'a> {
             return Ok(());
         }
         let burst = self.burst.take();
-        let inbox = &self.shared.inbox;
-        let except = (!self.shared.config.echo).then(|| self.client.id());
+        let except = (!self.service.shared.config.echo).then(|| self.client.id());
         let room = self.client.state.room.clone();
-        Ok(inbox.send(Command::Publish {
-            to: Audience::Room { room, except },
-            permit: inbox.permit(&burst.bytes),
-            burst,
-        })?)
+        let to = Audience::Room { room, except };
+        Ok(self.service.shared.publisher.publish(to, burst)?)
     }
 }
 

@@ -3,59 +3,109 @@
 use std::fmt::Write;
 use std::sync::TryLockError;
 
-use http::StatusCode;
+use http::header::{ALLOW, HeaderValue};
+use http::{Method, Request, StatusCode};
 
-use crate::doors::json;
-use crate::doors::metrics;
+use super::{Caller, Doors, Entrance, json, metrics};
+
 use crate::embed::handle::Handle;
 use crate::error::Stopped;
-use crate::http1::answer::Answer;
+use crate::http1::answer::{Answer, stopping};
 use crate::hub::info::{ClientInfo, RoomInfo};
 
 const JSON: &str = "application/json";
 
-/// The path that needs no token: it says nothing but whether the server runs.
-pub(crate) const HEALTH: &str = "/-/healthz";
-
-/// Answers a request for a path below `/-/`.
-pub(crate) fn answer(handle: &Handle, path: &str) -> Answer {
-    match path {
-        HEALTH => health(handle),
-        "/-/metrics" => Answer::new(
-            StatusCode::OK,
-            metrics::CONTENT_TYPE,
-            metrics::text(&handle.shared.counters, handle.shared.inbox.len()),
-        ),
-        "/-/clients" => list(handle, |handle| Ok(clients_json(&handle.clients()?))),
-        "/-/rooms" => list(handle, |handle| Ok(rooms_json(&handle.rooms()?))),
-        _ => Answer::text(
-            StatusCode::NOT_FOUND,
-            "there is /-/healthz, /-/metrics, /-/clients and /-/rooms",
-        ),
-    }
+/// What the operator can ask, by its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Question {
+    Health,
+    Metrics,
+    Clients,
+    Rooms,
+    /// A path that means nothing.
+    Unknown,
 }
 
-/// One list at a time: each costs the hub, for whom everybody waits, the time
-/// to write down everything that is there.
-fn list(handle: &Handle, json: fn(&Handle) -> Result<String, Stopped>) -> Answer {
-    let _turn = match handle.shared.listing.try_lock() {
-        Ok(turn) => turn,
-        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-        Err(TryLockError::WouldBlock) => {
-            return Answer::unavailable("another list is being made; ask again", 1);
+impl Question {
+    fn of(path: &str) -> Question {
+        match path {
+            "/-/healthz" => Question::Health,
+            "/-/metrics" => Question::Metrics,
+            "/-/clients" => Question::Clients,
+            "/-/rooms" => Question::Rooms,
+            _ => Question::Unknown,
         }
-    };
-    match json(handle) {
-        Ok(json) => Answer::new(StatusCode::OK, JSON, json),
-        Err(Stopped) => crate::http1::answer::stopping(),
     }
 }
 
-fn health(handle: &Handle) -> Answer {
-    if handle.shared.stop.is_triggered() {
-        return crate::http1::answer::stopping();
+pub(super) fn far_away() -> Answer {
+    Answer::text(
+        StatusCode::FORBIDDEN,
+        "this is answered to the server's own machine only; \
+         its operator can allow it with --token or --admin-listen",
+    )
+}
+
+impl Doors {
+    /// What the operator asks, if this is where it can be asked.
+    pub(super) fn question(
+        &self,
+        request: &Request<()>,
+        caller: &Caller,
+    ) -> Result<Question, Answer> {
+        let config = self.config();
+        let here = match config.admin_listen {
+            Some(_) => Entrance::Admin,
+            None => Entrance::Main,
+        };
+        if !config.admin || caller.entrance != here {
+            return Err(Answer::text(
+                StatusCode::NOT_FOUND,
+                "nothing is answered under /-/ here",
+            ));
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return Err(Answer::text(StatusCode::METHOD_NOT_ALLOWED, "ask with GET")
+                .header(ALLOW, HeaderValue::from_static("GET, HEAD")));
+        }
+        Ok(Question::of(request.uri().path()))
     }
-    Answer::text(StatusCode::OK, "ok")
+
+    /// Answers what the operator asks.
+    pub(super) fn answer(&self, question: Question) -> Answer {
+        let shared = &self.handle.shared;
+        match question {
+            Question::Health if shared.stop.is_triggered() => stopping(),
+            Question::Health => Answer::text(StatusCode::OK, "ok"),
+            Question::Metrics => Answer::new(
+                StatusCode::OK,
+                metrics::CONTENT_TYPE,
+                metrics::text(&shared.counters, shared.inbox.len()),
+            ),
+            Question::Clients => self.list(|handle| Ok(clients_json(&handle.clients()?))),
+            Question::Rooms => self.list(|handle| Ok(rooms_json(&handle.rooms()?))),
+            Question::Unknown => Answer::text(
+                StatusCode::NOT_FOUND,
+                "there is /-/healthz, /-/metrics, /-/clients and /-/rooms",
+            ),
+        }
+    }
+
+    /// One list at a time: each costs the hub, for whom everybody waits, the
+    /// time to write down everything that is there.
+    fn list(&self, json: fn(&Handle) -> Result<String, Stopped>) -> Answer {
+        let _turn = match self.listing.try_lock() {
+            Ok(turn) => turn,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                return Answer::unavailable("another list is being made; ask again", 1);
+            }
+        };
+        match json(&self.handle) {
+            Ok(json) => Answer::new(StatusCode::OK, JSON, json),
+            Err(Stopped) => stopping(),
+        }
+    }
 }
 
 fn rooms_json(rooms: &[RoomInfo]) -> String {
@@ -109,15 +159,15 @@ mod tests {
     #[test]
     fn lists_are_made_one_at_a_time() {
         let running = Server::bind("127.0.0.1:0").unwrap().spawn().unwrap();
-        let handle = running.handle();
-        assert_eq!(answer(&handle, "/-/clients").status, StatusCode::OK);
-        let turn = handle.shared.listing.lock().unwrap();
-        for path in ["/-/clients", "/-/rooms"] {
-            let status = answer(&handle, path).status;
-            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        let doors = Doors::new(running.handle(), None).unwrap();
+        assert_eq!(doors.answer(Question::Clients).status, StatusCode::OK);
+        let turn = doors.listing.lock().unwrap();
+        for question in [Question::Clients, Question::Rooms] {
+            let status = doors.answer(question).status;
+            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{question:?}");
         }
-        assert_eq!(answer(&handle, "/-/metrics").status, StatusCode::OK);
+        assert_eq!(doors.answer(Question::Metrics).status, StatusCode::OK);
         drop(turn);
-        assert_eq!(answer(&handle, "/-/rooms").status, StatusCode::OK);
+        assert_eq!(doors.answer(Question::Rooms).status, StatusCode::OK);
     }
 }

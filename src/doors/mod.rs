@@ -1,207 +1,256 @@
-//! Which door a request is for, and whether it opens.
+//! What a request may be for: its door is found, guarded and opened here.
+//!
+//! One file for each door, and one for each rule that several share: origin,
+//! token, and what everybody passes who enters a room. The connection's
+//! thread asks [`Doors::open`] and sees nothing else.
 
-pub(crate) mod admin;
-pub(crate) mod json;
-pub(crate) mod metrics;
+mod admin;
+mod caller;
+mod entry;
+mod json;
+mod metrics;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod model;
-pub(crate) mod origin;
-pub(crate) mod page;
-pub(crate) mod publish;
-pub(crate) mod token;
+mod origin;
+mod page;
+mod publish;
+mod sse;
+mod token;
+mod websocket;
 
-use std::net::SocketAddr;
+use std::slice;
+use std::sync::{Arc, Mutex};
 
-use http::header::{ACCEPT, ALLOW, HeaderValue, ORIGIN};
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW,
+    HeaderValue, ORIGIN, VARY,
+};
+use http::{Method, Request, StatusCode};
 
-use crate::doors::publish::Announced;
+pub(crate) use caller::{Caller, Entrance};
+pub(crate) use entry::Entry;
+
+use crate::config::Config;
 use crate::embed::handle::Handle;
-use crate::embed::upgrade::{self, Agreed, Upgrade};
-use crate::http1::answer::Answer;
-use crate::http1::request::{check_origin, room_of, the_host};
+use crate::embed::handler::Handler;
+use crate::error::Error;
+use crate::http1::answer::{Answer, stopping};
+use crate::http1::body::Body;
+use crate::http1::request::{accepts, the_host};
 use crate::names::ADMIN_PREFIX;
+use crate::secret::Secret;
+use admin::Question;
+use origin::Origins;
 
 /// The methods that have a meaning here.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
 
-/// The listener that a connection came in by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Entrance {
-    /// The server's own.
-    Main,
-    /// The operator's, where there is one.
-    Admin,
-}
-
-/// Who makes a request.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Caller {
-    pub(crate) peer: SocketAddr,
-    pub(crate) entrance: Entrance,
-    /// It is on the server's own machine.
-    pub(crate) is_near: bool,
-}
-
-/// What a request is let in to.
+/// All doors of a server.
 #[derive(Debug)]
-pub(crate) enum Door {
-    /// A room, as a client.
-    Room(Agreed),
-    /// A room, to publish one message.
-    Publish(String, Announced),
-    /// Nothing: this answer is all.
-    Answer(Answer),
+pub(crate) struct Doors {
+    handle: Handle,
+    hooks: Option<Arc<dyn Handler>>,
+    origins: Origins,
+    /// Held while a list is made for the operator, so that it is one at a
+    /// time.
+    listing: Mutex<()>,
 }
 
-/// Finds the door for a request and opens it, or says why not.
-pub(crate) fn open(
-    handle: &Handle,
-    request: &Request<()>,
-    caller: &Caller,
-) -> Result<Door, Answer> {
-    the_host(request)?;
-    let peer = caller.peer;
-    let config = &handle.shared.config;
-    let hook = |upgrade: &mut Upgrade<'_>| match &handle.shared.handler {
-        Some(handler) => handler.on_upgrade(upgrade),
-        None => Ok(()),
-    };
-    let path = request.uri().path();
-    if path.starts_with(ADMIN_PREFIX) || caller.entrance == Entrance::Admin {
-        return admin(handle, request, caller).map(Door::Answer);
+/// What a request has led to.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    /// It enters a room, as a client.
+    Room(Entry),
+    /// This answer is all.
+    Answered(Answer),
+}
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug)]
+enum Door {
+    /// A room, by WebSocket.
+    WebSocket,
+    /// A room, by server-sent events.
+    Events,
+    /// Publishing in a room.
+    Publish,
+    /// The chat page of a room.
+    Page,
+    /// The icon that browsers ask for on their own.
+    Icon,
+    /// A room, without saying how.
+    Hint,
+    /// What a browser asks before a request to another site (Fetch, CORS).
+    Preflight,
+    /// What the operator asks.
+    Admin(Question),
+}
+
+/// What a request must bring to be let in by a door.
+struct Needs<'a> {
+    /// The Origin rule holds.
+    origin: bool,
+    /// One of these secrets, if there are any.
+    secrets: &'a [Secret],
+    /// It comes from the server's own machine, unless a secret was asked for
+    /// or the operator has a listener.
+    near: bool,
+}
+
+impl Doors {
+    /// # Errors
+    ///
+    /// A setting of a door is out of range; the text names it.
+    pub(crate) fn new(handle: Handle, hooks: Option<Arc<dyn Handler>>) -> Result<Doors, Error> {
+        entry::check_subprotocols(&handle.shared.config.subprotocol)?;
+        Ok(Doors {
+            origins: Origins::parse(&handle.shared.config.allow_origin)?,
+            handle,
+            hooks,
+            listing: Mutex::new(()),
+        })
     }
-    if upgrade::is_asked(request) {
-        return upgrade::accept(request, peer, config, hook).map(Door::Room);
+
+    fn config(&self) -> &Config {
+        &self.handle.shared.config
     }
-    match *request.method() {
-        Method::GET if accepts(request.headers(), "text/event-stream") => {
-            upgrade::accept_events(request, peer, config, hook).map(Door::Room)
+
+    /// Finds the door of a request and opens it, or says why not. `body` is
+    /// read only where there is one to read.
+    pub(crate) fn open(
+        &self,
+        request: &Request<()>,
+        caller: &Caller,
+        body: &mut Body<'_>,
+    ) -> Opened {
+        let mut answer = match self.enter(request, caller, body) {
+            Ok(Opened::Room(_)) if self.handle.shared.stop.is_triggered() => stopping(),
+            Ok(Opened::Room(entry)) => return Opened::Room(entry),
+            Ok(Opened::Answered(answer)) | Err(answer) => answer,
+        };
+        answer.head_only = request.method() == Method::HEAD;
+        // A page of an allowed site may read what became of its request.
+        if let Some(origin) = self.origins.allowed(request) {
+            answer = answer
+                .header(VARY, HeaderValue::from_static("origin"))
+                .header(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         }
-        Method::GET | Method::HEAD => look(handle, request).map(Door::Answer),
-        Method::POST => {
-            let room = may_publish(handle, request, peer, hook)?;
-            let announced = publish::announced(request, config.max_message_size)?;
-            Ok(Door::Publish(room, announced))
-        }
-        Method::OPTIONS => options(handle, request).map(Door::Answer),
-        _ => Err(Answer::text(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "this method has no meaning here",
-        )
-        .header(ALLOW, METHODS)),
+        Opened::Answered(answer)
     }
-}
 
-/// A plain GET or HEAD of a room: its page, or what else to do.
-fn look(handle: &Handle, request: &Request<()>) -> Result<Answer, Answer> {
-    let config = &handle.shared.config;
-    if request.uri().path() == "/favicon.ico" {
-        // Browsers ask for it on their own; there is none, and that is fine.
-        return Ok(Answer::new(
-            StatusCode::NO_CONTENT,
-            "image/x-icon",
-            String::new(),
-        ));
-    }
-    if config.page && accepts(request.headers(), "text/html") {
-        room_of(request.uri().path())?;
-        return Ok(page::answer());
-    }
-    check_origin(request, config)?;
-    token::check(request, config.token.as_slice())?;
-    Err(upgrade::upgrade_required(
-        "this is a WebSocket server; connect with a WebSocket client, \
-         for example: websocat ws://HOST:PORT/",
-    ))
-}
-
-/// Whether the Accept header names this type (RFC 9110 §12.5.1).
-fn accepts(headers: &HeaderMap, kind: &str) -> bool {
-    let lines = headers.get_all(ACCEPT).into_iter();
-    let mut ranges = lines
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','));
-    ranges.any(|range| {
-        let name = range.split(';').next().unwrap_or_default();
-        name.trim().eq_ignore_ascii_case(kind)
-    })
-}
-
-/// Whether a request may publish; returns the room. A handler that decides
-/// who enters a room decides about who publishes there, too.
-fn may_publish(
-    handle: &Handle,
-    request: &Request<()>,
-    peer: SocketAddr,
-    hook: impl FnOnce(&mut Upgrade<'_>) -> Result<(), crate::embed::upgrade::Refusal>,
-) -> Result<String, Answer> {
-    let config = &handle.shared.config;
-    if !config.allow_publish {
-        return Err(Answer::text(
-            StatusCode::FORBIDDEN,
-            "publishing over HTTP is off; the server's operator can allow it with --allow-publish",
-        ));
-    }
-    check_origin(request, config)?;
-    // Who may publish may do so without the token of the rooms.
-    let tokens = match &config.publish_token {
-        Some(token) => std::slice::from_ref(token),
-        None => config.token.as_slice(),
-    };
-    token::check(request, tokens)?;
-    upgrade::room_for(request, peer, hook)
-}
-
-/// What a browser asks before a request to another site (Fetch, CORS).
-fn options(handle: &Handle, request: &Request<()>) -> Result<Answer, Answer> {
-    check_origin(request, &handle.shared.config)?;
-    let mut answer = Answer::new(StatusCode::NO_CONTENT, "text/plain", String::new());
-    answer = answer.header(ALLOW, METHODS);
-    if request.headers().contains_key(ORIGIN) {
-        let headers = HeaderValue::from_static("authorization, content-type");
-        answer = answer
-            .header(http::header::ACCESS_CONTROL_ALLOW_METHODS, METHODS)
-            .header(http::header::ACCESS_CONTROL_ALLOW_HEADERS, headers);
-    }
-    Ok(answer)
-}
-
-/// What the operator asks under `/-/`.
-fn admin(handle: &Handle, request: &Request<()>, caller: &Caller) -> Result<Answer, Answer> {
-    let config = &handle.shared.config;
-    let here = match config.admin_listen {
-        Some(_) => Entrance::Admin,
-        None => Entrance::Main,
-    };
-    if !config.admin || caller.entrance != here {
-        return Err(Answer::text(
-            StatusCode::NOT_FOUND,
-            "nothing is answered under /-/ here",
-        ));
-    }
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Err(Answer::text(StatusCode::METHOD_NOT_ALLOWED, "ask with GET")
-            .header(ALLOW, HeaderValue::from_static("GET, HEAD")));
-    }
-    check_origin(request, config)?;
-    let path = request.uri().path();
-    if path != admin::HEALTH {
-        token::check(request, config.token.as_slice())?;
-        // Who is here is not for everybody to read.
-        if config.token.is_none() && here == Entrance::Main && !caller.is_near {
-            return Err(Answer::text(
-                StatusCode::FORBIDDEN,
-                "this is answered to the server's own machine only; \
-                 its operator can allow it with --token or --admin-listen",
-            ));
+    fn enter(
+        &self,
+        request: &Request<()>,
+        caller: &Caller,
+        body: &mut Body<'_>,
+    ) -> Result<Opened, Answer> {
+        the_host(request)?;
+        let door = self.find(request, caller)?;
+        self.guard(door, request, caller)?;
+        match door {
+            Door::WebSocket => self.websocket(request, caller).map(Opened::Room),
+            Door::Events => self.events(request, caller).map(Opened::Room),
+            Door::Publish => self.publish(request, caller, body).map(Opened::Answered),
+            Door::Page => page::answer(request).map(Opened::Answered),
+            Door::Icon => Ok(Opened::Answered(no_icon())),
+            Door::Hint => Err(websocket::upgrade_required(
+                "this is a WebSocket server; connect with a WebSocket client, \
+                 for example: websocat ws://HOST:PORT/",
+            )),
+            Door::Preflight => Ok(Opened::Answered(preflight(request))),
+            Door::Admin(question) => Ok(Opened::Answered(self.answer(question))),
         }
     }
-    Ok(admin::answer(handle, path))
+
+    /// Which door a request is for.
+    fn find(&self, request: &Request<()>, caller: &Caller) -> Result<Door, Answer> {
+        let config = self.config();
+        let path = request.uri().path();
+        if path.starts_with(ADMIN_PREFIX) || caller.entrance == Entrance::Admin {
+            return self.question(request, caller).map(Door::Admin);
+        }
+        if websocket::is_asked(request) {
+            return Ok(Door::WebSocket);
+        }
+        let accepts = |kind| accepts(request.headers(), kind);
+        match *request.method() {
+            Method::GET if accepts("text/event-stream") => Ok(Door::Events),
+            Method::GET | Method::HEAD if path == "/favicon.ico" => Ok(Door::Icon),
+            Method::GET | Method::HEAD if config.page && accepts("text/html") => Ok(Door::Page),
+            Method::GET | Method::HEAD => Ok(Door::Hint),
+            Method::POST if config.allow_publish => Ok(Door::Publish),
+            Method::POST => Err(publish::is_off()),
+            Method::OPTIONS => Ok(Door::Preflight),
+            _ => Err(Answer::text(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this method has no meaning here",
+            )
+            .header(ALLOW, METHODS)),
+        }
+    }
+
+    /// What each door asks for: the one place that says so, so that no door
+    /// can forget it.
+    fn needs(&self, door: Door) -> Needs<'_> {
+        let config = self.config();
+        let rooms = config.token.as_slice();
+        let (origin, secrets, near) = match door {
+            Door::WebSocket | Door::Events | Door::Hint => (true, rooms, false),
+            // Who may publish may do so without the token of the rooms.
+            Door::Publish => match &config.publish_token {
+                Some(token) => (true, slice::from_ref(token), false),
+                None => (true, rooms, false),
+            },
+            Door::Page | Door::Icon => (false, &[][..], false),
+            Door::Preflight | Door::Admin(Question::Health) => (true, &[][..], false),
+            // Who is here is not for everybody to read.
+            Door::Admin(
+                Question::Metrics | Question::Clients | Question::Rooms | Question::Unknown,
+            ) => (true, rooms, true),
+        };
+        Needs {
+            origin,
+            secrets,
+            near,
+        }
+    }
+
+    fn guard(&self, door: Door, request: &Request<()>, caller: &Caller) -> Result<(), Answer> {
+        let needs = self.needs(door);
+        if needs.origin {
+            self.origins.check(request)?;
+        }
+        token::check(request, needs.secrets)?;
+        let is_shown = !needs.secrets.is_empty() || caller.entrance == Entrance::Admin;
+        if needs.near && !is_shown && !caller.is_near {
+            return Err(admin::far_away());
+        }
+        Ok(())
+    }
+}
+
+/// There is no icon, and that is fine.
+fn no_icon() -> Answer {
+    Answer::new(StatusCode::NO_CONTENT, "image/x-icon", String::new())
+}
+
+fn preflight(request: &Request<()>) -> Answer {
+    let answer = Answer::new(StatusCode::NO_CONTENT, "text/plain", String::new());
+    let answer = answer.header(ALLOW, METHODS);
+    if !request.headers().contains_key(ORIGIN) {
+        return answer;
+    }
+    let headers = HeaderValue::from_static("authorization, content-type");
+    answer
+        .header(ACCESS_CONTROL_ALLOW_METHODS, METHODS)
+        .header(ACCESS_CONTROL_ALLOW_HEADERS, headers)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Instant;
+
     use super::*;
     use crate::server::Server;
 
@@ -214,8 +263,17 @@ mod tests {
             entrance,
             is_near: false,
         };
-        match open(&server.unwrap().handle(), &request, &elsewhere) {
-            Ok(Door::Answer(answer)) | Err(answer) => answer.status,
+        let handle = server.unwrap().handle();
+        let doors = Doors::new(handle.clone(), None).unwrap();
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut body = Body {
+            socket: &TcpStream::connect(socket.local_addr().unwrap()).unwrap(),
+            stop: &handle.shared.stop,
+            early: Vec::new(),
+            deadline: Instant::now(),
+        };
+        match doors.open(&request, &elsewhere, &mut body) {
+            Opened::Answered(answer) => answer.status,
             other => panic!("{other:?}"),
         }
     }

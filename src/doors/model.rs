@@ -1,27 +1,23 @@
 //! What must hold for a request head of any bytes, and for the answer to it.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{Request, StatusCode};
 
-use crate::config::{Config, SlowConsumer};
-use crate::connection::admission::Admission;
-use crate::connection::threads::Threads;
-use crate::doors::publish::{self, Announced};
-use crate::doors::{self, Caller, Door, Entrance};
+use super::publish::{self, PublishHead};
+use super::{Caller, Door, Doors, Entrance, Opened};
+use crate::config::Config;
 use crate::embed::handle::Handle;
+use crate::embed::shared::Shared;
 use crate::http1::answer::Answer;
 use crate::http1::body::Body;
 use crate::http1::head::{MAX_HEAD, MAX_HEADERS, parse_head};
 use crate::hub::inbox::Inbox;
+use crate::hub::publisher::Publisher;
 use crate::names::{ADMIN_PREFIX, MAX_ROOM};
 use crate::net::stop::Stop;
-use crate::outbox::OutboxRules;
-use crate::outbox::fake::FakeWriters;
-use crate::server::Shared;
-use crate::stats::Counters;
 use crate::wire::burst::Encoding;
 
 /// The largest body that is taken.
@@ -52,11 +48,7 @@ pub(crate) fn run(bytes: &[u8]) {
             assert!(request.headers().len() <= MAX_HEADERS);
             assert!(bytes[..len].ends_with(b"\n"));
             let rest = &bytes[len..];
-            GROUND.with(|handles| {
-                handles
-                    .iter()
-                    .for_each(|handle| show(handle, &request, rest));
-            });
+            GROUND.with(|all| all.iter().for_each(|doors| show(doors, &request, rest)));
         }
         Err(answer) => check_answer(&answer),
     }
@@ -65,12 +57,12 @@ pub(crate) fn run(bytes: &[u8]) {
 thread_local! {
     /// A server with everything off, and one with everything on. There is no
     /// hub: who asks it is told that the server stops.
-    static GROUND: [Handle; 2] = [
-        handle(|config| {
+    static GROUND: [Doors; 2] = [
+        doors(|config| {
             config.page = false;
             config.admin = false;
         }),
-        handle(|config| {
+        doors(|config| {
             config.allow_publish = true;
             config.token = Some("open sesame".into());
             config.publish_token = Some("open".into());
@@ -88,77 +80,77 @@ thread_local! {
     };
 }
 
-fn handle(change: impl FnOnce(&mut Config)) -> Handle {
+fn doors(change: impl FnOnce(&mut Config)) -> Doors {
     let mut config = Config::default();
     change(&mut config);
-    let counters = Arc::new(Counters::default());
+    // There is no hub: what would be published is not.
     let (inbox, _) = Inbox::new();
-    let outboxes = OutboxRules {
-        max_messages: 1,
-        max_bytes: 1,
-        slow_consumer: SlowConsumer::Disconnect,
-        writers: Box::new(FakeWriters::default()),
-    };
     let shared = Shared {
-        admission: Arc::new(Admission::new(&config, 1, counters.clone())),
-        admin_admission: Arc::new(Admission::of_operator()),
-        listing: Mutex::new(()),
-        handler: None,
         config,
+        publisher: Publisher::new(inbox.clone()),
         inbox,
         stop: Stop::new().unwrap(),
-        counters,
-        outboxes: Arc::new(outboxes),
-        threads: Arc::new(Threads::default()),
+        counters: Arc::default(),
     };
-    Handle {
+    let handle = Handle {
         shared: Arc::new(shared),
-    }
+    };
+    Doors::new(handle, None).unwrap()
 }
 
 /// Whatever door a request is for, what is answered is right HTTP.
-fn show(handle: &Handle, request: &Request<()>, rest: &[u8]) {
+fn show(doors: &Doors, request: &Request<()>, rest: &[u8]) {
     for entrance in [Entrance::Main, Entrance::Admin] {
         let caller = Caller {
             peer: ([127, 0, 0, 1], 9).into(),
             entrance,
             is_near: true,
         };
-        match doors::open(handle, request, &caller) {
-            Ok(Door::Room(agreed)) => {
-                assert_eq!(entrance, Entrance::Main);
-                check_room(&agreed.room);
-                let status = match agreed.encoding {
-                    Encoding::Frames => 101,
-                    Encoding::Events => 200,
-                };
-                check_head(&agreed.response, status);
+        ENDED.with(|socket| {
+            let mut body = body(doors, socket, rest);
+            match doors.open(request, &caller, &mut body) {
+                Opened::Room(entry) => {
+                    assert_eq!(entrance, Entrance::Main);
+                    check_room(&entry.room);
+                    let status = match entry.encoding {
+                        Encoding::Frames => 101,
+                        Encoding::Events => 200,
+                    };
+                    check_head(&entry.response, status);
+                }
+                Opened::Answered(answer) => check_answer(&answer),
             }
-            Ok(Door::Publish(room, announced)) => {
-                assert!(handle.shared.config.allow_publish);
-                check_room(&room);
-                ENDED.with(|socket| read_body(handle, &announced, socket, request, rest));
+            if let Ok(Door::Publish) = doors.find(request, &caller)
+                && doors.guard(Door::Publish, request, &caller).is_ok()
+                && let Ok(upgrade) = doors.admit(request, &caller)
+                && let Ok(head) = publish::head_of(request, MAX_BODY)
+            {
+                assert!(doors.config().allow_publish);
+                check_room(&upgrade.room);
+                read_body(doors, &head, socket, request, rest);
             }
-            Ok(Door::Answer(answer)) | Err(answer) => check_answer(&answer),
-        }
+        });
+    }
+}
+
+fn body<'a>(doors: &'a Doors, socket: &'a TcpStream, rest: &[u8]) -> Body<'a> {
+    Body {
+        socket,
+        stop: &doors.handle.shared.stop,
+        early: rest.to_vec(),
+        deadline: Instant::now() + Duration::from_secs(60),
     }
 }
 
 /// The bytes behind the head are the body, or its beginning.
 fn read_body(
-    handle: &Handle,
-    announced: &Announced,
+    doors: &Doors,
+    head: &PublishHead,
     socket: &TcpStream,
     request: &Request<()>,
     rest: &[u8],
 ) {
-    let body = Body {
-        socket,
-        stop: &handle.shared.stop,
-        early: rest.to_vec(),
-        deadline: Instant::now() + Duration::from_secs(60),
-    };
-    match publish::read_message(announced, body, MAX_BODY) {
+    match publish::read_message(head, &mut body(doors, socket, rest), MAX_BODY) {
         Ok(message) => {
             assert!(message.len() <= MAX_BODY);
             if let Some(length) = request.headers().get(http::header::CONTENT_LENGTH) {
@@ -201,8 +193,9 @@ fn check_answer(answer: &Answer) {
     let (body, length) = check_head(&bytes, answer.status.as_u16());
     let has_body = answer.status != StatusCode::NO_CONTENT;
     assert_eq!(length, has_body.then_some(answer.body.len()));
-    assert_eq!(body, answer.body.as_bytes());
-    if answer.content_type.starts_with("text/plain") && answer.status.as_u16() >= 400 {
+    let sent = if answer.head_only { "" } else { &answer.body };
+    assert_eq!(body, sent.as_bytes());
+    if answer.content_type.as_bytes().starts_with(b"text/plain") && answer.status.as_u16() >= 400 {
         // One line, of which nothing came from the peer unescaped.
         assert_eq!(answer.body.lines().count(), 1);
         assert!(!answer.body.trim_end().chars().any(char::is_control));

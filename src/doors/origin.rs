@@ -1,17 +1,23 @@
 //! Origins (RFC 6454) and whether a request's is let in (RFC 6455 §10.2).
 
+use http::header::{HeaderMap, HeaderValue, ORIGIN};
+use http::{Request, StatusCode};
+
+use crate::error::Error;
+use crate::http1::answer::Answer;
 use crate::http1::authority::{default_port, parse_authority};
+use crate::http1::request::{single, the_host};
 
 /// The parts of `scheme://host[:port]`, lower-cased.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Origin {
+struct Origin {
     scheme: String,
     host: String,
     port: Option<u16>,
 }
 
 impl Origin {
-    pub(crate) fn parse(text: &str) -> Option<Origin> {
+    fn parse(text: &str) -> Option<Origin> {
         let (scheme, authority) = text.split_once("://")?;
         if scheme.is_empty() || !scheme.bytes().all(|b| b.is_ascii_alphanumeric()) {
             return None;
@@ -33,22 +39,94 @@ impl Origin {
     }
 }
 
-/// Whether a request with this Origin header, for this Host, is let in.
-pub(crate) fn is_allowed(origin: &str, host: &str, allowed: &[String]) -> bool {
-    let parsed = Origin::parse(origin);
-    if parsed.as_ref().is_some_and(|origin| origin.is_of(host)) {
-        return true;
+/// The origins that are let in beside the server's own, as
+/// [`Config::allow_origin`](crate::Config::allow_origin) lists them.
+#[derive(Debug)]
+pub(super) struct Origins {
+    any: bool,
+    null: bool,
+    listed: Vec<Origin>,
+}
+
+impl Origins {
+    /// # Errors
+    ///
+    /// An entry is neither an origin nor `null` nor `*`; the text has it.
+    pub(super) fn parse(entries: &[String]) -> Result<Origins, Error> {
+        let mut origins = Origins {
+            any: false,
+            null: false,
+            listed: Vec::new(),
+        };
+        for entry in entries {
+            match entry.as_str() {
+                "*" => origins.any = true,
+                "null" => origins.null = true,
+                text => origins.listed.push(Origin::parse(text).ok_or_else(|| {
+                    let line = "is not scheme://host[:port], null or *";
+                    Error::config(format!("allow-origin {text:?} {line}"))
+                })?),
+            }
+        }
+        Ok(origins)
     }
-    allowed.iter().any(|entry| match entry.as_str() {
-        "*" => true,
-        "null" => origin == "null",
-        entry => parsed.is_some() && Origin::parse(entry) == parsed,
-    })
+
+    /// Refuses what a browser sends for a page of another site (RFC 6455
+    /// §10.2).
+    pub(super) fn check(&self, request: &Request<()>) -> Result<(), Answer> {
+        let headers = request.headers();
+        let host = the_host(request)?;
+        let Some(origin) = single(headers, ORIGIN)? else {
+            // No browser sent this, or it is a plain GET, of which a browser
+            // says whether another site's page asks (Fetch Metadata).
+            return match headers.get("sec-fetch-site") {
+                Some(site) if site == "cross-site" && !is_navigation(headers) => Err(foreign()),
+                _ => Ok(()),
+            };
+        };
+        if self.let_in(origin.to_str().unwrap_or_default(), host) {
+            return Ok(());
+        }
+        Err(foreign())
+    }
+
+    /// The Origin of a request, where it is one that is let in.
+    pub(super) fn allowed<'a>(&self, request: &'a Request<()>) -> Option<&'a HeaderValue> {
+        let origin = request.headers().get(ORIGIN)?;
+        self.check(request).is_ok().then_some(origin)
+    }
+
+    /// Whether a request with this Origin header, for this Host, is let in.
+    fn let_in(&self, origin: &str, host: &str) -> bool {
+        if self.any || (self.null && origin == "null") {
+            return true;
+        }
+        let parsed = Origin::parse(origin);
+        parsed.is_some_and(|origin| origin.is_of(host) || self.listed.contains(&origin))
+    }
+}
+
+/// A person follows a link from another site: that is no trick.
+fn is_navigation(headers: &HeaderMap) -> bool {
+    headers
+        .get("sec-fetch-mode")
+        .is_some_and(|mode| mode == "navigate")
+}
+
+fn foreign() -> Answer {
+    Answer::text(
+        StatusCode::FORBIDDEN,
+        "this Origin is not allowed here; the server's operator can allow it with --allow-origin",
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn is_allowed(origin: &str, host: &str, listed: &[String]) -> bool {
+        Origins::parse(listed).unwrap().let_in(origin, host)
+    }
 
     #[test]
     fn the_hosts_own_origin_is_let_in() {
@@ -81,6 +159,15 @@ mod tests {
         ] {
             assert!(!is_allowed(origin, host, &[]), "{origin} for {host}");
         }
+    }
+
+    #[test]
+    fn an_entry_that_is_no_origin_is_named() {
+        let error = Origins::parse(&["example.org".to_owned()]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "allow-origin \"example.org\" is not scheme://host[:port], null or *"
+        );
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The page that a browser gets for a room: one file, nothing from outside.
 
-use http::StatusCode;
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, VARY,
     X_CONTENT_TYPE_OPTIONS,
 };
+use http::{Request, StatusCode};
 
+use super::entry::room_of;
 use crate::http1::answer::Answer;
 
 const PAGE: &str = include_str!("page.html");
@@ -20,14 +21,16 @@ const POLICY: &str = "default-src 'none'; \
     frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// The page. It is the same for every room: it reads its own address.
-pub(crate) fn answer() -> Answer {
-    Answer::new(StatusCode::OK, "text/html; charset=utf-8", PAGE.to_owned())
+pub(super) fn answer(request: &Request<()>) -> Result<Answer, Answer> {
+    room_of(request.uri().path())?;
+    let page = Answer::new(StatusCode::OK, "text/html; charset=utf-8", PAGE.to_owned());
+    Ok(page
         .header(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY))
         .header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
         .header(REFERRER_POLICY, HeaderValue::from_static("no-referrer"))
         .header(CACHE_CONTROL, HeaderValue::from_static("no-cache"))
         // The same address answers others otherwise.
-        .header(VARY, HeaderValue::from_static("accept"))
+        .header(VARY, HeaderValue::from_static("accept")))
 }
 
 #[cfg(test)]

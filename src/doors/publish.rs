@@ -1,21 +1,52 @@
 //! Publishing over HTTP: `POST` to a room, its body is the message.
 
 use std::io::Write;
+use std::time::Instant;
 
 use http::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, TRANSFER_ENCODING,
 };
 use http::{Request, StatusCode};
 
-use crate::doors::json;
-use crate::http1::answer::Answer;
+use super::{Caller, Doors, json};
+use crate::http1::answer::{Answer, stopping};
 use crate::http1::body::{Body, gone, too_large};
 use crate::http1::request::single;
 use crate::message::Message;
 
+impl Doors {
+    /// Publishes the body of a request in a room. A handler that decides who
+    /// enters a room decides about who publishes there, too.
+    pub(super) fn publish(
+        &self,
+        request: &Request<()>,
+        caller: &Caller,
+        body: &mut Body<'_>,
+    ) -> Result<Answer, Answer> {
+        let room = self.admit(request, caller)?.room;
+        let max = self.config().max_message_size;
+        let head = head_of(request, max)?;
+        body.deadline = Instant::now() + self.config().message_timeout;
+        let message = read_message(&head, body, max)?;
+        // The number of clients is asked for first: nobody who joins later
+        // is counted as a receiver.
+        let clients = self.handle.count(&room).map_err(|_| stopping())?;
+        let sent = self.handle.broadcast(&room, message);
+        sent.map_err(|_| stopping())?;
+        Ok(accepted(&room, clients))
+    }
+}
+
+pub(super) fn is_off() -> Answer {
+    Answer::text(
+        StatusCode::FORBIDDEN,
+        "publishing over HTTP is off; the server's operator can allow it with --allow-publish",
+    )
+}
+
 /// What the head of a request to publish announces.
 #[derive(Debug)]
-pub(crate) struct Announced {
+pub(super) struct PublishHead {
     is_text: bool,
     /// `None`: the body comes in chunks.
     length: Option<usize>,
@@ -23,7 +54,7 @@ pub(crate) struct Announced {
 }
 
 /// Checks the head of a request to publish.
-pub(crate) fn announced(request: &Request<()>, max: usize) -> Result<Announced, Answer> {
+pub(super) fn head_of(request: &Request<()>, max: usize) -> Result<PublishHead, Answer> {
     let headers = request.headers();
     let is_text = is_text(headers)?;
     let chunked = single(headers, TRANSFER_ENCODING)?;
@@ -62,7 +93,7 @@ pub(crate) fn announced(request: &Request<()>, max: usize) -> Result<Announced, 
     let expects_continue = headers
         .get(EXPECT)
         .is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    Ok(Announced {
+    Ok(PublishHead {
         is_text,
         length,
         expects_continue,
@@ -104,17 +135,17 @@ fn unsupported(line: &str) -> Answer {
 }
 
 /// Reads the body by the deadline.
-pub(crate) fn read_message(
-    announced: &Announced,
-    mut body: Body<'_>,
+pub(super) fn read_message(
+    head: &PublishHead,
+    body: &mut Body<'_>,
     max: usize,
 ) -> Result<Message, Answer> {
-    if announced.expects_continue && body.early.is_empty() {
+    if head.expects_continue && body.early.is_empty() {
         body.socket
             .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
             .map_err(|_| gone())?;
     }
-    let bytes = match announced.length {
+    let bytes = match head.length {
         Some(length) => {
             let mut bytes = Vec::new();
             body.take(length, &mut bytes)?;
@@ -122,7 +153,7 @@ pub(crate) fn read_message(
         }
         None => body.take_chunks(max)?,
     };
-    if !announced.is_text {
+    if !head.is_text {
         return Ok(Message::Binary(bytes));
     }
     String::from_utf8(bytes).map(Message::Text).map_err(|_| {
@@ -133,7 +164,7 @@ pub(crate) fn read_message(
 }
 
 /// The answer to who has published: in which room, and to how many clients.
-pub(crate) fn accepted(room: &str, clients: usize) -> Answer {
+fn accepted(room: &str, clients: usize) -> Answer {
     let mut body = String::from("{\"room\":");
     json::string(&mut body, room);
     body.push_str(&format!(",\"clients\":{clients}}}\n"));

@@ -14,7 +14,7 @@ const TOKEN_ENTRY: &str = "hubcast.token.";
 
 /// Refuses a request that does not bring one of these secrets, if there are
 /// any: as a bearer token, a subprotocol entry, or `?token=`.
-pub(crate) fn check(request: &Request<()>, secrets: &[Secret]) -> Result<(), Answer> {
+pub(super) fn check(request: &Request<()>, secrets: &[Secret]) -> Result<(), Answer> {
     if secrets.is_empty() {
         return Ok(());
     }
@@ -35,7 +35,7 @@ pub(crate) fn check(request: &Request<()>, secrets: &[Secret]) -> Result<(), Ans
 }
 
 /// Whether a subprotocol entry carries a token, and so is never answered.
-pub(crate) fn is_token_entry(entry: &str) -> bool {
+pub(super) fn is_entry(entry: &str) -> bool {
     entry.starts_with(TOKEN_ENTRY)
 }
 

@@ -4,5 +4,7 @@
 pub(crate) mod client;
 pub(crate) mod handle;
 pub(crate) mod handler;
+pub(crate) mod members;
+pub(crate) mod shared;
 pub(crate) mod subscription;
 pub(crate) mod upgrade;

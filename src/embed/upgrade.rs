@@ -1,23 +1,12 @@
-//! The opening handshake (RFC 6455 §4.2): the checks, and the answer.
+//! A request that may be accepted, and the answer if it is not.
 
 use std::any::Any;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-use data_encoding::BASE64;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
-};
-use http::{Method, Request, StatusCode};
+use http::header::{HeaderName, HeaderValue};
+use http::{Request, StatusCode};
 
-use crate::config::Config;
-use crate::doors::token;
-use crate::http1::answer::Answer;
-use crate::http1::request::{check_origin, room_of, single, tokens};
-use crate::hub::client_state::Attachment;
-use crate::wire::burst::Encoding;
-use crate::wire::sse;
+use crate::names::room_name;
 
 /// A valid request that has not been accepted yet; what
 /// [`Handler::on_upgrade`](crate::Handler::on_upgrade) decides about: a
@@ -57,19 +46,26 @@ pub struct Upgrade<'a> {
     request: &'a Request<()>,
     peer: SocketAddr,
     pub(crate) room: String,
+    offered: Vec<&'a str>,
     pub(crate) subprotocol: Option<String>,
     pub(crate) attachment: Option<Box<dyn Any + Send + Sync>>,
 }
 
 impl<'a> Upgrade<'a> {
-    fn new(request: &'a Request<()>, peer: SocketAddr) -> Result<Upgrade<'a>, Answer> {
-        Ok(Upgrade {
+    pub(crate) fn new(
+        request: &'a Request<()>,
+        peer: SocketAddr,
+        room: String,
+        offered: Vec<&'a str>,
+    ) -> Upgrade<'a> {
+        Upgrade {
             request,
             peer,
-            room: room_of(request.uri().path())?,
+            room,
+            offered,
             subprotocol: None,
             attachment: None,
-        })
+        }
     }
 
     /// The request, as it came. The types are those of the `http` crate,
@@ -92,14 +88,13 @@ impl<'a> Upgrade<'a> {
     /// Sets the room the client will join, whatever the path says. A leading
     /// slash is added where it is missing.
     pub fn set_room(&mut self, room: &str) {
-        self.room = crate::names::room_name(room).to_string();
+        self.room = room_name(room).to_string();
     }
 
     /// The subprotocols that the client offers, in its order of preference;
     /// without the entry that carries a `hubcast.token.`.
     pub fn offered_subprotocols(&self) -> impl Iterator<Item = &'a str> {
-        let offers = tokens(self.request.headers(), SEC_WEBSOCKET_PROTOCOL);
-        offers.filter(|offer| !token::is_token_entry(offer))
+        self.offered.iter().copied()
     }
 
     /// The subprotocol that will be answered, if any: the first offered one
@@ -136,179 +131,36 @@ impl<'a> Upgrade<'a> {
 /// assert_eq!(refusal.status(), StatusCode::SERVICE_UNAVAILABLE);
 /// ```
 #[derive(Clone, Debug)]
-pub struct Refusal(pub(crate) Answer);
+pub struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) line: String,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+}
 
 impl Refusal {
     /// A refusal with a status and one line of text, which becomes the body.
     /// It is best when it says what was wrong and what to do.
+    ///
+    /// Where a status has no body (204, 304), none is sent. An informational
+    /// status (1xx) is no final answer: 500 is sent instead, and logged.
     pub fn new(status: StatusCode, text: impl Into<String>) -> Refusal {
-        Refusal(Answer::text(status, text))
+        Refusal {
+            status,
+            line: text.into(),
+            headers: Vec::new(),
+        }
     }
 
-    /// Adds a header to the answer. Those about the body and the connection
-    /// are there already.
-    pub fn header(self, name: HeaderName, value: HeaderValue) -> Refusal {
-        Refusal(self.0.header(name, value))
+    /// Adds a header to the answer. `Content-Type` replaces that of plain
+    /// text; `Content-Length`, `Transfer-Encoding` and `Connection` are the
+    /// server's to say, and left out.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Refusal {
+        self.headers.push((name, value));
+        self
     }
 
     /// The status of the answer.
     pub fn status(&self) -> StatusCode {
-        self.0.status
-    }
-}
-
-/// What was agreed with who enters a room.
-#[derive(Debug)]
-pub(crate) struct Agreed {
-    pub(crate) room: Arc<str>,
-    pub(crate) attachment: Option<Attachment>,
-    /// The whole head of the answer.
-    pub(crate) response: Vec<u8>,
-    pub(crate) encoding: Encoding,
-}
-
-/// The subprotocol that is answered to a client that brings its token in a
-/// subprotocol entry: it must be answered one (RFC 6455 §4.1), but not that.
-const OWN_SUBPROTOCOL: &str = "hubcast";
-
-/// Checks a WebSocket request as RFC 6455 §4.2.1 has it. `hook` decides last.
-pub(crate) fn accept(
-    request: &Request<()>,
-    peer: SocketAddr,
-    config: &Config,
-    hook: impl FnOnce(&mut Upgrade<'_>) -> Result<(), Refusal>,
-) -> Result<Agreed, Answer> {
-    let key = check(request)?;
-    admit(request, peer, config, hook, |upgrade| {
-        (response(key, upgrade.subprotocol()), Encoding::Frames)
-    })
-}
-
-/// Checks a request for events; `hook` decides last, as it does for a
-/// WebSocket.
-pub(crate) fn accept_events(
-    request: &Request<()>,
-    peer: SocketAddr,
-    config: &Config,
-    hook: impl FnOnce(&mut Upgrade<'_>) -> Result<(), Refusal>,
-) -> Result<Agreed, Answer> {
-    admit(request, peer, config, hook, |_| {
-        let mut head = sse::RESPONSE.as_bytes().to_vec();
-        if let Some(origin) = request.headers().get(ORIGIN) {
-            head.extend_from_slice(b"vary: origin\r\naccess-control-allow-origin: ");
-            head.extend_from_slice(origin.as_bytes());
-            head.extend_from_slice(b"\r\n");
-        }
-        head.extend_from_slice(b"\r\n: welcome\n\n");
-        (head, Encoding::Events)
-    })
-}
-
-/// Asks the hook whether a request may publish, and in which room.
-pub(crate) fn room_for(
-    request: &Request<()>,
-    peer: SocketAddr,
-    hook: impl FnOnce(&mut Upgrade<'_>) -> Result<(), Refusal>,
-) -> Result<String, Answer> {
-    let mut upgrade = Upgrade::new(request, peer)?;
-    hook(&mut upgrade).map_err(|refusal| refusal.0)?;
-    Ok(upgrade.room)
-}
-
-/// What everybody passes who enters a room: origin, token, room, hook.
-fn admit(
-    request: &Request<()>,
-    peer: SocketAddr,
-    config: &Config,
-    hook: impl FnOnce(&mut Upgrade<'_>) -> Result<(), Refusal>,
-    answer: impl FnOnce(&Upgrade<'_>) -> (Vec<u8>, Encoding),
-) -> Result<Agreed, Answer> {
-    check_origin(request, config)?;
-    token::check(request, config.token.as_slice())?;
-    let known = |name: &&str| {
-        *name == OWN_SUBPROTOCOL || config.subprotocol.iter().any(|known| known == name)
-    };
-    let mut upgrade = Upgrade::new(request, peer)?;
-    let chosen = upgrade.offered_subprotocols().find(known);
-    upgrade.subprotocol = chosen.map(str::to_owned);
-    hook(&mut upgrade).map_err(|refusal| refusal.0)?;
-    let (response, encoding) = answer(&upgrade);
-    Ok(Agreed {
-        room: upgrade.room.into(),
-        attachment: upgrade.attachment.map(Attachment::from),
-        response,
-        encoding,
-    })
-}
-
-/// Every check that needs no hook, in the order in which the answers help
-/// most. Returns the key.
-fn check(request: &Request<()>) -> Result<&HeaderValue, Answer> {
-    let headers = request.headers();
-    if !tokens(headers, CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade")) {
-        return Err(Answer::bad_request(
-            "the header `Connection: Upgrade` is missing; a proxy may have taken it away",
-        ));
-    }
-    if single(headers, SEC_WEBSOCKET_VERSION)?.is_none_or(|version| version != "13") {
-        return Err(upgrade_required("this server speaks WebSocket version 13")
-            .header(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")));
-    }
-    let key = single(headers, SEC_WEBSOCKET_KEY)?
-        .ok_or_else(|| Answer::bad_request("the header Sec-WebSocket-Key is missing"))?;
-    if BASE64.decode(key.as_bytes()).map(|key| key.len()) != Ok(16) {
-        return Err(Answer::bad_request(
-            "the header Sec-WebSocket-Key must be the base64 of 16 bytes",
-        ));
-    }
-    let no_body = single(headers, CONTENT_LENGTH)?.is_none_or(|length| length == "0");
-    if !no_body || headers.contains_key(TRANSFER_ENCODING) {
-        return Err(Answer::bad_request(
-            "a WebSocket request has no body; send none",
-        ));
-    }
-    Ok(key)
-}
-
-/// Whether this asks for a WebSocket, well or badly.
-pub(crate) fn is_asked(request: &Request<()>) -> bool {
-    let mut upgrades = tokens(request.headers(), UPGRADE);
-    request.method() == Method::GET && upgrades.any(|name| name.eq_ignore_ascii_case("websocket"))
-}
-
-/// The answer to a request that should have asked for a WebSocket.
-pub(crate) fn upgrade_required(line: &str) -> Answer {
-    Answer::text(StatusCode::UPGRADE_REQUIRED, line)
-        .header(UPGRADE, HeaderValue::from_static("websocket"))
-        .header(CONNECTION, HeaderValue::from_static("upgrade, close"))
-}
-
-/// The 101 answer (RFC 6455 §4.2.2).
-fn response(key: &HeaderValue, subprotocol: Option<&str>) -> Vec<u8> {
-    let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
-    let mut text = format!(
-        "HTTP/1.1 101 Switching Protocols\r\n\
-         upgrade: websocket\r\n\
-         connection: upgrade\r\n\
-         sec-websocket-accept: {accept}\r\n"
-    );
-    if let Some(name) = subprotocol {
-        text.push_str(&format!("sec-websocket-protocol: {name}\r\n"));
-    }
-    text.push_str("\r\n");
-    text.into_bytes()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_key_of_rfc_6455_section_1_3_gets_its_answer() {
-        let key = HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==");
-        let text = String::from_utf8(response(&key, Some("chat"))).unwrap();
-        assert!(text.contains("sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
-        assert!(text.contains("sec-websocket-protocol: chat\r\n"));
-        assert!(text.ends_with("\r\n\r\n"));
+        self.status
     }
 }

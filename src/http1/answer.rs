@@ -26,7 +26,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(crate) content_type: &'static str,
+    pub(crate) content_type: HeaderValue,
     pub(crate) body: String,
     /// The request was a HEAD: the body is announced and not sent.
     pub(crate) head_only: bool,
@@ -45,7 +45,7 @@ impl Answer {
         Answer {
             status,
             headers: Vec::new(),
-            content_type,
+            content_type: HeaderValue::from_static(content_type),
             body,
             head_only: false,
         }
@@ -75,10 +75,18 @@ impl Answer {
 
     /// What of the body is sent.
     fn sent_body(&self) -> &[u8] {
-        match self.head_only {
+        match self.head_only || !self.has_body() {
             true => b"",
             false => self.body.as_bytes(),
         }
+    }
+
+    /// A 204 and a 304 have neither a body nor a length (RFC 9110 §8.6).
+    fn has_body(&self) -> bool {
+        !matches!(
+            self.status,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        )
     }
 
     /// The status line and the headers, up to the empty line.
@@ -95,8 +103,7 @@ impl Answer {
             bytes.extend_from_slice(value);
             bytes.extend_from_slice(b"\r\n");
         };
-        // A 204 has neither a body nor a length (RFC 9110 §8.6).
-        if self.status != StatusCode::NO_CONTENT {
+        if self.has_body() {
             line("content-type", self.content_type.as_bytes());
             line("content-length", self.body.len().to_string().as_bytes());
         }

@@ -24,9 +24,9 @@ pub(crate) struct Head {
     pub(crate) rest: Vec<u8>,
 }
 
-/// Why a connection does not become a client's.
+/// Why there is no request head.
 #[derive(Debug)]
-pub(crate) enum Dismissed {
+pub(crate) enum NoHead {
     /// The peer gets this answer.
     Answered(Answer),
     /// The peer speaks another protocol; it is not answered in HTTP/1.1.
@@ -40,14 +40,14 @@ pub(crate) fn read_head(
     mut socket: &TcpStream,
     stop: &Stop,
     deadline: Instant,
-) -> Result<Head, Dismissed> {
-    let gone = |error: io::Error| Dismissed::Gone(error.kind());
+) -> Result<Head, NoHead> {
+    let gone = |error: io::Error| NoHead::Gone(error.kind());
     let mut bytes = Vec::with_capacity(1024);
     loop {
         match stop.wait_readable(socket, Some(deadline)).map_err(gone)? {
             Woken::Ready => {}
-            Woken::Stopping => return Err(Dismissed::Answered(stopping())),
-            Woken::TimedOut => return Err(Dismissed::Answered(timed_out())),
+            Woken::Stopping => return Err(NoHead::Answered(stopping())),
+            Woken::TimedOut => return Err(NoHead::Answered(timed_out())),
         }
         if bytes.len() == bytes.capacity() {
             bytes.reserve(bytes.len());
@@ -57,24 +57,24 @@ pub(crate) fn read_head(
         let n = socket.read(&mut bytes[filled..]);
         bytes.truncate(filled + n.as_ref().copied().unwrap_or(0));
         match n {
-            Ok(0) => return Err(Dismissed::Gone(io::ErrorKind::UnexpectedEof)),
+            Ok(0) => return Err(NoHead::Gone(io::ErrorKind::UnexpectedEof)),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(gone(error)),
         }
         if let Some(protocol) = foreign_protocol(&bytes) {
-            return Err(Dismissed::Foreign(protocol));
+            return Err(NoHead::Foreign(protocol));
         }
         // Only the end of a line can end a head, or be wrong in a new way.
         let complete_lines = bytes[filled..].contains(&b'\n');
         if complete_lines
-            && let Some((request, len)) = parse_head(&bytes).map_err(Dismissed::Answered)?
+            && let Some((request, len)) = parse_head(&bytes).map_err(NoHead::Answered)?
         {
             let rest = bytes.split_off(len);
             return Ok(Head { request, rest });
         }
         if bytes.len() > MAX_HEAD {
-            return Err(Dismissed::Answered(too_large(&bytes)));
+            return Err(NoHead::Answered(too_large(&bytes)));
         }
     }
 }

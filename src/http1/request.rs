@@ -1,14 +1,10 @@
-//! What a request says, whatever door it is for: its host, its origin, its
-//! room, the tokens of its headers.
+//! What a request says: its host, its query, the tokens of its headers.
 
-use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
-use http::{Request, StatusCode};
+use http::Request;
+use http::header::{ACCEPT, AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
 
-use crate::config::{Config, is_token};
-use crate::doors::origin;
 use crate::http1::answer::Answer;
 use crate::http1::authority;
-use crate::names::{ADMIN_PREFIX, MAX_ROOM};
 
 /// The host that is asked for: one Host header, which the authority of an
 /// absolute-form target overrides (RFC 9112 §3.2).
@@ -21,48 +17,6 @@ pub(crate) fn the_host(request: &Request<()>) -> Result<&str, Answer> {
         .ok_or_else(|| Answer::bad_request("the header Host is malformed"))?;
     let authority = request.uri().authority();
     Ok(authority.map_or(host, |authority| authority.as_str()))
-}
-
-/// Refuses what a browser sends for a page of another site (RFC 6455 §10.2).
-pub(crate) fn check_origin(request: &Request<()>, config: &Config) -> Result<(), Answer> {
-    let headers = request.headers();
-    let host = the_host(request)?;
-    let Some(origin) = single(headers, ORIGIN)? else {
-        // No browser sent this, or it is a plain GET, of which a browser
-        // says whether another site's page asks (Fetch Metadata).
-        return match headers.get("sec-fetch-site") {
-            Some(site) if site == "cross-site" && !is_navigation(headers) => Err(foreign()),
-            _ => Ok(()),
-        };
-    };
-    let origin = origin.to_str().unwrap_or_default();
-    if origin::is_allowed(origin, host, &config.allow_origin) {
-        return Ok(());
-    }
-    Err(foreign())
-}
-
-/// The Origin of a request, where it is one that is let in.
-pub(crate) fn allowed_origin<'a>(
-    request: &'a Request<()>,
-    config: &Config,
-) -> Option<&'a HeaderValue> {
-    let origin = request.headers().get(ORIGIN)?;
-    check_origin(request, config).is_ok().then_some(origin)
-}
-
-/// A person follows a link from another site: that is no trick.
-fn is_navigation(headers: &HeaderMap) -> bool {
-    headers
-        .get("sec-fetch-mode")
-        .is_some_and(|mode| mode == "navigate")
-}
-
-fn foreign() -> Answer {
-    Answer::text(
-        StatusCode::FORBIDDEN,
-        "this Origin is not allowed here; the server's operator can allow it with --allow-origin",
-    )
 }
 
 /// The token of `Authorization: Bearer` (RFC 6750 §2.1).
@@ -105,30 +59,6 @@ pub(crate) fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Ite
         .filter(|token| is_token(token))
 }
 
-/// The room that a path names: the path, percent-decoded, with nothing
-/// normalised away.
-pub(crate) fn room_of(path: &str) -> Result<String, Answer> {
-    let room = percent_decode(path).ok_or_else(|| {
-        Answer::bad_request("the path is not percent-encoded UTF-8; %25 stands for a percent sign")
-    })?;
-    if room.chars().any(char::is_control) {
-        return Err(Answer::bad_request("the path holds a control character"));
-    }
-    if room.starts_with(ADMIN_PREFIX) {
-        return Err(Answer::text(
-            StatusCode::NOT_FOUND,
-            "no room is named like that: /-/ is the operator's",
-        ));
-    }
-    if room.len() > MAX_ROOM {
-        return Err(Answer::text(
-            StatusCode::URI_TOO_LONG,
-            format!("a room name is at most {MAX_ROOM} bytes long"),
-        ));
-    }
-    Ok(room)
-}
-
 /// Decodes `%XX` (RFC 3986 §2.1); `None` where that is malformed or the
 /// result is not UTF-8. Ten lines here, or one crate more for everybody who
 /// embeds this one.
@@ -153,29 +83,22 @@ pub(crate) fn percent_decode(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Whether this is a token (RFC 9110 §5.6.2).
+pub(crate) fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
 
-    #[test]
-    fn rooms_are_decoded_paths() {
-        for (path, room) in [
-            ("/", "/"),
-            ("/lobby", "/lobby"),
-            ("/lob%62y", "/lobby"),
-            ("/caf%C3%A9", "/café"),
-            ("/a%2Fb", "/a/b"),
-            ("/../x//y/", "/../x//y/"),
-            ("/%25", "/%"),
-        ] {
-            assert_eq!(room_of(path).unwrap(), room, "{path}");
-        }
-        for path in ["/%", "/%4", "/%zz", "/%ff", "/%00", "/%0A", "/%C2%85"] {
-            let status = room_of(path).unwrap_err().status;
-            assert_eq!(status, StatusCode::BAD_REQUEST, "{path}");
-        }
-        assert!(room_of(&format!("/{}", "x".repeat(255))).is_ok());
-        let long = room_of(&format!("/{}", "x".repeat(256))).unwrap_err();
-        assert_eq!(long.status, StatusCode::URI_TOO_LONG);
-    }
+/// Whether the Accept header names this type (RFC 9110 §12.5.1).
+pub(crate) fn accepts(headers: &HeaderMap, kind: &str) -> bool {
+    let lines = headers.get_all(ACCEPT).into_iter();
+    let mut ranges = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','));
+    ranges.any(|range| {
+        let name = range.split(';').next().unwrap_or_default();
+        name.trim().eq_ignore_ascii_case(kind)
+    })
 }

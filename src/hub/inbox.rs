@@ -1,10 +1,8 @@
 //! The way into the hub: a channel that is bounded in commands and in bytes.
 
-use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
 
-use crate::hub::Command;
-use crate::hub::permit::{Permit, Permits};
+use super::command::Command;
 
 /// The most commands that wait for the hub.
 const COMMANDS: usize = 1024;
@@ -12,7 +10,6 @@ const COMMANDS: usize = 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Inbox {
     commands: Sender<Command>,
-    permits: Permits,
     pub(crate) gone: Gone,
 }
 
@@ -54,7 +51,6 @@ impl Inbox {
         let (alive, gone) = bounded(0);
         let inbox = Inbox {
             commands,
-            permits: Permits::new(),
             gone: Gone(gone),
         };
         let commands = Commands {
@@ -77,17 +73,6 @@ impl Inbox {
                 TrySendError::Full(_) => InboxError::Full,
                 TrySendError::Disconnected(_) => InboxError::Gone,
             })
-    }
-
-    /// The permit that a burst of these bytes needs, if it needs one; waits
-    /// until there is one.
-    pub(crate) fn permit(&self, bytes: &Bytes) -> Option<Permit> {
-        self.permits.wait_for(bytes, &self.gone)
-    }
-
-    /// Like [`permit`](Inbox::permit), without waiting.
-    pub(crate) fn try_permit(&self, bytes: &Bytes) -> Result<Option<Permit>, InboxError> {
-        self.permits.try_take(bytes)
     }
 
     /// How many commands wait.

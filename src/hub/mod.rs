@@ -31,6 +31,7 @@ pub(crate) mod inbox;
 pub(crate) mod info;
 mod member;
 pub(crate) mod permit;
+pub(crate) mod publisher;
 mod queries;
 pub(crate) mod rooms;
 pub(crate) mod slab;

@@ -10,6 +10,7 @@ use crate::fuzzing::choices::Choices;
 use crate::hub::client_state::Attachment;
 use crate::hub::inbox::Inbox;
 use crate::hub::info::ClientInfo;
+use crate::hub::publisher::Publisher;
 use crate::message::Message;
 use crate::outbox::OutboxRules;
 use crate::outbox::delivery::MAX_BURSTS;
@@ -766,21 +767,15 @@ fn the_hub_ends_when_nobody_can_send_to_it_any_more() {
 #[test]
 fn a_large_burst_gives_its_permit_back_when_the_hub_has_taken_it() {
     let mut world = World::new();
-    let (inbox, _commands) = Inbox::new();
+    let (inbox, commands) = Inbox::new();
+    let publisher = Publisher::new(inbox);
     let burst = burst::single(&Message::from(vec![0; 70_000]), false);
-    let mut permits = Vec::new();
-    while let Ok(permit) = inbox.try_permit(&burst.bytes) {
-        permits.push(permit);
-    }
-    assert!(!permits.is_empty() && permits.iter().all(Option::is_some));
-    let permit = permits.pop().unwrap();
-    let to = Audience::Everybody { except: None };
-    world.hub.apply(Command::Publish {
-        to,
-        burst: burst.clone(),
-        permit,
-    });
-    assert!(inbox.try_permit(&burst.bytes).is_ok());
+    let publish = || publisher.try_publish(Audience::Everybody { except: None }, burst.clone());
+    while publish().is_ok() {}
+    let waiting = commands.receiver.len();
+    assert!(waiting > 0 && waiting < 1024, "the permits end first");
+    world.hub.apply(commands.receiver.recv().unwrap());
+    assert!(publish().is_ok());
 }
 
 /// Three clients that are stalled, with 1, 5 and 3 messages of 100 bytes

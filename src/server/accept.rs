@@ -5,20 +5,22 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::thread::{self, ScopedJoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
 use crate::connection::Connection;
+use crate::connection::admission::Admission;
+use crate::connection::service::Service;
+use crate::connection::threads::Threads;
 use crate::doors::Entrance;
 use crate::http1::answer::{Answer, DRAIN, STOPPING};
 use crate::names::ClientId;
 use crate::net::listen::LISTEN_BACKLOG;
 use crate::net::poll::poll_until;
 use crate::net::socket::Socket;
-use crate::server::Shared;
 
 /// The first wait after a trouble that lasts, such as a lack of descriptors;
 /// it doubles up to [`MAX_BACKOFF`].
@@ -32,40 +34,58 @@ const MAX_REFUSALS: usize = 32;
 /// In how many seconds a refused client may try again.
 const RETRY_AFTER: u32 = 5;
 
-/// Lets connections in on the server's listener and, on a thread of its own,
-/// on the operator's, until the server stops.
-pub(crate) fn accept(
-    (listener, admin): &(TcpListener, Option<TcpListener>),
-    shared: &Arc<Shared>,
+/// A listener, and what those who come by it find.
+#[derive(Debug)]
+pub(super) struct Gate {
+    pub(super) listener: TcpListener,
+    pub(super) entrance: Entrance,
+    /// The operator's has places of its own: it answers when the server is
+    /// full.
+    pub(super) admission: Arc<Admission>,
+}
+
+/// Lets connections in by all gates, each on a thread of its own but for the
+/// first, until the server stops.
+pub(super) fn accept(
+    gates: &[Gate],
+    service: &Arc<Service>,
+    threads: &Arc<Threads>,
 ) -> io::Result<()> {
+    let [first, others @ ..] = gates else {
+        return Ok(());
+    };
     thread::scope(|scope| {
-        let mut beside = None;
-        if let Some(admin) = admin {
+        let mut beside = Vec::new();
+        for gate in others {
             let spawned = thread::Builder::new()
                 .name("hubcast-admin".to_owned())
-                .stack_size(shared.config.stack_size)
-                .spawn_scoped(scope, || accept_on(admin, shared, Entrance::Admin));
-            beside = Some(spawned?);
+                .stack_size(service.shared.config.stack_size)
+                .spawn_scoped(scope, || accept_at(gate, service, threads));
+            beside.push(spawned?);
         }
-        let accepted = accept_on(listener, shared, Entrance::Main);
-        let beside = beside.map_or(Ok(Ok(())), ScopedJoinHandle::join);
-        accepted.and(beside.unwrap_or_else(|_| Err(io::Error::other("a thread panicked"))))
+        let mut accepted = accept_at(first, service, threads);
+        for thread in beside {
+            let ended = thread.join();
+            let ended = ended.unwrap_or_else(|_| Err(io::Error::other("a thread panicked")));
+            accepted = accepted.and(ended);
+        }
+        accepted
     })
 }
 
-/// Lets connections in on one listener until the server stops. However that
-/// ends, the server does: the other listener is not to serve on alone.
-fn accept_on(listener: &TcpListener, shared: &Arc<Shared>, entrance: Entrance) -> io::Result<()> {
-    let result = Acceptor::new(listener, shared, entrance).run();
-    shared.stop.trigger();
+/// Lets connections in by one gate until the server stops. However that
+/// ends, the server does: no other gate must serve on alone.
+fn accept_at(gate: &Gate, service: &Arc<Service>, threads: &Arc<Threads>) -> io::Result<()> {
+    let result = Acceptor::new(gate, service, threads).run();
+    service.shared.stop.trigger();
     result
 }
 
 /// The accept thread's own.
 struct Acceptor<'a> {
-    listener: &'a TcpListener,
-    shared: &'a Arc<Shared>,
-    entrance: Entrance,
+    gate: &'a Gate,
+    service: &'a Arc<Service>,
+    threads: &'a Arc<Threads>,
     /// Connections that were refused without a thread, and when to forget
     /// them: closing one before the peer has read the answer may destroy it.
     refusals: VecDeque<(Instant, TcpStream)>,
@@ -74,11 +94,11 @@ struct Acceptor<'a> {
 }
 
 impl<'a> Acceptor<'a> {
-    fn new(listener: &'a TcpListener, shared: &'a Arc<Shared>, entrance: Entrance) -> Acceptor<'a> {
+    fn new(gate: &'a Gate, service: &'a Arc<Service>, threads: &'a Arc<Threads>) -> Acceptor<'a> {
         Acceptor {
-            listener,
-            shared,
-            entrance,
+            gate,
+            service,
+            threads,
             refusals: VecDeque::new(),
             backoff: MIN_BACKOFF,
             logged: None,
@@ -87,8 +107,8 @@ impl<'a> Acceptor<'a> {
 
     /// Runs on the accept thread until the server stops.
     fn run(&mut self) -> io::Result<()> {
-        while !self.shared.stop.is_triggered() {
-            match self.listener.accept() {
+        while !self.service.shared.stop.is_triggered() {
+            match self.gate.listener.accept() {
                 Ok((socket, peer)) => {
                     self.backoff = MIN_BACKOFF;
                     self.admit(socket, peer);
@@ -110,10 +130,10 @@ impl<'a> Acceptor<'a> {
     fn turn_away(&mut self) {
         // No more than may have waited: others go on coming.
         for _ in 0..LISTEN_BACKLOG {
-            let Ok((socket, peer)) = self.listener.accept() else {
+            let Ok((socket, peer)) = self.gate.listener.accept() else {
                 return;
             };
-            self.shared.counters.accepted.add(1);
+            self.service.shared.counters.accepted.add(1);
             // What it has asked is read: closed before, its socket would be
             // reset all the same, and the answer lost.
             let is_gone = socket.set_nonblocking(true).is_err() || is_over(&socket);
@@ -127,8 +147,8 @@ impl<'a> Acceptor<'a> {
     fn wait(&mut self) -> io::Result<()> {
         let deadline = self.refusals.front().map(|(at, _)| *at);
         let mut fds = vec![
-            PollFd::new(self.listener, PollFlags::IN),
-            PollFd::from_borrowed_fd(self.shared.stop.event(), PollFlags::IN),
+            PollFd::new(&self.gate.listener, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.service.shared.stop.event(), PollFlags::IN),
         ];
         let sockets = self.refusals.iter().map(|(_, socket)| socket);
         fds.extend(sockets.map(|s| PollFd::from_borrowed_fd(s.as_fd(), PollFlags::IN)));
@@ -157,13 +177,9 @@ impl<'a> Acceptor<'a> {
         #[cfg(not(target_os = "linux"))]
         let _ = socket.set_nonblocking(false);
         // Numbers are never used again (invariant 9).
-        let id = self.shared.counters.accepted.next();
-        let admission = match self.entrance {
-            Entrance::Main => &self.shared.admission,
-            Entrance::Admin => &self.shared.admin_admission,
-        };
-        let admitted = match admission.admit(peer.ip()) {
-            Ok(admitted) => admitted,
+        let id = self.service.shared.counters.accepted.next();
+        let place = match self.gate.admission.admit(peer.ip()) {
+            Ok(place) => place,
             Err(why) => {
                 self.refuse(socket, peer, why);
                 return self.log(why);
@@ -175,14 +191,14 @@ impl<'a> Acceptor<'a> {
             id,
             peer,
             socket: socket.clone(),
-            shared: self.shared.clone(),
-            entrance: self.entrance,
-            admitted,
-            _presence: self.shared.threads.enter(),
+            service: self.service.clone(),
+            entrance: self.gate.entrance,
+            place,
+            _presence: self.threads.enter(),
         };
         let spawned = thread::Builder::new()
             .name(format!("reader-{id}"))
-            .stack_size(self.shared.config.stack_size)
+            .stack_size(self.service.shared.config.stack_size)
             .spawn(move || connection.run());
         if let Err(error) = spawned {
             // The closure, and the connection in it, is gone.
@@ -199,7 +215,11 @@ impl<'a> Acceptor<'a> {
 
     fn refuse(&mut self, socket: TcpStream, peer: SocketAddr, why: &'static str) {
         let answer = Answer::unavailable(why, RETRY_AFTER);
-        self.shared.counters.refused.count(answer.status.as_u16());
+        self.service
+            .shared
+            .counters
+            .refused
+            .count(answer.status.as_u16());
         log::debug!("peer={peer} refused: {why}");
         // A fresh socket takes so short an answer at once.
         let _ = socket.try_send(&answer.to_bytes());
@@ -234,9 +254,12 @@ impl<'a> Acceptor<'a> {
 
     /// Waits before the next try, unless the server stops.
     fn back_off(&mut self, error: &io::Error) -> io::Result<()> {
-        self.shared.counters.accept_errors.add(1);
+        self.service.shared.counters.accept_errors.add(1);
         self.log(&format!("cannot accept connections: {error}"));
-        self.shared.stop.wait(Instant::now() + self.backoff)?;
+        self.service
+            .shared
+            .stop
+            .wait(Instant::now() + self.backoff)?;
         self.backoff = (self.backoff * 2).min(MAX_BACKOFF);
         Ok(())
     }
@@ -245,7 +268,7 @@ impl<'a> Acceptor<'a> {
     fn log(&mut self, trouble: &str) {
         if self.logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
             self.logged = Some(Instant::now());
-            let clients = self.shared.counters.clients.get();
+            let clients = self.service.shared.counters.clients.get();
             log::warn!("{trouble} (clients={clients})");
         }
     }

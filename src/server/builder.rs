@@ -2,24 +2,30 @@
 
 use std::fmt;
 use std::net::{TcpListener, ToSocketAddrs};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use super::Server;
+use super::accept::Gate;
+use super::capacity::ClientLimit;
+use super::writers::Writers;
 use crate::close::Departure;
 use crate::config::Config;
 use crate::connection::admission::Admission;
+use crate::connection::service::Service;
 use crate::connection::threads::Threads;
+use crate::doors::{Doors, Entrance};
 use crate::embed::client::Client;
+use crate::embed::handle::Handle;
 use crate::embed::handler::{Handler, Hooks};
+use crate::embed::shared::Shared;
 use crate::embed::upgrade::{Refusal, Upgrade};
 use crate::error::Error;
 use crate::hub::inbox::Inbox;
+use crate::hub::publisher::Publisher;
 use crate::message::Message;
 use crate::net::listen::listen;
 use crate::net::stop::Stop;
 use crate::outbox::OutboxRules;
-use crate::server::capacity::ClientLimit;
-use crate::server::writers::Writers;
-use crate::server::{Server, Shared};
 use crate::stats::Counters;
 
 /// Builds a [`Server`] with settings and hooks; made by
@@ -50,6 +56,46 @@ use crate::stats::Counters;
 pub struct ServerBuilder {
     config: Config,
     hooks: Hooks,
+}
+
+impl Server {
+    /// Binds a plain relay with the default [`Config`]. Port 0 takes a free
+    /// port; [`local_addr`](Server::local_addr) says which.
+    ///
+    /// Blocks only where a name has to be looked up.
+    ///
+    /// # Errors
+    ///
+    /// The address cannot be listened on, or the system lacks what the
+    /// server needs.
+    ///
+    /// ```
+    /// use hubcast::{ErrorKind, Server};
+    ///
+    /// let server = Server::bind("127.0.0.1:0")?;
+    /// let error = Server::bind(server.local_addr()).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Bind, "the port is in use");
+    /// # Ok::<(), hubcast::Error>(())
+    /// ```
+    pub fn bind(address: impl ToSocketAddrs + fmt::Debug) -> Result<Server, Error> {
+        Server::builder().bind(address)
+    }
+
+    /// A plain relay on a listener that is bound already; see
+    /// [`ServerBuilder::from_listener`].
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Server::bind).
+    pub fn from_listener(listener: TcpListener) -> Result<Server, Error> {
+        Server::builder().from_listener(listener)
+    }
+
+    /// A builder, for a server with settings or hooks; see
+    /// [`ServerBuilder`].
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::default()
+    }
 }
 
 impl ServerBuilder {
@@ -269,28 +315,44 @@ impl ServerBuilder {
             write_timeout: config.write_timeout,
             stack_size: config.stack_size,
         };
-        let shared = Shared {
+        let outboxes = OutboxRules {
+            max_messages: config.queue_messages,
+            max_bytes: config.queue_bytes,
+            slow_consumer: config.slow_consumer,
+            writers: Box::new(writers),
+        };
+        let main = Gate {
+            listener,
+            entrance: Entrance::Main,
             admission: Arc::new(Admission::new(&config, limit.clients, counters.clone())),
-            admin_admission: Arc::new(Admission::of_operator()),
-            listing: Mutex::new(()),
-            outboxes: Arc::new(OutboxRules {
-                max_messages: config.queue_messages,
-                max_bytes: config.queue_bytes,
-                slow_consumer: config.slow_consumer,
-                writers: Box::new(writers),
-            }),
-            handler: self.hooks.into_handler(),
+        };
+        let admin = admin.map(|listener| Gate {
+            listener,
+            entrance: Entrance::Admin,
+            admission: Arc::new(Admission::of_operator()),
+        });
+        let shared = Arc::new(Shared {
             config,
+            publisher: Publisher::new(inbox.clone()),
             inbox,
             stop,
             counters,
-            threads,
+        });
+        let hooks = self.hooks.into_handler();
+        let handle = Handle {
+            shared: shared.clone(),
+        };
+        let service = Service {
+            doors: Doors::new(handle, hooks.clone())?,
+            shared,
+            hooks,
+            outboxes: Arc::new(outboxes),
         };
         Ok(Server {
-            listener,
-            admin,
+            gates: [main].into_iter().chain(admin).collect(),
             address,
-            shared: Arc::new(shared),
+            service: Arc::new(service),
+            threads,
             commands,
             limit,
         })

@@ -21,14 +21,14 @@ const MAPPINGS_PER_CLIENT: u64 = 4 * THREADS_PER_CLIENT;
 
 /// The most clients, and what sets that limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ClientLimit {
-    pub(crate) clients: usize,
+pub(super) struct ClientLimit {
+    pub(super) clients: usize,
     because: String,
 }
 
 impl ClientLimit {
     /// The limit the configuration sets.
-    pub(crate) fn configured(clients: usize) -> ClientLimit {
+    pub(super) fn configured(clients: usize) -> ClientLimit {
         ClientLimit {
             clients,
             because: "as configured".to_owned(),
@@ -37,7 +37,7 @@ impl ClientLimit {
 
     /// What this process's limits allow. A limit that cannot be read is
     /// taken for none.
-    pub(crate) fn of_this_process() -> ClientLimit {
+    pub(super) fn of_this_process() -> ClientLimit {
         let descriptors = getrlimit(Resource::Nofile).current;
         let limits = [
             ("the descriptor limit", descriptors, SPARE_DESCRIPTORS, 1),

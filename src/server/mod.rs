@@ -1,56 +1,29 @@
 //! The server: bind, run, stop.
 
-pub(crate) mod accept;
-pub(crate) mod builder;
-pub(crate) mod capacity;
-pub(crate) mod running;
-pub(crate) mod shutdown;
-pub(crate) mod writers;
+mod accept;
+mod builder;
+mod capacity;
+mod running;
+mod shutdown;
+mod writers;
 
-use std::fmt;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::sync::{Arc, Mutex};
-use std::thread::{self};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
 
-use crate::config::Config;
-use crate::connection::admission::Admission;
+use crate::connection::service::Service;
 use crate::connection::threads::Threads;
 use crate::embed::handle::Handle;
-use crate::embed::handler::Handler;
 use crate::error::Error;
 use crate::hub::Hub;
-use crate::hub::inbox::{Commands, Inbox};
-use crate::net::stop::Stop;
-use crate::outbox::OutboxRules;
-use crate::server::builder::ServerBuilder;
-use crate::server::capacity::ClientLimit;
-use crate::server::running::Running;
-use crate::server::shutdown::{EndHubOnDrop, StopOnDrop, Summary, serve};
-use crate::stats::Counters;
+use crate::hub::inbox::Commands;
+use accept::Gate;
+use capacity::ClientLimit;
+use shutdown::{EndHubOnDrop, Run, StopOnDrop};
 
-/// What the threads of one server share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) config: Config,
-    pub(crate) handler: Option<Arc<dyn Handler>>,
-    pub(crate) inbox: Inbox,
-    pub(crate) stop: Stop,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) admission: Arc<Admission>,
-    /// The operator's own listener has places of its own: it answers when the
-    /// server is full.
-    pub(crate) admin_admission: Arc<Admission>,
-    /// Held by who makes a list for the operator, so that it is one at a time.
-    pub(crate) listing: Mutex<()>,
-    pub(crate) outboxes: Arc<OutboxRules>,
-    pub(crate) threads: Arc<Threads>,
-}
-
-impl fmt::Debug for dyn Handler {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("dyn Handler")
-    }
-}
+pub use builder::ServerBuilder;
+pub use running::Running;
+pub use shutdown::Summary;
 
 /// A server that is bound to its address and not yet running.
 ///
@@ -65,53 +38,16 @@ impl fmt::Debug for dyn Handler {
 #[derive(Debug)]
 #[must_use = "a server serves nobody until it runs"]
 pub struct Server {
-    pub(crate) listener: TcpListener,
-    pub(crate) admin: Option<TcpListener>,
-    pub(crate) address: SocketAddr,
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) commands: Commands,
-    pub(crate) limit: ClientLimit,
+    /// The server's own gate, and the operator's if there is one.
+    gates: Vec<Gate>,
+    address: SocketAddr,
+    service: Arc<Service>,
+    threads: Arc<Threads>,
+    commands: Commands,
+    limit: ClientLimit,
 }
 
 impl Server {
-    /// Binds a plain relay with the default [`Config`]. Port 0 takes a free
-    /// port; [`local_addr`](Server::local_addr) says which.
-    ///
-    /// Blocks only where a name has to be looked up.
-    ///
-    /// # Errors
-    ///
-    /// The address cannot be listened on, or the system lacks what the
-    /// server needs.
-    ///
-    /// ```
-    /// use hubcast::{ErrorKind, Server};
-    ///
-    /// let server = Server::bind("127.0.0.1:0")?;
-    /// let error = Server::bind(server.local_addr()).unwrap_err();
-    /// assert_eq!(error.kind(), ErrorKind::Bind, "the port is in use");
-    /// # Ok::<(), hubcast::Error>(())
-    /// ```
-    pub fn bind(address: impl ToSocketAddrs + fmt::Debug) -> Result<Server, Error> {
-        Server::builder().bind(address)
-    }
-
-    /// A plain relay on a listener that is bound already; see
-    /// [`ServerBuilder::from_listener`].
-    ///
-    /// # Errors
-    ///
-    /// As [`bind`](Server::bind).
-    pub fn from_listener(listener: TcpListener) -> Result<Server, Error> {
-        Server::builder().from_listener(listener)
-    }
-
-    /// A builder, for a server with settings or hooks; see
-    /// [`ServerBuilder`].
-    pub fn builder() -> ServerBuilder {
-        ServerBuilder::default()
-    }
-
     /// The address the server is bound to, with the real port.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
@@ -140,9 +76,7 @@ impl Server {
     /// # Ok::<(), hubcast::Error>(())
     /// ```
     pub fn handle(&self) -> Handle {
-        Handle {
-            shared: self.shared.clone(),
-        }
+        self.service.handle()
     }
 
     /// Runs the server and blocks until it has been shut down by a
@@ -175,28 +109,33 @@ impl Server {
     /// ```
     pub fn spawn(self) -> Result<Running, Error> {
         let handle = self.handle();
-        let (address, stack_size) = (self.address, self.shared.config.stack_size);
+        let shared = self.service.shared.clone();
         let spawn = |name: &str| {
             thread::Builder::new()
                 .name(name.to_owned())
-                .stack_size(stack_size)
+                .stack_size(shared.config.stack_size)
         };
-        let commands = self.commands;
-        let hub = Hub::new(&self.shared.config, self.shared.counters.clone());
-        let guard = StopOnDrop(self.shared.clone());
+        let (address, commands) = (self.address, self.commands);
+        let hub = Hub::new(&shared.config, shared.counters.clone());
+        let guard = StopOnDrop(shared.clone());
         let hub = spawn("hubcast-hub")
             .spawn(move || {
                 let _guard = guard;
                 hub.run(&commands);
             })
             .map_err(|error| Error::start("cannot start the hub thread", error))?;
-        let listeners = (self.listener, self.admin);
-        let (shared, limit) = (self.shared, self.limit);
+        let run = Run {
+            gates: self.gates,
+            service: self.service,
+            threads: self.threads,
+            limit: self.limit,
+            hub,
+        };
         let ending = EndHubOnDrop(shared.clone());
         let accept = spawn("hubcast-accept")
             .spawn(move || {
                 let _ending = ending;
-                serve(listeners, &shared, &limit, hub)
+                run.until_stopped()
             })
             .map_err(|error| Error::start("cannot start the accept thread", error))?;
         Ok(Running {

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
 
+use super::shutdown::Summary;
 use crate::embed::handle::Handle;
 use crate::error::Error;
-use crate::server::shutdown::Summary;
 
 /// A server that runs on threads of its own; from [`Server::spawn`].
 ///
@@ -24,9 +24,9 @@ use crate::server::shutdown::Summary;
 #[derive(Debug)]
 #[must_use = "the server is shut down when this is dropped"]
 pub struct Running {
-    pub(crate) address: SocketAddr,
-    pub(crate) handle: Handle,
-    pub(crate) accept: Option<JoinHandle<Result<Summary, Error>>>,
+    pub(super) address: SocketAddr,
+    pub(super) handle: Handle,
+    pub(super) accept: Option<JoinHandle<Result<Summary, Error>>>,
 }
 
 impl Running {

@@ -1,16 +1,18 @@
 //! The orderly end of a server, step by step.
 
 use std::fmt;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::accept::{Gate, accept};
+use super::capacity::ClientLimit;
+use crate::connection::service::Service;
+use crate::connection::threads::Threads;
+use crate::doors::Entrance;
+use crate::embed::shared::Shared;
 use crate::error::Error;
 use crate::hub::Command;
-use crate::server::Shared;
-use crate::server::accept::accept;
-use crate::server::capacity::ClientLimit;
 
 /// How long clients have to answer the Close of a shutdown.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(800);
@@ -18,7 +20,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_millis(800);
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Stops the server when the hub thread ends, however it ends.
-pub(crate) struct StopOnDrop(pub(crate) Arc<Shared>);
+pub(super) struct StopOnDrop(pub(super) Arc<Shared>);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
@@ -27,7 +29,7 @@ impl Drop for StopOnDrop {
 }
 
 /// Ends the hub when the accept thread ends, or was refused by the system.
-pub(crate) struct EndHubOnDrop(pub(crate) Arc<Shared>);
+pub(super) struct EndHubOnDrop(pub(super) Arc<Shared>);
 
 impl Drop for EndHubOnDrop {
     fn drop(&mut self) {
@@ -36,53 +38,75 @@ impl Drop for EndHubOnDrop {
     }
 }
 
-/// Runs on the accept thread: serves, and then ends the server in order.
-pub(crate) fn serve(
-    listeners: (TcpListener, Option<TcpListener>),
-    shared: &Arc<Shared>,
-    limit: &ClientLimit,
-    hub: JoinHandle<()>,
-) -> Result<Summary, Error> {
-    if let Ok(address) = listeners.0.local_addr() {
-        log::info!("listening on ws://{address}/, at most {limit}");
+/// A server that runs: what its accept thread has.
+pub(super) struct Run {
+    pub(super) gates: Vec<Gate>,
+    pub(super) service: Arc<Service>,
+    pub(super) threads: Arc<Threads>,
+    pub(super) limit: ClientLimit,
+    pub(super) hub: JoinHandle<()>,
+}
+
+impl Run {
+    /// Runs on the accept thread: serves, and then ends the server in order.
+    pub(super) fn until_stopped(self) -> Result<Summary, Error> {
+        self.announce();
+        let accepted = accept(&self.gates, &self.service, &self.threads);
+        self.service.shared.stop.trigger();
+        // Nobody new from here on; the port is free.
+        drop(self.gates);
+        let (aborted, left) = shut_down(&self.service.shared, &self.threads);
+        let hub_ended = self.hub.join();
+        let summary = Summary {
+            aborted,
+            left,
+            stats: self.service.shared.counters.snapshot(),
+        };
+        log::info!("stopped: {summary}");
+        if hub_ended.is_err() {
+            return Err(Error::internal("the hub thread panicked"));
+        }
+        accepted.map_err(|error| Error::start("cannot wait for connections", error))?;
+        Ok(summary)
     }
-    if let Some(Ok(address)) = listeners.1.as_ref().map(TcpListener::local_addr) {
-        log::info!("answering the operator on http://{address}/-/");
+
+    fn announce(&self) {
+        for gate in &self.gates {
+            let Ok(address) = gate.listener.local_addr() else {
+                continue;
+            };
+            match gate.entrance {
+                Entrance::Main => {
+                    log::info!("listening on ws://{address}/, at most {}", self.limit)
+                }
+                Entrance::Admin => log::info!("answering the operator on http://{address}/-/"),
+            }
+        }
     }
-    let accepted = accept(&listeners, shared);
-    shared.stop.trigger();
-    // Nobody new from here on; the port is free.
-    drop(listeners);
+}
+
+/// Ends all connections, and the hub after them. Returns how many threads
+/// were aborted, and how many of those were left even then.
+fn shut_down(shared: &Shared, threads: &Threads) -> (usize, usize) {
     let deadline = Instant::now() + shared.config.shutdown_timeout;
     log::info!("shutting down, clients={}", shared.counters.clients.get());
-    // Neither command is lost but to a hub that has ended.
+    // No command is lost but to a hub that has ended.
     let _ = shared.inbox.send(Command::Shutdown);
-    // Some clients never answer a Close. Who has it, and does not answer at
-    // once, is not waited for; who is still getting what was queued is.
+    // Some clients never answer a Close. A client that has been sent its
+    // Close gets `ANSWER_TIMEOUT` to reply; one that is still receiving its
+    // backlog gets the whole shutdown timeout.
     let patience = deadline.min(Instant::now() + ANSWER_TIMEOUT);
-    if shared.threads.wait_for_none(patience) > 0 {
+    if threads.wait_for_none(patience) > 0 {
         let _ = shared.inbox.send(Command::EndClosed);
     }
-    let aborted = shared.threads.wait_for_none(deadline);
+    let aborted = threads.wait_for_none(deadline);
     let mut left = 0;
     if aborted > 0 {
         let _ = shared.inbox.send(Command::Abort);
-        left = shared.threads.wait_for_none(Instant::now() + ABORT_TIMEOUT);
+        left = threads.wait_for_none(Instant::now() + ABORT_TIMEOUT);
     }
     let _ = shared.inbox.send(Command::End);
-    let hub_ended = hub.join();
-    let stats = shared.counters.snapshot();
-    let summary = Summary {
-        aborted,
-        left,
-        stats,
-    };
-    log::info!("stopped: {summary}");
-    if hub_ended.is_err() {
-        return Err(Error::internal("the hub thread panicked"));
-    }
-    accepted.map_err(|error| Error::start("cannot wait for connections", error))?;
-    Ok(summary)
+    (aborted, left)
 }
 
 /// What a server has done, once it has ended; from [`Server::run`],

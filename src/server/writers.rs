@@ -16,11 +16,11 @@ use crate::outbox::writer::{self, Chunk, StartWriter};
 
 /// Starts real writer threads.
 #[derive(Debug)]
-pub(crate) struct Writers {
-    pub(crate) inbox: Inbox,
-    pub(crate) threads: Arc<Threads>,
-    pub(crate) write_timeout: Duration,
-    pub(crate) stack_size: usize,
+pub(super) struct Writers {
+    pub(super) inbox: Inbox,
+    pub(super) threads: Arc<Threads>,
+    pub(super) write_timeout: Duration,
+    pub(super) stack_size: usize,
 }
 
 impl StartWriter for Writers {

@@ -1,18 +1,10 @@
-//! Server-sent events: a receive-only member of a room, over plain HTTP.
+//! Messages as server-sent events.
 
 use bytes::Bytes;
 use data_encoding::BASE64;
 
 use crate::close::CloseFrame;
 use crate::wire::burst::{Burst, Encoding};
-
-/// The answer to a request for events, and a comment so that a client sees
-/// at once that the stream is open.
-pub(crate) const RESPONSE: &str = "HTTP/1.1 200 OK\r\n\
-    content-type: text/event-stream\r\n\
-    cache-control: no-store\r\n\
-    x-accel-buffering: no\r\n\
-    connection: close\r\n";
 
 /// The messages of some bursts as events, in one burst.
 pub(crate) fn encode(bursts: &[Burst]) -> Burst {

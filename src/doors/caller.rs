@@ -1,0 +1,21 @@
+//! Who makes a request, and by which listener.
+
+use std::net::SocketAddr;
+
+/// The listener that a connection came in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entrance {
+    /// The server's own.
+    Main,
+    /// The operator's, where there is one.
+    Admin,
+}
+
+/// Who makes a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller {
+    pub(crate) peer: SocketAddr,
+    pub(crate) entrance: Entrance,
+    /// It is on the server's own machine.
+    pub(crate) is_near: bool,
+}

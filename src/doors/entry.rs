@@ -1,0 +1,156 @@
+//! What everybody passes who enters a room: the room's name, the
+//! subprotocol, and the program's hook.
+
+use std::sync::Arc;
+
+use http::Request;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, SEC_WEBSOCKET_PROTOCOL, TRANSFER_ENCODING,
+};
+
+use super::{Caller, Doors, token};
+use crate::embed::upgrade::{Refusal, Upgrade};
+use crate::error::Error;
+use crate::http1::answer::Answer;
+use crate::http1::request::{is_token, percent_decode, tokens};
+use crate::hub::client_state::Attachment;
+use crate::names::{ADMIN_PREFIX, MAX_ROOM};
+use crate::wire::burst::Encoding;
+use http::StatusCode;
+
+/// The subprotocol that is answered to a client that brings its token in a
+/// subprotocol entry: it must be answered one (RFC 6455 §4.1), but not that.
+const OWN_SUBPROTOCOL: &str = "hubcast";
+
+/// # Errors
+///
+/// A name that no client can offer.
+pub(super) fn check_subprotocols(names: &[String]) -> Result<(), Error> {
+    match names.iter().find(|name| !is_token(name)) {
+        None => Ok(()),
+        Some(name) => Err(Error::config(format!(
+            "subprotocol {name:?} is not a token (RFC 9110 §5.6.2)"
+        ))),
+    }
+}
+
+/// How a client enters a room: what was agreed with it.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) room: Arc<str>,
+    pub(crate) attachment: Option<Attachment>,
+    /// The whole head of the answer.
+    pub(crate) response: Vec<u8>,
+    pub(crate) encoding: Encoding,
+}
+
+impl Doors {
+    /// Asks the hook about a request for a room; what it has decided is in
+    /// the upgrade.
+    pub(super) fn admit<'a>(
+        &self,
+        request: &'a Request<()>,
+        caller: &Caller,
+    ) -> Result<Upgrade<'a>, Answer> {
+        let offers = tokens(request.headers(), SEC_WEBSOCKET_PROTOCOL);
+        let offered: Vec<&str> = offers.filter(|offer| !token::is_entry(offer)).collect();
+        let room = room_of(request.uri().path())?;
+        let mut upgrade = Upgrade::new(request, caller.peer, room, offered);
+        let known = &self.config().subprotocol;
+        let is_known = |name: &&str| *name == OWN_SUBPROTOCOL || known.iter().any(|k| k == name);
+        let chosen = upgrade.offered_subprotocols().find(is_known);
+        upgrade.subprotocol = chosen.map(str::to_owned);
+        if let Some(hooks) = &self.hooks {
+            hooks.on_upgrade(&mut upgrade).map_err(refused)?;
+        }
+        Ok(upgrade)
+    }
+}
+
+impl Entry {
+    pub(super) fn new(upgrade: Upgrade<'_>, response: Vec<u8>, encoding: Encoding) -> Entry {
+        Entry {
+            room: upgrade.room.into(),
+            attachment: upgrade.attachment.map(Attachment::from),
+            response,
+            encoding,
+        }
+    }
+}
+
+/// A hook's refusal as an answer. What frames the answer is the server's to
+/// say, so a hook's headers about it are left out.
+fn refused(refusal: Refusal) -> Answer {
+    let mut status = refusal.status;
+    if status.is_informational() {
+        log::warn!("a hook refused with {status}, which is no final answer; 500 is sent");
+        status = StatusCode::INTERNAL_SERVER_ERROR;
+    }
+    let mut answer = Answer::text(status, refusal.line);
+    for (name, value) in refusal.headers {
+        match name {
+            CONNECTION | CONTENT_LENGTH | TRANSFER_ENCODING => {}
+            CONTENT_TYPE => answer.content_type = value,
+            name => answer.headers.push((name, value)),
+        }
+    }
+    answer
+}
+
+/// The room that a path names: the path, percent-decoded, with nothing
+/// normalised away.
+pub(super) fn room_of(path: &str) -> Result<String, Answer> {
+    let room = percent_decode(path).ok_or_else(|| {
+        Answer::bad_request("the path is not percent-encoded UTF-8; %25 stands for a percent sign")
+    })?;
+    if room.chars().any(char::is_control) {
+        return Err(Answer::bad_request("the path holds a control character"));
+    }
+    if room.starts_with(ADMIN_PREFIX) {
+        return Err(Answer::text(
+            StatusCode::NOT_FOUND,
+            "no room is named like that: /-/ is the operator's",
+        ));
+    }
+    if room.len() > MAX_ROOM {
+        return Err(Answer::text(
+            StatusCode::URI_TOO_LONG,
+            format!("a room name is at most {MAX_ROOM} bytes long"),
+        ));
+    }
+    Ok(room)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subprotocol_that_no_client_can_offer_is_named() {
+        let error = check_subprotocols(&["chat".into(), "a b".into()]).unwrap_err();
+        let text = "subprotocol \"a b\" is not a token (RFC 9110 §5.6.2)";
+        assert_eq!(error.to_string(), text);
+    }
+
+    #[test]
+    fn rooms_are_decoded_paths() {
+        for (path, room) in [
+            ("/", "/"),
+            ("/lobby", "/lobby"),
+            ("/lob%62y", "/lobby"),
+            ("/caf%C3%A9", "/café"),
+            ("/a%2Fb", "/a/b"),
+            ("/../x//y/", "/../x//y/"),
+            ("/%25", "/%"),
+        ] {
+            assert_eq!(room_of(path).unwrap(), room, "{path}");
+        }
+        for path in ["/%", "/%4", "/%zz", "/%ff", "/%00", "/%0A", "/%C2%85"] {
+            let status = room_of(path).unwrap_err().status;
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{path}");
+        }
+        assert!(room_of(&format!("/{}", "x".repeat(255))).is_ok());
+        let long = room_of(&format!("/{}", "x".repeat(256))).unwrap_err();
+        assert_eq!(long.status, StatusCode::URI_TOO_LONG);
+    }
+}

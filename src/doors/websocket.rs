@@ -1,0 +1,99 @@
+//! The opening handshake (RFC 6455 §4.2): the checks, and the answer.
+
+use data_encoding::BASE64;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::{Method, Request, StatusCode};
+
+use super::{Caller, Doors, Entry};
+use crate::http1::answer::Answer;
+use crate::http1::request::{single, tokens};
+use crate::wire::burst::Encoding;
+
+impl Doors {
+    /// Accepts a WebSocket request (RFC 6455 §4.2.1); the hook decides last.
+    pub(super) fn websocket(
+        &self,
+        request: &Request<()>,
+        caller: &Caller,
+    ) -> Result<Entry, Answer> {
+        let key = check(request)?;
+        let upgrade = self.admit(request, caller)?;
+        let response = response(key, upgrade.subprotocol());
+        Ok(Entry::new(upgrade, response, Encoding::Frames))
+    }
+}
+
+/// Every check that needs no hook, in the order in which the answers help
+/// most. Returns the key.
+fn check(request: &Request<()>) -> Result<&HeaderValue, Answer> {
+    let headers = request.headers();
+    if !tokens(headers, CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade")) {
+        return Err(Answer::bad_request(
+            "the header `Connection: Upgrade` is missing; a proxy may have taken it away",
+        ));
+    }
+    if single(headers, SEC_WEBSOCKET_VERSION)?.is_none_or(|version| version != "13") {
+        return Err(upgrade_required("this server speaks WebSocket version 13")
+            .header(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")));
+    }
+    let key = single(headers, SEC_WEBSOCKET_KEY)?
+        .ok_or_else(|| Answer::bad_request("the header Sec-WebSocket-Key is missing"))?;
+    if BASE64.decode(key.as_bytes()).map(|key| key.len()) != Ok(16) {
+        return Err(Answer::bad_request(
+            "the header Sec-WebSocket-Key must be the base64 of 16 bytes",
+        ));
+    }
+    let no_body = single(headers, CONTENT_LENGTH)?.is_none_or(|length| length == "0");
+    if !no_body || headers.contains_key(TRANSFER_ENCODING) {
+        return Err(Answer::bad_request(
+            "a WebSocket request has no body; send none",
+        ));
+    }
+    Ok(key)
+}
+
+/// Whether this asks for a WebSocket, well or badly.
+pub(super) fn is_asked(request: &Request<()>) -> bool {
+    let mut upgrades = tokens(request.headers(), UPGRADE);
+    request.method() == Method::GET && upgrades.any(|name| name.eq_ignore_ascii_case("websocket"))
+}
+
+/// The answer to a request that should have asked for a WebSocket.
+pub(super) fn upgrade_required(line: &str) -> Answer {
+    Answer::text(StatusCode::UPGRADE_REQUIRED, line)
+        .header(UPGRADE, HeaderValue::from_static("websocket"))
+        .header(CONNECTION, HeaderValue::from_static("upgrade, close"))
+}
+
+/// The 101 answer (RFC 6455 §4.2.2).
+fn response(key: &HeaderValue, subprotocol: Option<&str>) -> Vec<u8> {
+    let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+    let mut text = format!(
+        "HTTP/1.1 101 Switching Protocols\r\n\
+         upgrade: websocket\r\n\
+         connection: upgrade\r\n\
+         sec-websocket-accept: {accept}\r\n"
+    );
+    if let Some(name) = subprotocol {
+        text.push_str(&format!("sec-websocket-protocol: {name}\r\n"));
+    }
+    text.push_str("\r\n");
+    text.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_rfc_6455_section_1_3_gets_its_answer() {
+        let key = HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==");
+        let text = String::from_utf8(response(&key, Some("chat"))).unwrap();
+        assert!(text.contains("sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
+        assert!(text.contains("sec-websocket-protocol: chat\r\n"));
+        assert!(text.ends_with("\r\n\r\n"));
+    }
+}
