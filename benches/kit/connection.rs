@@ -9,15 +9,12 @@ use std::time::Duration;
 use rustix::net::sockopt;
 
 use super::Result;
-use super::wire::Dialect;
+use super::frame::Dialect;
+use super::http::{MAX_HEAD, check_upgrade, handshake, head_end};
+use super::socket::{dial, is_transient, reset_on_drop};
 
 /// How long connecting and each half of the opening handshake may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A server's answer to the opening handshake is shorter than this.
-const MAX_HEAD: usize = 4096;
-/// RFC 6455 §1.3's own example, so that the answer is known.
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -35,17 +32,11 @@ impl Connection {
     /// Connects and, as a WebSocket client, asks for the upgrade. The answer is
     /// left for [`Connection::finish`], so that many can be under way at once.
     pub(crate) fn start(address: SocketAddr, dialect: Dialect) -> Result<Connection> {
-        let socket = TcpStream::connect_timeout(&address, PATIENCE)?;
-        socket.set_nodelay(true)?;
-        // The end of a connection is a reset, so that no port stays in TIME_WAIT.
-        sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
+        let socket = dial(address, PATIENCE)?;
+        reset_on_drop(&socket)?;
         if dialect == Dialect::Client {
-            let request = format!(
-                "GET / HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                 Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
-            );
             socket.set_write_timeout(Some(PATIENCE))?;
-            (&socket).write_all(request.as_bytes())?;
+            (&socket).write_all(&handshake("/"))?;
         }
         Ok(Connection {
             socket,
@@ -72,22 +63,16 @@ impl Connection {
         loop {
             let len = (&self.socket).read(&mut buffer)?;
             head.extend_from_slice(&buffer[..len]);
-            let end = head.windows(4).position(|four| four == b"\r\n\r\n");
-            match end {
+            match head_end(&head) {
                 Some(end) => {
-                    self.partial = head.split_off(end + 4);
+                    self.partial = head.split_off(end);
                     break;
                 }
                 None if len == 0 || head.len() > MAX_HEAD => break,
                 None => {}
             }
         }
-        let head = String::from_utf8_lossy(&head);
-        if head.starts_with("HTTP/1.1 101") && head.contains(ACCEPT) {
-            Ok(())
-        } else {
-            Err(format!("no upgrade: {head:?}").into())
-        }
+        check_upgrade(&String::from_utf8_lossy(&head))
     }
 
     /// Gives the peer the smallest receive buffer there is: a client that is about
@@ -143,8 +128,4 @@ impl Connection {
         self.unsent.drain(..written);
         Ok(self.unsent.is_empty())
     }
-}
-
-fn is_transient(error: &std::io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }

@@ -8,8 +8,9 @@
 
 use super::Result;
 use super::clock::Nanos;
+use super::frame::{Opcode, Parsed};
 use super::histogram::Histogram;
-use super::wire::{self, Frame, STAMP_LEN, Stamp};
+use super::stamp::{STAMP_LEN, Stamp};
 
 /// Finished messages are forgotten in lots of at least this many bytes.
 const FORGET: usize = 1 << 20;
@@ -17,7 +18,7 @@ const FORGET: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Ledger {
     receivers: u32,
-    opcode: u8,
+    opcode: Opcode,
     /// What every payload looks like behind its stamp.
     filler: Vec<u8>,
     /// The next sequence number of each sender.
@@ -52,7 +53,7 @@ pub(crate) struct Taken {
 }
 
 impl Ledger {
-    pub(crate) fn new(receivers: usize, senders: usize, opcode: u8, filler: Vec<u8>) -> Ledger {
+    pub(crate) fn new(receivers: usize, senders: usize, opcode: Opcode, filler: Vec<u8>) -> Ledger {
         Ledger {
             receivers: receivers as u32,
             opcode,
@@ -100,11 +101,11 @@ impl Ledger {
                     continue;
                 }
             }
-            let Some(frame) = Frame::parse(rest)? else {
+            let Some(frame) = Parsed::parse(rest)? else {
                 self.forget();
                 return Ok(taken);
             };
-            if frame.is_control() {
+            if frame.opcode.is_control() {
                 taken.bytes += frame.len;
                 taken.ping = control(&frame)?.or(taken.ping);
             } else if let Some(message) = self.messages.get(index) {
@@ -117,8 +118,8 @@ impl Ledger {
     }
 
     /// The first client to receive a message vouches for it.
-    fn write_down(&mut self, frame: &Frame<'_>, bytes: &[u8]) -> Result<()> {
-        if frame.opcode == wire::CONTINUATION || !frame.fin {
+    fn write_down(&mut self, frame: &Parsed<'_>, bytes: &[u8]) -> Result<()> {
+        if frame.opcode == Opcode::Continuation || !frame.fin {
             return Err("a message came in fragments, which this load never sends".into());
         }
         let stamp = Stamp::read(frame.payload).ok_or("a message without a stamp")?;
@@ -169,12 +170,12 @@ impl Ledger {
 }
 
 /// A ping's payload. A Close frame is an error: the load is not over.
-fn control(frame: &Frame<'_>) -> Result<Option<Vec<u8>>> {
+fn control(frame: &Parsed<'_>) -> Result<Option<Vec<u8>>> {
     match frame.opcode {
-        wire::PING => Ok(Some(frame.payload.to_vec())),
-        wire::PONG => Ok(None),
-        wire::CLOSE => Err(format!("the server closed: {}", close_text(frame.payload)).into()),
-        opcode => Err(format!("opcode {opcode} means nothing").into()),
+        Opcode::Ping => Ok(Some(frame.payload.to_vec())),
+        Opcode::Pong => Ok(None),
+        Opcode::Close => Err(format!("the server closed: {}", close_text(frame.payload)).into()),
+        opcode => Err(format!("{opcode:?} is no control frame").into()),
     }
 }
 
@@ -189,7 +190,7 @@ fn close_text(payload: &[u8]) -> String {
 }
 
 fn difference(expected: &[u8], received: &[u8]) -> String {
-    let stamp = |bytes| match Frame::parse(bytes) {
+    let stamp = |bytes| match Parsed::parse(bytes) {
         Ok(Some(frame)) => Stamp::read(frame.payload),
         _ => None,
     };

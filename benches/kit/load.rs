@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use super::Result;
 use super::clock::{Clock, Nanos, nanos};
+use super::frame::Opcode;
 use super::histogram::Histogram;
 use super::ledger::{Ledger, Taken};
 use super::room::{Ready, Room};
 use super::scenario::{Pace, Scenario};
-use super::wire::{STAMP_LEN, Stamp};
+use super::stamp::{STAMP_LEN, Stamp};
 
 /// What has been sent is taken for lost when nothing has come for so long.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -55,7 +56,7 @@ pub(crate) struct Stretch {
 }
 
 impl<'a> Load<'a> {
-    pub(crate) fn new(room: &'a mut Room, scenario: &Scenario, opcode: u8) -> Load<'a> {
+    pub(crate) fn new(room: &'a mut Room, scenario: &Scenario, opcode: Opcode) -> Load<'a> {
         let payload = vec![b'.'; scenario.size.max(STAMP_LEN)];
         let credit = match scenario.pace {
             Pace::InFlight(messages) => messages,

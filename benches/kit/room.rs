@@ -11,7 +11,8 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
 use super::Result;
 use super::connection::Connection;
-use super::wire::{self, Dialect, Frame, STAMP_LEN, Stamp};
+use super::frame::{self, Dialect, Opcode, Parsed};
+use super::stamp::{STAMP_LEN, Stamp};
 
 /// Opening handshakes under way at once.
 const ABREAST: usize = 64;
@@ -32,7 +33,7 @@ const PROBES: u64 = 10;
 
 pub(crate) struct Room {
     dialect: Dialect,
-    opcode: u8,
+    opcode: Opcode,
     /// The clients that read, those that will stall, and the floor's one input if
     /// there is one.
     connections: Vec<Connection>,
@@ -56,7 +57,7 @@ impl Room {
     pub(crate) fn connect(
         address: SocketAddr,
         dialect: Dialect,
-        opcode: u8,
+        opcode: Opcode,
         clients: usize,
         stalled: usize,
     ) -> Result<Room> {
@@ -221,12 +222,12 @@ impl Room {
     /// Queues a message on a connection.
     pub(crate) fn queue(&mut self, connection: usize, payload: &[u8]) {
         let out = self.connections[connection].outgoing();
-        wire::push_frame(out, self.dialect, self.opcode, payload);
+        frame::push(out, self.dialect, self.opcode.last(), payload);
     }
 
     pub(crate) fn queue_pong(&mut self, connection: usize, payload: &[u8]) {
         let out = self.connections[connection].outgoing();
-        wire::push_frame(out, self.dialect, wire::PONG, payload);
+        frame::push(out, self.dialect, Opcode::Pong.last(), payload);
     }
 
     /// Writes what is queued on a connection; what is left waits for room.
@@ -255,7 +256,7 @@ fn pause() {
 
 fn read_probes(last: &mut u64, bytes: &[u8]) -> Result<usize> {
     let mut used = 0;
-    while let Some(frame) = Frame::parse(&bytes[used..])? {
+    while let Some(frame) = Parsed::parse(&bytes[used..])? {
         used += frame.len;
         if let Some(stamp) = Stamp::read(frame.payload) {
             *last = stamp.sequence;

@@ -2,8 +2,9 @@
 //! Takes a few microseconds, so it is done before every measurement.
 
 use super::Result;
+use super::frame::{self, Dialect, Opcode};
 use super::ledger::Ledger;
-use super::wire::{self, Dialect, STAMP_LEN, Stamp};
+use super::stamp::{STAMP_LEN, Stamp};
 
 const FILLER: &[u8] = b"....";
 
@@ -19,7 +20,7 @@ pub(crate) fn run() -> Result<()> {
         ("doubled", vec![a.clone(), a.clone(), b.clone(), c.clone()]),
         ("swapped", vec![b, a, c]),
         ("changed", changed.to_vec()),
-        ("closed", vec![frame(wire::CLOSE, &[3, 232])]),
+        ("closed", vec![frame(Opcode::Close, &[3, 232])]),
     ];
     if !is_accepted(&sound, &sound) {
         return Err("self-check: the ledger refuses what is right".into());
@@ -34,7 +35,7 @@ pub(crate) fn run() -> Result<()> {
 
 /// Whether two clients of one room may have received these.
 fn is_accepted(first: &[Vec<u8>], second: &[Vec<u8>]) -> bool {
-    let mut ledger = Ledger::new(2, 2, wire::BINARY, FILLER.to_vec());
+    let mut ledger = Ledger::new(2, 2, Opcode::Binary, FILLER.to_vec());
     let mut finished = Vec::new();
     let fine = [first, second].into_iter().all(|frames| {
         let bytes = frames.concat();
@@ -53,11 +54,11 @@ fn message(sender: u32, sequence: u64) -> Vec<u8> {
     let mut payload = [0; STAMP_LEN].to_vec();
     stamp.write(&mut payload);
     payload.extend_from_slice(FILLER);
-    frame(wire::BINARY, &payload)
+    frame(Opcode::Binary, &payload)
 }
 
-fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+fn frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
-    wire::push_frame(&mut frame, Dialect::Server, opcode, payload);
+    frame::push(&mut frame, Dialect::Server, opcode.last(), payload);
     frame
 }

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 
 use crate::kit::Result;
-use crate::kit::wire::Frame;
+use crate::kit::frame::Parsed;
 
 const FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 /// Larger than anything in flight.
@@ -95,7 +95,7 @@ fn block_on(socket: Arc<TcpStream>) -> Result<()> {
 
 fn whole_frames(mut bytes: &[u8]) -> Result<Vec<&[u8]>> {
     let mut frames = Vec::new();
-    while let Some(frame) = Frame::parse(bytes)? {
+    while let Some(frame) = Parsed::parse(bytes)? {
         let (whole, rest) = bytes.split_at(frame.len);
         frames.push(whole);
         bytes = rest;

@@ -35,9 +35,8 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit, setrlimit};
-
 use crate::figures::Metric;
+use crate::kit::process::raise_descriptor_limit;
 use crate::kit::scenario::Scenario;
 use crate::kit::{Result, self_check};
 use crate::measure::{Run, measure};
@@ -161,12 +160,4 @@ fn summary(run: &Run) -> String {
     };
     let figures: String = metrics.iter().filter_map(figure).collect();
     format!("{figures}cores {}", run.cores)
-}
-
-/// As high as it goes: five thousand clients need five thousand descriptors here,
-/// and the servers inherit the limit.
-fn raise_descriptor_limit() -> Result<()> {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    Ok(setrlimit(Resource::Nofile, limit)?)
 }

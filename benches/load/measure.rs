@@ -11,8 +11,12 @@ use crate::kit::load::Load;
 use crate::kit::room::Room;
 use crate::kit::scenario::Scenario;
 use crate::kit::usage::{Process, machine_cpu, own_cpu};
+use crate::kit::wait::wait_for;
 use crate::options::Options;
 use crate::subject::{Kind, Subject};
+
+/// How long a server may take to start and to end.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A server is at rest when it has used no CPU time for so long …
 const SETTLED: Duration = Duration::from_millis(50);
@@ -46,11 +50,11 @@ impl Run {
 }
 
 pub(crate) fn measure(subject: &Subject, scenario: &Scenario, options: &Options) -> Result<Run> {
-    let mut child = Child::start(&subject.command(scenario)?)?;
+    let mut child = Child::start(subject.command(scenario)?, PATIENCE)?;
     let run = observe(&child, subject, scenario, options)
         .map_err(|error| format!("{error}; the server's last words: {}", child.last_words()))?;
     if let Kind::Server(_) | Kind::Peer(_) = subject.kind {
-        let status = child.stop()?;
+        let status = child.stop(PATIENCE)?;
         if matches!(subject.kind, Kind::Server(_)) && !status.success() {
             return Err(format!("ended with {status}: {}", child.last_words()).into());
         }
@@ -121,17 +125,12 @@ fn connected(
 
 /// The CPU time used when the server has come to rest.
 fn settled(process: &Process) -> Result<Duration> {
-    let deadline = Instant::now() + SETTLE;
-    let mut cpu = process.cpu()?;
-    while Instant::now() < deadline {
-        thread::sleep(SETTLED);
-        let now = process.cpu()?;
-        if now == cpu {
-            break;
-        }
-        cpu = now;
-    }
-    Ok(cpu)
+    let mut cpu = None;
+    wait_for(SETTLE, SETTLED, || -> Result<_> {
+        let before = cpu.replace(process.cpu()?);
+        Ok((cpu == before).then_some(()))
+    })?;
+    Ok(cpu.unwrap_or_default())
 }
 
 /// What a server does while nobody says anything.

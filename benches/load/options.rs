@@ -11,8 +11,8 @@ use clap::{Parser, ValueEnum};
 use crate::cores::State;
 use crate::floor::Floor;
 use crate::kit::Result;
+use crate::kit::frame::Opcode;
 use crate::kit::scenario::{self, Scenario};
-use crate::kit::wire;
 use crate::subject::Subject;
 
 /// Measures hubcast under load, beside the floor and beside its peers.
@@ -108,10 +108,10 @@ impl Options {
         self.undisturbed || self.cores.is_some()
     }
 
-    pub(crate) fn opcode(&self) -> u8 {
+    pub(crate) fn opcode(&self) -> Opcode {
         match self.text {
-            true => wire::TEXT,
-            false => wire::BINARY,
+            true => Opcode::Text,
+            false => Opcode::Binary,
         }
     }
 

@@ -1,13 +1,14 @@
 //! Whose figures are taken: hubcast, a peer, or the floor.
 
 use std::env;
+use std::process::Command;
 
 use clap::ValueEnum;
 
 use crate::floor::Floor;
 use crate::kit::Result;
+use crate::kit::frame::Dialect;
 use crate::kit::scenario::Scenario;
-use crate::kit::wire::Dialect;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Subject {
@@ -79,14 +80,16 @@ impl Subject {
     }
 
     /// The whole command line for a scenario.
-    pub(crate) fn command(&self, scenario: &Scenario) -> Result<Vec<String>> {
-        let (mut command, options) = match &self.kind {
+    pub(crate) fn command(&self, scenario: &Scenario) -> Result<Command> {
+        let (words, options) = match &self.kind {
             Kind::Server(command) => (command.clone(), scenario.options),
             Kind::Peer(command) => (command.clone(), [].as_slice()),
             Kind::Floor(_) => (self.floor_command(scenario)?, [].as_slice()),
         };
-        command.extend(words("--listen 127.0.0.1:0"));
-        command.extend(options.iter().map(|&option| option.to_owned()));
+        let (program, arguments) = words.split_first().ok_or("an empty command")?;
+        let mut command = Command::new(program);
+        command.args(arguments).args(["--listen", "127.0.0.1:0"]);
+        command.args(options);
         Ok(command)
     }
 

@@ -66,11 +66,9 @@ fn withstand(attack: &Attack, server: &Server, random: &mut Random) -> Result<()
     let mut most = 0;
     for time in 1..=TIMES {
         let start = Instant::now();
-        let done = (attack.act)(server, random).map_err(|error| -> crate::kit::Failure {
-            match canary.listen() {
-                Ok(_) => error,
-                Err(silent) => format!("{error}; {silent}").into(),
-            }
+        let done = (attack.act)(server, random).map_err(|error| match canary.listen() {
+            Ok(_) => error,
+            Err(silent) => format!("{error}; {silent}").into(),
         })?;
         let took = start.elapsed();
         let after = server.await_return(before, PATIENCE)?;

@@ -5,9 +5,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::beside::{PER_CLIENT, held, mib};
-use crate::client::{Client, Got, PATIENCE, dial, request};
+use crate::client::{Client, Got, PATIENCE, dial};
 use crate::kit::Result;
-use crate::kit::wire::{self, Dialect};
+use crate::kit::frame::{MASKED, Opcode, fragment, masked};
+use crate::kit::http::handshake;
 use crate::random::Random;
 use crate::server::Server;
 
@@ -122,7 +123,7 @@ fn pings(server: &Server, _: &mut Random) -> Result<String> {
     let mut pongs = 0;
     loop {
         let frame = reads.next(deadline)?.ok_or("the reader was thrown out")?;
-        if frame.opcode == wire::PONG {
+        if frame.opcode == Opcode::Pong {
             pongs += 1;
             if frame.payload.starts_with(&(PINGS - 1).to_be_bytes()) {
                 break;
@@ -157,7 +158,7 @@ fn send_pings(client: &mut Client) -> Result<()> {
         for number in lot {
             let mut payload = [0; PING_LEN];
             payload[..8].copy_from_slice(&number.to_be_bytes());
-            wire::push_frame(&mut bytes, Dialect::Client, wire::PING, &payload);
+            bytes.extend(masked(Opcode::Ping, &payload));
         }
         client.write(&bytes)?;
     }
@@ -195,17 +196,17 @@ fn fragments(server: &Server, _: &mut Random) -> Result<String> {
 /// A message of one-byte fragments.
 fn send_fragments(client: &mut Client, fragments: usize) -> Result<()> {
     let mut bytes = Vec::new();
-    for fragment in 0..fragments {
-        let opcode = match fragment {
-            0 => wire::TEXT,
-            _ => wire::CONTINUATION,
+    for at in 0..fragments {
+        let opcode = match at {
+            0 => Opcode::Text,
+            _ => Opcode::Continuation,
         };
-        let start = bytes.len();
-        wire::push_frame(&mut bytes, Dialect::Client, opcode, b"x");
-        if fragment + 1 < fragments {
-            bytes[start] &= 0x7f;
-        }
-        if bytes.len() > 7 * LOT || fragment + 1 == fragments {
+        let is_last = at + 1 == fragments;
+        bytes.extend(match is_last {
+            true => masked(opcode, b"x"),
+            false => fragment(opcode, b"x"),
+        });
+        if bytes.len() > 7 * LOT || is_last {
             client.write(&bytes)?;
             bytes.clear();
         }
@@ -215,17 +216,17 @@ fn send_fragments(client: &mut Client, fragments: usize) -> Result<()> {
 
 /// Connections that are reset at once, within the request, behind it, and as members.
 fn resets(server: &Server, random: &mut Random) -> Result<String> {
-    let request = request("/reset");
+    let request = handshake("/reset");
     let (mut joined, mut refused) = (0, 0);
     let start = Instant::now();
     for _ in 0..RESETS {
         let mut client = Client::over(dial(server.address())?);
         match random.below(4) {
             0 => {}
-            1 => client.write(&request.as_bytes()[..random.below(request.len())])?,
-            2 => client.write(request.as_bytes())?,
+            1 => client.write(&request[..random.below(request.len())])?,
+            2 => client.write(&request)?,
             _ => {
-                client.write(request.as_bytes())?;
+                client.write(&request)?;
                 match client.read_head()? {
                     head if head.starts_with("HTTP/1.1 101") => joined += 1,
                     _ => refused += 1,
@@ -275,7 +276,7 @@ fn descriptors(server: &Server, _: &mut Random) -> Result<String> {
     let mut clients = Vec::new();
     for _ in 0..WAITING {
         let mut client = Client::over(dial(server.address())?);
-        client.write(request("/many").as_bytes())?;
+        client.write(&handshake("/many"))?;
         clients.push(client);
     }
     thread::sleep(Duration::from_millis(500));
@@ -316,14 +317,14 @@ fn descriptors(server: &Server, _: &mut Random) -> Result<String> {
 /// Opening handshakes that drip, byte by byte, while others come in.
 fn slowloris(server: &Server, _: &mut Random) -> Result<String> {
     const DRIP: Duration = Duration::from_millis(100);
-    let request = request("/slow");
+    let request = handshake("/slow");
     let mut clients = Vec::new();
     for _ in 0..SLOWLORIS {
         clients.push(Client::over(dial(server.address())?));
     }
     let start = Instant::now();
     let (mut longest, mut newcomers, mut told) = (Duration::ZERO, 0, 0);
-    for byte in request.as_bytes() {
+    for byte in &request {
         clients.retain_mut(|client| {
             let is_open = client.write(&[*byte]).is_ok();
             match client.fill(4096) {
@@ -359,16 +360,14 @@ fn slowloris(server: &Server, _: &mut Random) -> Result<String> {
 /// Frames and messages that are too large, announced or sent.
 fn oversized(server: &Server, _: &mut Random) -> Result<String> {
     let header = |len: u64| {
-        let mut bytes = vec![0x82, 0xff];
+        let mut bytes = vec![Opcode::Binary.last(), MASKED | 127];
         bytes.extend_from_slice(&len.to_be_bytes());
         bytes.extend_from_slice(&[1, 2, 3, 4]);
         bytes
     };
     // Two halves that are too large together.
-    let mut halves = Vec::new();
-    wire::push_frame(&mut halves, Dialect::Client, wire::BINARY, &vec![0; MIB]);
-    halves[0] &= 0x7f;
-    wire::push_frame(&mut halves, Dialect::Client, wire::CONTINUATION, b"x");
+    let mut halves = fragment(Opcode::Binary, &vec![0; MIB]);
+    halves.extend(masked(Opcode::Continuation, b"x"));
     let mut whole = header(MIB as u64 + 1);
     whole.extend_from_slice(&vec![0; MIB + 1]);
     let kinds = [header(u64::MAX >> 1), header(1 << 40), whole, halves];
@@ -449,8 +448,7 @@ fn read_to_ends(mut clients: Vec<Client>) -> Result<usize> {
 
 /// Large messages that lack their last byte.
 fn unfinished(server: &Server, _: &mut Random) -> Result<String> {
-    let mut frame = Vec::new();
-    wire::push_frame(&mut frame, Dialect::Client, wire::BINARY, &vec![0; MIB]);
+    let mut frame = masked(Opcode::Binary, &vec![0; MIB]);
     frame.pop();
     let mut clients = Vec::new();
     for _ in 0..UNFINISHED {
@@ -487,7 +485,7 @@ fn backlogs(server: &Server, _: &mut Random) -> Result<String> {
         stalled.push(Client::join_tight(server.address(), &room)?);
         let mut publisher = Client::join(server.address(), &room)?;
         for _ in 0..MESSAGES {
-            publisher.say(wire::BINARY, &message)?;
+            publisher.say(Opcode::Binary, &message)?;
             let echo = publisher.next(Instant::now() + PATIENCE)?;
             echo.ok_or("the publisher was thrown out")?;
         }

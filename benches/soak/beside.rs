@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use crate::crowd::{Crowd, Policy, SLOW, STALLED, Tally};
 use crate::kit::Result;
+use crate::kit::frame::{Dialect, Opcode};
 use crate::kit::histogram::Histogram;
 use crate::kit::load::Load;
 use crate::kit::room::Room;
 use crate::kit::scenario::{Pace, Scenario};
-use crate::kit::wire::{self, Dialect};
 use crate::options::Options;
 use crate::server::Server;
 
@@ -134,9 +134,9 @@ fn take_turns(
 ) -> Result<(Side, Side, Tally)> {
     let (mut alone, mut beside, mut tally) = (Side::new(), Side::new(), Tally::default());
     let address = server.address();
-    let mut room = Room::connect(address, Dialect::Client, wire::BINARY, HEALTHY, 0)?;
+    let mut room = Room::connect(address, Dialect::Client, Opcode::Binary, HEALTHY, 0)?;
     room.assemble()?;
-    let mut load = Load::new(&mut room, &FULL, wire::BINARY);
+    let mut load = Load::new(&mut room, &FULL, Opcode::Binary);
     load.run(WARM_UP)?;
     load.latency().clear();
     let window = WINDOW.min(options.load_time());

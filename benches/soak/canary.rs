@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use crate::client::{Client, PATIENCE};
 use crate::kit::Result;
 use crate::kit::clock::Clock;
+use crate::kit::frame::Opcode;
 use crate::kit::histogram::Histogram;
-use crate::kit::wire::{self, STAMP_LEN, Stamp};
+use crate::kit::stamp::{STAMP_LEN, Stamp};
 use crate::server::Server;
 
 /// Between two messages.
@@ -89,7 +90,7 @@ fn sing(clients: &mut [Client], stop: &AtomicBool, latency: &Mutex<Histogram>) -
         let mut payload = [0; STAMP_LEN];
         stamp.write(&mut payload);
         let sender = sequence as usize % clients.len();
-        clients[sender].say(wire::TEXT, &payload)?;
+        clients[sender].say(Opcode::Text, &payload)?;
         for client in clients.iter_mut() {
             hear(client, &stamp)?;
             let took = clock.now() - stamp.sent;
@@ -107,9 +108,9 @@ fn hear(client: &mut Client, stamp: &Stamp) -> Result<()> {
     loop {
         let frame = client.next(deadline)?.ok_or("thrown out")?;
         match frame.opcode {
-            wire::TEXT if Stamp::read(&frame.payload).as_ref() == Some(stamp) => return Ok(()),
-            wire::PING => client.say(wire::PONG, &frame.payload)?,
-            wire::PONG => {}
+            Opcode::Text if Stamp::read(&frame.payload).as_ref() == Some(stamp) => return Ok(()),
+            Opcode::Ping => client.say(Opcode::Pong, &frame.payload)?,
+            Opcode::Pong => {}
             _ => return Err(format!("{frame:?} came instead of {stamp:?}").into()),
         }
     }

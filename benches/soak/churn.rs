@@ -8,9 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::beside::{PER_CLIENT, held, mib};
-use crate::client::{Client, Got, dial, request};
+use crate::client::{Client, Got, dial};
 use crate::kit::Result;
-use crate::kit::wire;
+use crate::kit::frame::{Opcode, masked};
+use crate::kit::http::{handshake, post};
 use crate::options::Options;
 use crate::order::{Order, message};
 use crate::random::Random;
@@ -228,7 +229,7 @@ impl Churn {
             Manner::Follower => Client::follow(self.server.address(), ROOMS[room])?,
             Manner::Unfinished => {
                 let mut client = Client::join(address, ROOMS[room])?;
-                let frame = masked(&message(sender, 0, 1000));
+                let frame = masked(Opcode::Text, &message(sender, 0, 1000));
                 client.write(&frame[..self.random.within(1..frame.len())])?;
                 client
             }
@@ -256,24 +257,17 @@ impl Churn {
 
     fn hesitate(&mut self) -> Result<Client> {
         let mut client = Client::over(dial(self.server.address())?);
-        let request = request("/a");
-        client.write(&request.as_bytes()[..self.random.below(request.len())])?;
+        let request = handshake("/a");
+        client.write(&request[..self.random.below(request.len())])?;
         Ok(client)
     }
 
     fn publish(&mut self, room: usize, sender: u32) -> Result<u64> {
         let body = message(sender, 0, self.random.within(40..5_000));
-        let mut request = format!(
-            "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
-            ROOMS[room],
-            body.len()
-        )
-        .into_bytes();
-        request.extend_from_slice(&body);
-        let answer = exchange(self.server.address(), &request)?;
-        match answer.starts_with("HTTP/1.1 202") {
-            true => Ok(1),
-            false => Err(format!("publishing is answered with {answer:?}").into()),
+        let answer = exchange(self.server.address(), &post(ROOMS[room], &[], &body))?;
+        match answer.status {
+            202 => Ok(1),
+            _ => Err(format!("publishing is answered with {answer:?}").into()),
         }
     }
 
@@ -305,7 +299,7 @@ impl Churn {
             let at = self.random.below(self.healthy.len());
             let healthy = &mut self.healthy[at];
             let payload = message(healthy.sender, healthy.sent, len);
-            healthy.client.say(wire::BINARY, &payload)?;
+            healthy.client.say(Opcode::Binary, &payload)?;
             healthy.sent += 1;
         }
         Ok(())
@@ -335,7 +329,7 @@ impl Churn {
         self.check_complete()?;
         self.check_rooms()?;
         for healthy in &mut self.healthy {
-            healthy.client.say(wire::CLOSE, &1000_u16.to_be_bytes())?;
+            healthy.client.say(Opcode::Close, &1000_u16.to_be_bytes())?;
             let code = healthy.client.read_to_close()?;
             if code != Some(1000) {
                 return Err(format!("a healthy client is closed with {code:?}").into());
@@ -484,8 +478,8 @@ impl Healthy {
             let got = self.client.fill(64 * 1024);
             while let Some(frame) = self.client.frame()? {
                 match frame.opcode {
-                    wire::TEXT | wire::BINARY => order.take(&mut self.next, &frame.payload)?,
-                    wire::PING => self.client.say(wire::PONG, &frame.payload)?,
+                    Opcode::Text | Opcode::Binary => order.take(&mut self.next, &frame.payload)?,
+                    Opcode::Ping => self.client.say(Opcode::Pong, &frame.payload)?,
                     _ => return Err(format!("a healthy client hears {frame:?}").into()),
                 }
             }
@@ -521,7 +515,7 @@ impl Guest {
         );
         if speaks && !self.leaving && self.code.is_none() && random.once_in(40) {
             let payload = message(self.sender, self.sent, random_len(random));
-            if self.client.say(wire::TEXT, &payload).is_ok() {
+            if self.client.say(Opcode::Text, &payload).is_ok() {
                 self.sent += 1;
             }
         }
@@ -538,15 +532,15 @@ impl Guest {
         }
         while let Some(frame) = self.client.frame()? {
             match frame.opcode {
-                wire::CLOSE => {
+                Opcode::Close => {
                     self.code = frame.close_code();
                     if !self.leaving {
                         // The server may have gone on without it.
-                        drop(self.client.say(wire::CLOSE, &frame.payload[..2]));
+                        drop(self.client.say(Opcode::Close, &frame.payload[..2]));
                     }
                 }
-                wire::PING if self.manner != Manner::Mute => {
-                    drop(self.client.say(wire::PONG, &frame.payload));
+                Opcode::Ping if self.manner != Manner::Mute => {
+                    drop(self.client.say(Opcode::Pong, &frame.payload));
                 }
                 _ => {}
             }
@@ -574,7 +568,7 @@ impl Guest {
         self.leaving = true;
         match self.manner {
             Manner::Polite => {
-                self.client.say(wire::CLOSE, &1000_u16.to_be_bytes())?;
+                self.client.say(Opcode::Close, &1000_u16.to_be_bytes())?;
                 Ok(Turn::Stays)
             }
             Manner::Unsaid => {
@@ -582,7 +576,7 @@ impl Guest {
                 Ok(Turn::Stays)
             }
             Manner::Abrupt => {
-                let frame = masked(&message(self.sender, self.sent, 2_000));
+                let frame = masked(Opcode::Text, &message(self.sender, self.sent, 2_000));
                 self.client.write(&frame[..random.below(frame.len())])?;
                 Ok(Turn::Gone(false))
             }
@@ -602,12 +596,6 @@ fn random_len(random: &mut Random) -> usize {
 }
 
 const STEP: usize = 20_000;
-
-fn masked(payload: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::new();
-    wire::push_frame(&mut frame, wire::Dialect::Client, wire::TEXT, payload);
-    frame
-}
 
 fn median(values: &[u64]) -> f64 {
     let mut values = values.to_vec();

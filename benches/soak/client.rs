@@ -1,23 +1,21 @@
 //! One WebSocket client under full control: every byte, every pause, every way to
 //! end. Its socket never blocks; what waits here waits until a deadline.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt::TcpMaxSeg};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::net::sockopt;
 
 use crate::kit::Result;
-use crate::kit::wire::{self, Dialect, Frame};
+use crate::kit::frame::{Frame, Opcode, Parsed, masked};
+use crate::kit::http::{self, MAX_HEAD, check_upgrade, handshake, head_end};
+use crate::kit::socket::{self, dial_prepared, is_transient, reset_on_drop};
 
 /// How long whatever is waited for may take, unless it is said otherwise.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
-/// RFC 6455 §1.3's own example, so that the answer is known.
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-const MAX_HEAD: usize = 4096;
 /// The segments of an ordinary network. Over loopback they would be 64 KiB, and
 /// the system would keep some megabytes for a client that does not read.
 const SEGMENT: u32 = 1460;
@@ -32,23 +30,6 @@ pub(crate) struct Client {
     used: usize,
 }
 
-/// A frame that has come.
-#[derive(Clone, Debug)]
-pub(crate) struct Heard {
-    pub(crate) opcode: u8,
-    pub(crate) payload: Vec<u8>,
-}
-
-impl Heard {
-    /// The close code, if this is a Close frame that has one.
-    pub(crate) fn close_code(&self) -> Option<u16> {
-        match (self.opcode, &self.payload[..]) {
-            (wire::CLOSE, [a, b, ..]) => Some(u16::from_be_bytes([*a, *b])),
-            _ => None,
-        }
-    }
-}
-
 /// What a read has brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Got {
@@ -61,40 +42,22 @@ pub(crate) enum Got {
 /// A TCP connection to the server. It ends with a reset, so that no port stays in
 /// TIME_WAIT.
 pub(crate) fn dial(address: SocketAddr) -> Result<TcpStream> {
-    let socket = TcpStream::connect_timeout(&address, PATIENCE)?;
-    prepare(&socket)?;
-    Ok(socket)
+    ready(socket::dial(address, PATIENCE)?)
 }
 
 /// Like [`dial`], with as small buffers on both sides as a slow, distant client has.
 fn dial_tight(address: SocketAddr) -> Result<TcpStream> {
-    let family = match address {
-        SocketAddr::V4(_) => AddressFamily::INET,
-        SocketAddr::V6(_) => AddressFamily::INET6,
-    };
-    let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
-    // Both are agreed on while connecting.
-    sockopt::set_socket_recv_buffer_size(&socket, TIGHT)?;
-    setsockopt(&socket, TcpMaxSeg, &SEGMENT)?;
-    rustix::net::connect(&socket, &address)?;
-    let socket = TcpStream::from(socket);
-    prepare(&socket)?;
-    Ok(socket)
+    let stream = dial_prepared(address, |socket| {
+        sockopt::set_socket_recv_buffer_size(socket, TIGHT)?;
+        Ok(setsockopt(socket, TcpMaxSeg, &SEGMENT)?)
+    });
+    ready(stream?)
 }
 
-fn prepare(socket: &TcpStream) -> Result<()> {
-    socket.set_nodelay(true)?;
-    sockopt::set_socket_linger(socket, Some(Duration::ZERO))?;
-    socket.set_nonblocking(true)?;
-    Ok(())
-}
-
-/// The opening handshake's request.
-pub(crate) fn request(path: &str) -> String {
-    format!(
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
-         Connection: Upgrade\r\nSec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    )
+fn ready(stream: TcpStream) -> Result<TcpStream> {
+    reset_on_drop(&stream)?;
+    stream.set_nonblocking(true)?;
+    Ok(stream)
 }
 
 impl Client {
@@ -110,20 +73,15 @@ impl Client {
 
     fn open(socket: TcpStream, path: &str) -> Result<Client> {
         let mut client = Client::over(socket);
-        client.write(request(path).as_bytes())?;
-        let head = client.read_head()?;
-        match head.starts_with("HTTP/1.1 101") && head.contains(ACCEPT) {
-            true => Ok(client),
-            false => Err(format!("no upgrade: {head:?}").into()),
-        }
+        client.write(&handshake(path))?;
+        check_upgrade(&client.read_head()?)?;
+        Ok(client)
     }
 
     /// Follows a room as server-sent events.
     pub(crate) fn follow(address: SocketAddr, path: &str) -> Result<Client> {
         let mut client = Client::over(dial(address)?);
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n");
-        client.write(request.as_bytes())?;
+        client.write(&http::follow(path, &[]))?;
         let head = client.read_head()?;
         match head.starts_with("HTTP/1.1 200") {
             true => Ok(client),
@@ -144,9 +102,8 @@ impl Client {
     pub(crate) fn read_head(&mut self) -> Result<String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let end = self.buffer.windows(4).position(|four| four == b"\r\n\r\n");
-            if let Some(end) = end {
-                self.used = end + 4;
+            if let Some(end) = head_end(&self.buffer) {
+                self.used = end;
                 break;
             }
             if self.buffer.len() > MAX_HEAD || !self.fill_by(MAX_HEAD, deadline)? {
@@ -191,22 +148,19 @@ impl Client {
     }
 
     /// The next frame of what has been read.
-    pub(crate) fn frame(&mut self) -> Result<Option<Heard>> {
-        let Some(frame) = Frame::parse(&self.buffer[self.used..])? else {
+    pub(crate) fn frame(&mut self) -> Result<Option<Frame>> {
+        let Some(frame) = Parsed::parse(&self.buffer[self.used..])? else {
             return Ok(None);
         };
         if !frame.fin {
             return Err("a frame without FIN, which this server never sends".into());
         }
         self.used += frame.len;
-        Ok(Some(Heard {
-            opcode: frame.opcode,
-            payload: frame.payload.to_vec(),
-        }))
+        Ok(Some(frame.to_frame()))
     }
 
     /// Waits for the next frame. `None`: the stream has ended.
-    pub(crate) fn next(&mut self, deadline: Instant) -> Result<Option<Heard>> {
+    pub(crate) fn next(&mut self, deadline: Instant) -> Result<Option<Frame>> {
         loop {
             if let Some(frame) = self.frame()? {
                 return Ok(Some(frame));
@@ -228,19 +182,17 @@ impl Client {
         let mut code = None;
         while let Some(frame) = self.next(deadline)? {
             code = frame.close_code().or(code);
-            if frame.opcode == wire::CLOSE {
+            if frame.opcode == Opcode::Close {
                 // The answer may come too late: the server has seen enough.
-                drop(self.say(wire::CLOSE, &frame.payload[..2.min(frame.payload.len())]));
+                drop(self.say(Opcode::Close, &frame.payload[..2.min(frame.payload.len())]));
             }
         }
         Ok(code)
     }
 
     /// Sends one whole frame.
-    pub(crate) fn say(&mut self, opcode: u8, payload: &[u8]) -> Result<()> {
-        let mut frame = Vec::with_capacity(payload.len() + 14);
-        wire::push_frame(&mut frame, Dialect::Client, opcode, payload);
-        self.write(&frame)
+    pub(crate) fn say(&mut self, opcode: Opcode, payload: &[u8]) -> Result<()> {
+        self.write(&masked(opcode, payload))
     }
 
     /// Sends bytes as they are.
@@ -271,8 +223,4 @@ fn wait(socket: &TcpStream, what: PollFlags, deadline: Instant) -> Result<()> {
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
         Err(error) => Err(error.into()),
     }
-}
-
-fn is_transient(error: &std::io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }

@@ -8,7 +8,8 @@ use std::{fmt, ops::AddAssign, sync::Arc};
 
 use crate::client::{Client, Got};
 use crate::kit::Result;
-use crate::kit::wire::{self, Stamp};
+use crate::kit::frame::Opcode;
+use crate::kit::stamp::Stamp;
 use crate::server::{Member, Server};
 
 pub(crate) const STALLED: usize = 20;
@@ -245,15 +246,17 @@ impl Slow {
                 return Err("a frame came behind the Close".into());
             }
             match frame.opcode {
-                wire::CLOSE if frame.close_code() == Some(1008) && policy == Policy::Disconnect => {
+                Opcode::Close
+                    if frame.close_code() == Some(1008) && policy == Policy::Disconnect =>
+                {
                     self.told = true;
-                    self.client.say(wire::CLOSE, &frame.payload[..2])?;
+                    self.client.say(Opcode::Close, &frame.payload[..2])?;
                 }
-                wire::CLOSE => {
+                Opcode::Close => {
                     return Err(format!("a slow client is closed with {frame:?}").into());
                 }
-                wire::PING => self.client.say(wire::PONG, &frame.payload)?,
-                wire::PONG => {}
+                Opcode::Ping => self.client.say(Opcode::Pong, &frame.payload)?,
+                Opcode::Pong => {}
                 _ => self.check(&frame.payload, policy, tally)?,
             }
         }

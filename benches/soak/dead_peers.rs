@@ -15,7 +15,7 @@ use nix::sched::{CloneFlags, setns};
 
 use crate::client::{Client, Got};
 use crate::kit::Result;
-use crate::kit::wire;
+use crate::kit::frame::Opcode;
 use crate::options::Options;
 use crate::order::{Order, message};
 use crate::server::Server;
@@ -217,8 +217,8 @@ fn live(clients: &mut [Client]) -> Result<()> {
     for client in clients.iter_mut() {
         while client.fill(64 * 1024) == Got::Bytes {}
         while let Some(frame) = client.frame()? {
-            if frame.opcode == wire::PING {
-                client.say(wire::PONG, &frame.payload)?;
+            if frame.opcode == Opcode::Ping {
+                client.say(Opcode::Pong, &frame.payload)?;
             }
         }
     }
@@ -291,7 +291,7 @@ fn mute_listeners(cable: &Cable, options: &Options, policy: &str, size: usize) -
     let mut far = cable.peers(&server, Client::join)?;
     let payload = vec![b'x'; size];
     for _ in 0..100 {
-        near[0].say(wire::BINARY, &payload)?;
+        near[0].say(Opcode::Binary, &payload)?;
         live(&mut near)?;
         live(&mut far)?;
     }
@@ -301,7 +301,7 @@ fn mute_listeners(cable: &Cable, options: &Options, policy: &str, size: usize) -
     let mut full: HashMap<SocketAddr, Instant> = HashMap::new();
     let mut looked = pulled;
     while !watch.is_over() {
-        near[0].say(wire::BINARY, &payload)?;
+        near[0].say(Opcode::Binary, &payload)?;
         live(&mut near)?;
         if looked.elapsed() >= LOOK {
             looked = Instant::now();
@@ -358,7 +358,7 @@ fn short_outage(cable: &Cable, options: &Options) -> Result<String> {
         if pulled.elapsed() > OUTAGE {
             cable.plug_in()?;
         }
-        near[0].say(wire::TEXT, &message(0, number, 500))?;
+        near[0].say(Opcode::Text, &message(0, number, 500))?;
         live(&mut near)?;
     }
     cable.plug_in()?;
@@ -369,8 +369,8 @@ fn short_outage(cable: &Cable, options: &Options) -> Result<String> {
             let deadline = Instant::now() + 5 * DEADLINE;
             let frame = peer.next(deadline)?.ok_or("a peer was thrown out")?;
             match frame.opcode {
-                wire::TEXT => order.take(&mut next, &frame.payload)?,
-                wire::PING => peer.say(wire::PONG, &frame.payload)?,
+                Opcode::Text => order.take(&mut next, &frame.payload)?,
+                Opcode::Ping => peer.say(Opcode::Pong, &frame.payload)?,
                 _ => return Err(format!("a peer hears {frame:?}").into()),
             }
         }

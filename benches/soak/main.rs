@@ -32,8 +32,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use rustix::process::{Resource, getrlimit, setrlimit};
 
+use crate::kit::process::raise_descriptor_limit;
 use crate::kit::{Result, self_check};
 use crate::options::{Options, What};
 
@@ -75,12 +75,4 @@ fn run(what: What, options: &Options) -> Result<()> {
         What::Abuse => abuse::run(options),
         What::DeadPeers => dead_peers::run(options),
     }
-}
-
-/// As high as it goes: thousands of clients need thousands of descriptors here, and
-/// the server inherits the limit.
-fn raise_descriptor_limit() -> Result<()> {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    Ok(setrlimit(Resource::Nofile, limit)?)
 }

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::kit::Result;
-use crate::kit::wire::{STAMP_LEN, Stamp};
+use crate::kit::stamp::{STAMP_LEN, Stamp};
 
 #[derive(Debug, Default)]
 pub(crate) struct Order {

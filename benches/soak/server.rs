@@ -1,14 +1,19 @@
 //! The server under test, and everything that can be seen of it from outside.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::kit::Result;
 use crate::kit::child::Child;
+use crate::kit::http::{Answer, plain};
+use crate::kit::process::{descriptors, threads};
+use crate::kit::socket::dial;
 use crate::kit::usage::Process;
+use crate::kit::wait::wait_for;
 
 /// How often is looked whether something has come to pass.
 const POLL: Duration = Duration::from_millis(20);
@@ -41,9 +46,10 @@ pub(crate) struct Member {
 impl Server {
     /// Starts a command with options behind it.
     pub(crate) fn start(command: &[String], options: &str) -> Result<Server> {
-        let mut command = command.to_vec();
-        command.extend(options.split_whitespace().map(str::to_owned));
-        let child = Child::start(&command)?;
+        let (program, arguments) = command.split_first().ok_or("an empty command")?;
+        let mut command = Command::new(program);
+        command.args(arguments).args(options.split_whitespace());
+        let child = Child::start(command, PATIENCE)?;
         let process = Process::new(child.pid())?;
         Ok(Server { child, process })
     }
@@ -53,7 +59,7 @@ impl Server {
     }
 
     pub(crate) fn log(&self) -> String {
-        String::from_utf8_lossy(&self.child.log()).into_owned()
+        self.child.log().unwrap_or_default()
     }
 
     pub(crate) fn cpu(&self) -> Result<Duration> {
@@ -69,13 +75,10 @@ impl Server {
     }
 
     pub(crate) fn holdings(&self) -> Result<Holdings> {
-        let count = |what| -> Result<usize> {
-            let entries = fs::read_dir(format!("/proc/{}/{what}", self.child.pid()))?;
-            Ok(entries.count())
-        };
+        let pid = self.child.pid();
         Ok(Holdings {
-            threads: count("task")?,
-            descriptors: count("fd")?,
+            threads: threads(pid)?,
+            descriptors: descriptors(pid)?,
             resident: self.process.resident()?,
         })
     }
@@ -83,25 +86,23 @@ impl Server {
     /// Waits until the server has no more threads and descriptors than it had, and
     /// says what it has then.
     pub(crate) fn await_return(&self, to: Holdings, patience: Duration) -> Result<Holdings> {
-        let deadline = Instant::now() + patience;
-        loop {
-            let now = self.holdings()?;
-            if now.threads <= to.threads && now.descriptors <= to.descriptors {
-                return Ok(now);
-            }
-            if Instant::now() >= deadline {
-                return Err(format!(
-                    "after {} s there are {} threads instead of {}, and {} descriptors instead of {}",
-                    patience.as_secs(),
-                    now.threads,
-                    to.threads,
-                    now.descriptors,
-                    to.descriptors
-                )
-                .into());
-            }
-            thread::sleep(POLL);
-        }
+        let mut now = to;
+        let returned = wait_for(patience, POLL, || -> Result<_> {
+            now = self.holdings()?;
+            let is_back = now.threads <= to.threads && now.descriptors <= to.descriptors;
+            Ok(is_back.then_some(now))
+        });
+        returned?.ok_or_else(|| {
+            format!(
+                "after {} s there are {} threads instead of {}, and {} descriptors instead of {}",
+                patience.as_secs(),
+                now.threads,
+                to.threads,
+                now.descriptors,
+                to.descriptors
+            )
+            .into()
+        })
     }
 
     /// What the server has when it has come to rest.
@@ -149,18 +150,15 @@ impl Server {
         mut is_so: impl FnMut(&Server) -> Result<bool>,
     ) -> Result<Duration> {
         let start = Instant::now();
-        while !is_so(self)? {
-            if start.elapsed() > PATIENCE {
-                return Err(format!("{} s were not enough for {what}", PATIENCE.as_secs()).into());
-            }
-            thread::sleep(POLL);
-        }
-        Ok(start.elapsed())
+        let met = wait_for(PATIENCE, POLL, || -> Result<_> {
+            Ok(is_so(self)?.then(|| start.elapsed()))
+        });
+        met?.ok_or_else(|| format!("{} s were not enough for {what}", PATIENCE.as_secs()).into())
     }
 
     /// Ends the server in order. Whatever panicked has said so.
     pub(crate) fn stop(mut self) -> Result<()> {
-        let status = self.child.stop()?;
+        let status = self.child.stop(PATIENCE)?;
         let log = self.log();
         if let Some(line) = log.lines().find(|line| line.contains("panicked")) {
             return Err(format!("the server says: {line}").into());
@@ -173,24 +171,21 @@ impl Server {
 }
 
 /// Asks over HTTP and returns the body of a good answer.
-pub(crate) fn get(address: SocketAddr, path: &str) -> Result<String> {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    let answer = exchange(address, request.as_bytes())?;
-    match answer.split_once("\r\n\r\n") {
-        Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(body.to_owned()),
+fn get(address: SocketAddr, path: &str) -> Result<String> {
+    let answer = exchange(address, &plain("GET", path, &[]))?;
+    match answer.status {
+        200 => Ok(answer.body),
         _ => Err(format!("GET {path} is answered with {answer:?}").into()),
     }
 }
 
 /// Sends a request and reads the answer until the server ends it.
-pub(crate) fn exchange(address: SocketAddr, request: &[u8]) -> Result<String> {
-    let mut socket = TcpStream::connect_timeout(&address, PATIENCE)?;
+pub(crate) fn exchange(address: SocketAddr, request: &[u8]) -> Result<Answer> {
+    let mut socket = dial(address, PATIENCE)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.set_write_timeout(Some(PATIENCE))?;
     socket.write_all(request)?;
-    let mut answer = Vec::new();
-    socket.read_to_end(&mut answer)?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
+    Answer::read(&mut socket)
 }
 
 fn member(json: &str) -> Result<Member> {
