@@ -204,7 +204,7 @@ pub use embed::upgrade::{Refusal, Upgrade};
 pub use error::{Error, ErrorKind, SendError, Stopped};
 pub use hub::info::{ClientInfo, RoomInfo};
 pub use message::Message;
-pub use names::ClientId;
+pub use names::{ClientId, Peer};
 pub use secret::Secret;
 pub use server::{Running, Server, ServerBuilder, Summary};
 pub use stats::Stats;

@@ -1,6 +1,7 @@
 //! How clients and rooms are named.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// The longest room name, in bytes.
@@ -46,5 +47,55 @@ pub(crate) fn room_name(name: &str) -> Arc<str> {
         name.into()
     } else {
         format!("/{name}").into()
+    }
+}
+
+/// Where a client connects from.
+///
+/// The text is its address, or `unix` for a Unix socket, whose peers have
+/// none.
+///
+/// ```
+/// use std::net::SocketAddr;
+///
+/// use hubcast::Peer;
+///
+/// let address: SocketAddr = ([192, 0, 2, 1], 4711).into();
+/// let peer = Peer::from(address);
+/// assert_eq!(peer.to_string(), "192.0.2.1:4711");
+/// assert_eq!(peer.ip(), Some(address.ip()));
+/// assert_eq!(Peer::Unix.ip(), None);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Peer {
+    /// An address of a network, and a port.
+    Network(SocketAddr),
+    /// A process on this machine, by a Unix socket.
+    Unix,
+}
+
+impl Peer {
+    /// The peer's IP address, if it has one.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Peer::Network(address) => Some(address.ip()),
+            Peer::Unix => None,
+        }
+    }
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Peer {
+        Peer::Network(address)
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Network(address) => address.fmt(f),
+            Peer::Unix => f.write_str("unix"),
+        }
     }
 }

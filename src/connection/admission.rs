@@ -26,7 +26,7 @@ pub(crate) struct Admission {
 #[derive(Debug)]
 pub(crate) struct Place {
     admission: Arc<Admission>,
-    ip: IpAddr,
+    ip: Option<IpAddr>,
     in_handshake: bool,
 }
 
@@ -56,14 +56,14 @@ impl Admission {
 
     /// Gives a connection from this address a place, or says why there is
     /// none. Only one accept thread asks, so nobody comes in between.
-    pub(crate) fn admit(self: &Arc<Admission>, ip: IpAddr) -> Result<Place, &'static str> {
+    pub(crate) fn admit(self: &Arc<Admission>, ip: Option<IpAddr>) -> Result<Place, &'static str> {
         if self.counters.connections.get() >= self.max_clients {
             return Err("the server is full; try again later");
         }
         if self.counters.handshakes.get() >= self.max_handshakes {
             return Err("too many connections are being opened; try again later");
         }
-        if self.max_per_ip > 0 && !self.admit_ip(ip) {
+        if !ip.is_none_or(|ip| self.admit_ip(ip)) {
             return Err("too many connections from this address; close some first");
         }
         self.counters.connections.up();
@@ -76,6 +76,9 @@ impl Admission {
     }
 
     fn admit_ip(&self, ip: IpAddr) -> bool {
+        if self.max_per_ip == 0 {
+            return true;
+        }
         let mut per_ip = self.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
         let count = per_ip.entry(ip).or_default();
         let has_room = *count < self.max_per_ip;
@@ -84,6 +87,9 @@ impl Admission {
     }
 
     fn release_ip(&self, ip: IpAddr) {
+        if self.max_per_ip == 0 {
+            return;
+        }
         let mut per_ip = self.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = per_ip.get_mut(&ip) {
             *count -= 1;
@@ -107,8 +113,8 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.handshake_done();
         self.admission.counters.connections.down();
-        if self.admission.max_per_ip > 0 {
-            self.admission.release_ip(self.ip);
+        if let Some(ip) = self.ip {
+            self.admission.release_ip(ip);
         }
     }
 }
@@ -126,7 +132,7 @@ mod tests {
 
     #[test]
     fn places_are_limited_and_given_back() {
-        let ip = Ipv4Addr::LOCALHOST.into();
+        let ip = Some(Ipv4Addr::LOCALHOST.into());
         let admission = admission(|_| {}, 2);
         let first = admission.admit(ip).unwrap();
         let _second = admission.admit(ip).unwrap();
@@ -137,7 +143,7 @@ mod tests {
 
     #[test]
     fn handshakes_have_a_limit_of_their_own() {
-        let ip = Ipv4Addr::LOCALHOST.into();
+        let ip = Some(Ipv4Addr::LOCALHOST.into());
         let admission = admission(|c| c.max_handshakes = 1, 10);
         let mut first = admission.admit(ip).unwrap();
         assert!(admission.admit(ip).unwrap_err().contains("being opened"));
@@ -148,7 +154,7 @@ mod tests {
     #[test]
     fn an_address_has_its_share() {
         let admission = admission(|c| c.max_clients_per_ip = 1, 10);
-        let [one, two] = [1, 2].map(|n| Ipv4Addr::new(127, 0, 0, n).into());
+        let [one, two] = [1, 2].map(|n| Some(Ipv4Addr::new(127, 0, 0, n).into()));
         let first = admission.admit(one).unwrap();
         assert!(admission.admit(one).unwrap_err().contains("this address"));
         assert!(admission.admit(two).is_ok());

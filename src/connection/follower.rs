@@ -1,7 +1,6 @@
 //! Waits beside a client of events until its stream ends.
 
 use std::io::{self, Read};
-use std::net::TcpStream;
 
 use bytes::Bytes;
 
@@ -9,6 +8,7 @@ use crate::close::Cause;
 use crate::embed::client::Client;
 use crate::embed::shared::Shared;
 use crate::hub::Command;
+use crate::net::stream::Stream;
 
 /// The most bytes a client of events may send behind its request; it has
 /// nothing to say.
@@ -19,7 +19,7 @@ const KEEPALIVE: &[u8] = b": keepalive\n\n";
 
 /// Runs on the client's thread: waits for the end of the stream and keeps it
 /// alive meanwhile. What a client of events sends is discarded.
-pub(crate) fn follow(shared: &Shared, client: &Client, mut socket: &TcpStream) {
+pub(crate) fn follow(shared: &Shared, client: &Client, mut socket: &Stream) {
     let interval = shared.config.ping_interval;
     let _ = socket.set_read_timeout((!interval.is_zero()).then_some(interval));
     // It answers no ping: that it has vanished shows in a keepalive, or a

@@ -13,7 +13,6 @@ pub(crate) mod service;
 pub(crate) mod threads;
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,8 +27,9 @@ use crate::http1::body::Body;
 use crate::http1::head::{Head, NoHead, read_head};
 use crate::hub::Command;
 use crate::hub::client_state::ClientState;
-use crate::names::ClientId;
-use crate::net::socket::Socket;
+use crate::names::{ClientId, Peer};
+use crate::net::outlet::Outlet;
+use crate::net::stream::Stream;
 use crate::outbox::Outbox;
 use crate::wire::burst::Encoding;
 use admission::Place;
@@ -41,8 +41,8 @@ use threads::Presence;
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) id: ClientId,
-    pub(crate) peer: SocketAddr,
-    pub(crate) socket: Arc<TcpStream>,
+    pub(crate) peer: Peer,
+    pub(crate) socket: Arc<Stream>,
     pub(crate) service: Arc<Service>,
     pub(crate) entrance: Entrance,
     /// Its place among the connections; given back at the end.
@@ -115,7 +115,7 @@ impl Connection {
     fn open(&self) -> Opening {
         let shared = &self.service.shared;
         // It fails only when the connection is gone, as the next read tells.
-        let _ = self.socket.set_nodelay(true);
+        let _ = self.socket.set_nodelay();
         let deadline = Instant::now() + shared.config.handshake_timeout;
         let Head { request, rest } = match read_head(&self.socket, &shared.stop, deadline) {
             Ok(head) => head,
@@ -137,13 +137,20 @@ impl Connection {
     }
 
     fn caller(&self) -> Caller {
-        let ip = self.peer.ip();
-        let ours = || self.socket.local_addr().is_ok_and(|ours| ours.ip() == ip);
         Caller {
             peer: self.peer,
             entrance: self.entrance,
-            is_near: ip.to_canonical().is_loopback() || ours(),
+            is_near: self.is_near(),
         }
+    }
+
+    /// Whether the peer is on the server's own machine.
+    fn is_near(&self) -> bool {
+        let Some(ip) = self.peer.ip() else {
+            return true;
+        };
+        let ours = || self.socket.local_addr().is_some_and(|ours| ours.ip() == ip);
+        ip.to_canonical().is_loopback() || ours()
     }
 
     /// Answers a request that is for no room. The log line names no header

@@ -29,6 +29,7 @@ use crate::hub::publisher::Publisher;
 use crate::hub::{Audience, Command};
 use crate::names::ClientId;
 use crate::net::stop::Stop;
+use crate::net::stream::Stream;
 use crate::outbox::OutboxRules;
 use crate::outbox::fake::FakeWriters;
 
@@ -92,7 +93,7 @@ struct Ground {
     service: Service,
     commands: Commands,
     /// A connection whose peer has gone: every read says so.
-    ended: TcpStream,
+    ended: Stream,
 }
 
 /// Relays everything, as no handler does.
@@ -152,12 +153,12 @@ impl Ground {
         Ground {
             service,
             commands,
-            ended,
+            ended: ended.into(),
         }
     }
 
     fn client(&self) -> Client {
-        let peer = SocketAddr::from(([127, 0, 0, 1], 9));
+        let peer = SocketAddr::from(([127, 0, 0, 1], 9)).into();
         let state = ClientState::new(ClientId(7), peer, "/room".into(), None);
         Client {
             state: Arc::new(state),

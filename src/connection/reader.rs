@@ -2,7 +2,6 @@
 //! commands for the hub.
 
 use std::mem::MaybeUninit;
-use std::net::TcpStream;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -14,8 +13,9 @@ use crate::connection::rate::Bucket;
 use crate::embed::client::Client;
 use crate::embed::shared::Shared;
 use crate::hub::Command;
-use crate::net::inlet::{Inlet, Received};
+use crate::net::inlet::{Inlet, Read};
 use crate::net::stop::Woken;
+use crate::net::stream::Stream;
 use crate::wire::decoder::{Decoder, Violation};
 use crate::wire::frame;
 
@@ -44,11 +44,7 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(
-        service: &'a Service,
-        client: &'a Client,
-        socket: &'a TcpStream,
-    ) -> Reader<'a> {
+    pub(crate) fn new(service: &'a Service, client: &'a Client, socket: &'a Stream) -> Reader<'a> {
         let now = Instant::now();
         Reader {
             inlet: Inlet::new(socket),
@@ -150,10 +146,10 @@ impl<'a> Reader<'a> {
     pub(super) fn step(&mut self, buffer: &mut [MaybeUninit<u8>]) -> Result<(), End> {
         let timeout = self.timeout();
         match self.inlet.receive(buffer, timeout) {
-            Received::Bytes(bytes) => self.heard(bytes),
-            Received::Silence(time) => self.silence(time),
-            Received::End => Err(End::Gone(Cause::EndOfStream)),
-            Received::Failed(kind) => Err(End::Gone(Cause::ReadFailed(kind))),
+            Read::Bytes(bytes) => self.heard(bytes),
+            Read::Silence(time) => self.silence(time),
+            Read::End => Err(End::Gone(Cause::EndOfStream)),
+            Read::Failed(kind) => Err(End::Gone(Cause::ReadFailed(kind))),
         }
     }
 

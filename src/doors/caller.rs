@@ -1,6 +1,6 @@
 //! Who makes a request, and by which listener.
 
-use std::net::SocketAddr;
+use crate::names::Peer;
 
 /// The listener that a connection came in by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(crate) enum Entrance {
 /// Who makes a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller {
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     pub(crate) entrance: Entrance,
     /// It is on the server's own machine.
     pub(crate) is_near: bool,

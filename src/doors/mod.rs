@@ -248,7 +248,7 @@ fn preflight(request: &Request<()>) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{TcpListener, TcpStream};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
     use std::time::Instant;
 
     use super::*;
@@ -259,7 +259,7 @@ mod tests {
         let request = Request::builder().uri(path).header("host", "a");
         let request = request.body(()).unwrap();
         let elsewhere = Caller {
-            peer: ([192, 0, 2, 1], 9).into(),
+            peer: SocketAddr::from(([192, 0, 2, 1], 9)).into(),
             entrance,
             is_near: false,
         };
@@ -267,7 +267,9 @@ mod tests {
         let doors = Doors::new(handle.clone(), None).unwrap();
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut body = Body {
-            socket: &TcpStream::connect(socket.local_addr().unwrap()).unwrap(),
+            socket: &TcpStream::connect(socket.local_addr().unwrap())
+                .unwrap()
+                .into(),
             stop: &handle.shared.stop,
             early: Vec::new(),
             deadline: Instant::now(),

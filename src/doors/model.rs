@@ -1,6 +1,6 @@
 //! What must hold for a request head of any bytes, and for the answer to it.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use crate::hub::inbox::Inbox;
 use crate::hub::publisher::Publisher;
 use crate::names::{ADMIN_PREFIX, MAX_ROOM};
 use crate::net::stop::Stop;
+use crate::net::stream::Stream;
 use crate::wire::burst::Encoding;
 
 /// The largest body that is taken.
@@ -72,11 +73,11 @@ thread_local! {
         }),
     ];
     /// A connection whose peer has gone: every read says so.
-    static ENDED: TcpStream = {
+    static ENDED: Stream = {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let ended = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         drop(listener.accept().unwrap());
-        ended
+        ended.into()
     };
 }
 
@@ -102,7 +103,7 @@ fn doors(change: impl FnOnce(&mut Config)) -> Doors {
 fn show(doors: &Doors, request: &Request<()>, rest: &[u8]) {
     for entrance in [Entrance::Main, Entrance::Admin] {
         let caller = Caller {
-            peer: ([127, 0, 0, 1], 9).into(),
+            peer: SocketAddr::from(([127, 0, 0, 1], 9)).into(),
             entrance,
             is_near: true,
         };
@@ -133,7 +134,7 @@ fn show(doors: &Doors, request: &Request<()>, rest: &[u8]) {
     }
 }
 
-fn body<'a>(doors: &'a Doors, socket: &'a TcpStream, rest: &[u8]) -> Body<'a> {
+fn body<'a>(doors: &'a Doors, socket: &'a Stream, rest: &[u8]) -> Body<'a> {
     Body {
         socket,
         stop: &doors.handle.shared.stop,
@@ -146,7 +147,7 @@ fn body<'a>(doors: &'a Doors, socket: &'a TcpStream, rest: &[u8]) -> Body<'a> {
 fn read_body(
     doors: &Doors,
     head: &PublishHead,
-    socket: &TcpStream,
+    socket: &Stream,
     request: &Request<()>,
     rest: &[u8],
 ) {

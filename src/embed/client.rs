@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::close::CloseCode;
@@ -10,7 +9,7 @@ use crate::embed::handle::Handle;
 use crate::error::{SendError, Stopped};
 use crate::hub::client_state::{Attachment, ClientState};
 use crate::message::Message;
-use crate::names::ClientId;
+use crate::names::{ClientId, Peer};
 
 /// One client, as the hooks of a [`Handler`](crate::Handler) see it, and as
 /// [`Handle::members`] lists it.
@@ -80,7 +79,7 @@ impl Client {
     }
 
     /// The peer's address. Behind a proxy it is the proxy's.
-    pub fn peer(&self) -> SocketAddr {
+    pub fn peer(&self) -> Peer {
         self.state.peer
     }
 

@@ -324,7 +324,7 @@ impl Handle {
     /// let clients = handle.clients()?;
     /// assert_eq!(clients.len(), 1);
     /// assert_eq!(clients[0].rooms, ["/lobby"]);
-    /// assert!(clients[0].peer.ip().is_loopback());
+    /// assert!(clients[0].peer.ip().is_some_and(|ip| ip.is_loopback()));
     /// # drop(client);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -1,12 +1,11 @@
 //! A request that may be accepted, and the answer if it is not.
 
 use std::any::Any;
-use std::net::SocketAddr;
 
 use http::header::{HeaderName, HeaderValue};
 use http::{Request, StatusCode};
 
-use crate::names::room_name;
+use crate::names::{Peer, room_name};
 
 /// A valid request that has not been accepted yet; what
 /// [`Handler::on_upgrade`](crate::Handler::on_upgrade) decides about: a
@@ -44,7 +43,7 @@ use crate::names::room_name;
 #[derive(Debug)]
 pub struct Upgrade<'a> {
     request: &'a Request<()>,
-    peer: SocketAddr,
+    peer: Peer,
     pub(crate) room: String,
     offered: Vec<&'a str>,
     pub(crate) subprotocol: Option<String>,
@@ -54,7 +53,7 @@ pub struct Upgrade<'a> {
 impl<'a> Upgrade<'a> {
     pub(crate) fn new(
         request: &'a Request<()>,
-        peer: SocketAddr,
+        peer: Peer,
         room: String,
         offered: Vec<&'a str>,
     ) -> Upgrade<'a> {
@@ -75,7 +74,7 @@ impl<'a> Upgrade<'a> {
     }
 
     /// The peer's address. Behind a proxy it is the proxy's.
-    pub fn peer(&self) -> SocketAddr {
+    pub fn peer(&self) -> Peer {
         self.peer
     }
 

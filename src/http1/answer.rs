@@ -1,15 +1,15 @@
 //! An HTTP answer and its delivery.
 
 use std::io::{self, IoSlice, Read};
-use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 use rustix::event::{PollFd, PollFlags};
 
+use crate::net::outlet::{Outlet, send_all};
 use crate::net::poll::poll_until;
-use crate::net::socket::send_all;
+use crate::net::stream::Stream;
 
 /// How long an answered connection is drained, so that the answer is not
 /// destroyed by a reset for what the peer still sends.
@@ -120,17 +120,17 @@ impl Answer {
     /// Writes the answer and closes the socket in a way that does not
     /// destroy it: our direction first, then a short drain. All of it has a
     /// deadline, so that a peer that reads slowly does not keep its place.
-    pub(crate) fn deliver(&self, socket: &TcpStream) -> io::Result<()> {
+    pub(crate) fn deliver(&self, socket: &Stream) -> io::Result<()> {
         let head = self.head();
         let mut slices = [IoSlice::new(&head), IoSlice::new(self.sent_body())];
         send_all(socket, &mut slices, Instant::now() + ANSWER_TIMEOUT)?;
-        socket.shutdown(Shutdown::Write)?;
+        socket.finish();
         drain(socket, Instant::now() + DRAIN)
     }
 }
 
 /// Reads and forgets until the end of the stream or the deadline.
-fn drain(mut socket: &TcpStream, deadline: Instant) -> io::Result<()> {
+fn drain(mut socket: &Stream, deadline: Instant) -> io::Result<()> {
     let mut scratch = [0; 1024];
     let mut drained = 0;
     while drained < DRAIN_BYTES {

@@ -1,7 +1,6 @@
 //! The body of a request: by length or in chunks.
 
 use std::io::{self, Read};
-use std::net::TcpStream;
 use std::time::Instant;
 
 use http::StatusCode;
@@ -9,6 +8,7 @@ use http::StatusCode;
 use crate::http1::answer::{Answer, stopping};
 use crate::http1::head::{MAX_HEAD, MAX_HEADERS};
 use crate::net::stop::{Stop, Woken};
+use crate::net::stream::Stream;
 
 /// The longest line that opens a chunk, its extensions included.
 const MAX_CHUNK_LINE: usize = 256;
@@ -27,7 +27,7 @@ pub(crate) fn gone() -> Answer {
 /// The body of a request on its way in.
 #[derive(Debug)]
 pub(crate) struct Body<'a> {
-    pub(crate) socket: &'a TcpStream,
+    pub(crate) socket: &'a Stream,
     pub(crate) stop: &'a Stop,
     /// What came together with the head and is not taken yet.
     pub(crate) early: Vec<u8>,

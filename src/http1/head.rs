@@ -2,7 +2,6 @@
 //! and complete answers that are delivered.
 
 use std::io::{self, Read};
-use std::net::TcpStream;
 use std::time::Instant;
 
 use http::header::{HeaderName, HeaderValue};
@@ -10,6 +9,7 @@ use http::{Method, Request, StatusCode, Uri, Version};
 
 use crate::http1::answer::{Answer, stopping};
 use crate::net::stop::{Stop, Woken};
+use crate::net::stream::Stream;
 
 /// The largest request head, in bytes.
 pub(crate) const MAX_HEAD: usize = 16 * 1024;
@@ -37,7 +37,7 @@ pub(crate) enum NoHead {
 
 /// Reads a request head by the deadline, however slowly its bytes come.
 pub(crate) fn read_head(
-    mut socket: &TcpStream,
+    mut socket: &Stream,
     stop: &Stop,
     deadline: Instant,
 ) -> Result<Head, NoHead> {

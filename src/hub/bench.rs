@@ -16,7 +16,7 @@ use crate::hub::client_state::ClientState;
 use crate::hub::{Audience, Command, Hub};
 use crate::message::Message;
 use crate::names::ClientId;
-use crate::net::socket::Socket;
+use crate::net::outlet::Outlet;
 use crate::outbox::writer::{Chunk, StartWriter};
 use crate::outbox::{Outbox, OutboxRules};
 use crate::wire::burst::{Burst, Encoding, single};
@@ -40,7 +40,7 @@ impl Sink {
     }
 }
 
-impl Socket for Sink {
+impl Outlet for Sink {
     fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
         self.take(bytes.len())
     }
@@ -65,7 +65,7 @@ impl Socket for Sink {
 struct Chunks(Sender<Chunk>);
 
 impl StartWriter for Chunks {
-    fn start(&self, _: ClientId, _: Arc<dyn Socket>) -> io::Result<Sender<Chunk>> {
+    fn start(&self, _: ClientId, _: Arc<dyn Outlet>) -> io::Result<Sender<Chunk>> {
         Ok(self.0.clone())
     }
 }
@@ -86,7 +86,7 @@ fn world(clients: u64) -> World {
     });
     let sink = Arc::new(Sink::default());
     let mut hub = Hub::new(&Config::default(), Arc::default());
-    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+    let peer = SocketAddr::from(([127, 0, 0, 1], 1)).into();
     for id in (1..=clients).map(ClientId) {
         hub.apply(Command::Join {
             client: Arc::new(ClientState::new(id, peer, "/".into(), None)),

@@ -2,13 +2,12 @@
 
 use std::any::Any;
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use crate::close::{Cause, CloseFrame};
-use crate::names::ClientId;
+use crate::names::{ClientId, Peer};
 
 /// What a program attached to a client.
 pub(crate) type Attachment = Arc<dyn Any + Send + Sync>;
@@ -17,7 +16,7 @@ type WeakAttachment = Weak<dyn Any + Send + Sync>;
 /// What the threads of one client and the hub share about it.
 pub(crate) struct ClientState {
     pub(crate) id: ClientId,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     /// The room the client came in by.
     pub(crate) room: Arc<str>,
     pub(crate) joined: Instant,
@@ -39,7 +38,7 @@ pub(crate) struct ClientState {
 impl ClientState {
     pub(crate) fn new(
         id: ClientId,
-        peer: SocketAddr,
+        peer: Peer,
         room: Arc<str>,
         attachment: Option<&Attachment>,
     ) -> ClientState {

@@ -1,9 +1,8 @@
 //! What the hub tells about clients and rooms.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::names::ClientId;
+use crate::names::{ClientId, Peer};
 
 /// What is known about one client; from [`Handle::clients`] and
 /// [`Handle::clients_in`]. A snapshot: it does not change.
@@ -13,7 +12,7 @@ pub struct ClientInfo {
     /// The client's id.
     pub id: ClientId,
     /// The peer's address.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// The rooms the client is in, in the order in which it entered them.
     pub rooms: Vec<String>,
     /// How long ago it joined.

@@ -72,7 +72,7 @@ impl World {
     fn peer(&mut self, room: &str, encoding: Encoding) -> (Peer, Command) {
         let id = ClientId(self.next_id);
         self.next_id += 1;
-        let address = ([127, 0, 0, 1], 9).into();
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 9)).into();
         let peer = Peer {
             id,
             state: Arc::new(ClientState::new(id, address, room.into(), None)),

@@ -2,17 +2,16 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
 
-use crate::net::socket::Socket;
+use crate::net::outlet::Outlet;
+use crate::net::stream::Stream;
 
-/// What a read of the socket has brought.
+/// What a read has brought.
 #[derive(Debug)]
-pub(crate) enum Received<'b> {
+pub(crate) enum Read<'b> {
     Bytes(&'b [u8]),
     /// The peer has been silent for so long: the timeout, or less when a
     /// signal has cut the wait short.
@@ -25,12 +24,12 @@ pub(crate) enum Received<'b> {
 /// Reads a client's socket.
 #[derive(Debug)]
 pub(crate) struct Inlet<'a> {
-    socket: &'a TcpStream,
+    socket: &'a Stream,
     timeout: Option<Duration>,
 }
 
 impl<'a> Inlet<'a> {
-    pub(crate) fn new(socket: &'a TcpStream) -> Inlet<'a> {
+    pub(crate) fn new(socket: &'a Stream) -> Inlet<'a> {
         Inlet {
             socket,
             timeout: None,
@@ -43,19 +42,19 @@ impl<'a> Inlet<'a> {
         &mut self,
         buffer: &'b mut [MaybeUninit<u8>],
         timeout: Option<Duration>,
-    ) -> Received<'b> {
+    ) -> Read<'b> {
         self.set_timeout(timeout);
         let start = Instant::now();
-        match recv(self.socket, buffer, RecvFlags::empty()) {
-            Ok((_, 0)) => Received::End,
-            Ok(((bytes, _), _)) => Received::Bytes(bytes),
-            Err(Errno::INTR) => Received::Silence(start.elapsed()),
-            Err(Errno::AGAIN) => Received::Silence(timeout.unwrap_or_default()),
-            Err(errno) => Received::Failed(io::Error::from(errno).kind()),
+        match self.socket.receive(buffer) {
+            Ok([]) => Read::End,
+            Ok(bytes) => Read::Bytes(bytes),
+            Err(Errno::INTR) => Read::Silence(start.elapsed()),
+            Err(Errno::AGAIN) => Read::Silence(timeout.unwrap_or_default()),
+            Err(errno) => Read::Failed(io::Error::from(errno).kind()),
         }
     }
 
-    pub(crate) fn socket(&self) -> &TcpStream {
+    pub(crate) fn socket(&self) -> &Stream {
         self.socket
     }
 
@@ -67,7 +66,7 @@ impl<'a> Inlet<'a> {
     /// Reads and forgets until the end of the stream: the peer's, or the
     /// hub's when the closing has taken too long.
     pub(crate) fn discard(&mut self, buffer: &mut [MaybeUninit<u8>]) {
-        while let Received::Bytes(_) | Received::Silence(_) = self.receive(buffer, self.timeout) {}
+        while let Read::Bytes(_) | Read::Silence(_) = self.receive(buffer, self.timeout) {}
     }
 
     fn set_timeout(&mut self, timeout: Option<Duration>) {

@@ -4,6 +4,7 @@
 
 pub(crate) mod inlet;
 pub(crate) mod listen;
+pub(crate) mod outlet;
 pub(crate) mod poll;
-pub(crate) mod socket;
 pub(crate) mod stop;
+pub(crate) mod stream;

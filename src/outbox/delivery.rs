@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 
-use crate::net::socket::Socket;
+use crate::net::outlet::Outlet;
 use crate::wire::burst::Burst;
 
 /// The bytes of one fan-out, prepared once for all who receive them.
@@ -65,7 +65,7 @@ impl<'a> Delivery<'a> {
     }
 
     /// Sends as much as fits, without blocking.
-    pub(crate) fn try_send(&self, socket: &dyn Socket) -> io::Result<usize> {
+    pub(crate) fn try_send(&self, socket: &dyn Outlet) -> io::Result<usize> {
         match self.joined {
             Some(bytes) => socket.try_send(bytes),
             None => socket.try_send_vectored(self.slices),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::names::ClientId;
-use crate::net::socket::Socket;
+use crate::net::outlet::Outlet;
 use crate::outbox::writer::{Chunk, StartWriter};
 
 /// A socket that takes as much as the test says.
@@ -124,7 +124,7 @@ impl FakeSocket {
     }
 }
 
-impl Socket for FakeSocket {
+impl Outlet for FakeSocket {
     fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
         self.wire().plain_sends += 1;
         let mut wire = self.hub_sends()?;
@@ -187,7 +187,7 @@ impl FakeWriters {
 }
 
 impl StartWriter for FakeWriters {
-    fn start(&self, id: ClientId, _: Arc<dyn Socket>) -> io::Result<Sender<Chunk>> {
+    fn start(&self, id: ClientId, _: Arc<dyn Outlet>) -> io::Result<Sender<Chunk>> {
         let sockets = self.0.lock().unwrap();
         if sockets.refuse {
             return Err(io::ErrorKind::WouldBlock.into());

@@ -17,7 +17,7 @@ use crossbeam_channel::Sender;
 use crate::close::Cause;
 use crate::config::SlowConsumer;
 use crate::names::ClientId;
-use crate::net::socket::Socket;
+use crate::net::outlet::Outlet;
 use crate::outbox::delivery::Delivery;
 use crate::outbox::writer::Chunk;
 use crate::wire::burst::Burst;
@@ -46,7 +46,7 @@ pub(crate) enum Pushed {
 /// One client's way out.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    socket: Arc<dyn Socket>,
+    socket: Arc<dyn Outlet>,
     /// Invariant: while this is `None`, the hub writes to the socket; while
     /// there is a backlog, the writer thread has a chunk of it and only it
     /// writes. This is the one place where that is decided.
@@ -76,7 +76,7 @@ enum CloseSent {
 }
 
 impl Outbox {
-    pub(crate) fn new(id: ClientId, socket: Arc<dyn Socket>, rules: Arc<OutboxRules>) -> Outbox {
+    pub(crate) fn new(id: ClientId, socket: Arc<dyn Outlet>, rules: Arc<OutboxRules>) -> Outbox {
         Outbox {
             socket,
             backlog: None,

@@ -527,7 +527,7 @@ impl Dripping {
     }
 }
 
-impl Socket for Dripping {
+impl Outlet for Dripping {
     fn try_send(&self, _: &[u8]) -> io::Result<usize> {
         unreachable!("the hub does not write here");
     }

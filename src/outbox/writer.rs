@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::close::Cause;
 use crate::names::ClientId;
-use crate::net::socket::Socket;
+use crate::net::outlet::Outlet;
 
 /// How often at the most one client's drops are logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
@@ -33,7 +33,7 @@ impl Chunk {
     }
 
     /// Writes all of it. Each frame has `timeout` to go out.
-    pub(crate) fn write(&self, socket: &dyn Socket, timeout: Duration) -> Result<(), Cause> {
+    pub(crate) fn write(&self, socket: &dyn Outlet, timeout: Duration) -> Result<(), Cause> {
         let mut slices: Vec<IoSlice<'_>> = self
             .frames
             .iter()
@@ -65,14 +65,14 @@ impl Chunk {
 pub(crate) trait StartWriter: Debug + Send + Sync {
     /// Starts the writer thread of a client. It ends when the sender is
     /// dropped, after the chunk it has.
-    fn start(&self, id: ClientId, socket: Arc<dyn Socket>) -> io::Result<Sender<Chunk>>;
+    fn start(&self, id: ClientId, socket: Arc<dyn Outlet>) -> io::Result<Sender<Chunk>>;
 }
 
 /// Runs on the writer thread: writes each chunk and reports its end, until
 /// the hub drops the other end of the channel or is gone.
 pub(crate) fn run(
     id: ClientId,
-    socket: &dyn Socket,
+    socket: &dyn Outlet,
     chunks: &Receiver<Chunk>,
     timeout: Duration,
     report: impl Fn(Result<(), Cause>) -> bool,

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread;
@@ -17,10 +17,11 @@ use crate::connection::service::Service;
 use crate::connection::threads::Threads;
 use crate::doors::Entrance;
 use crate::http1::answer::{Answer, DRAIN, STOPPING};
-use crate::names::ClientId;
+use crate::names::{ClientId, Peer};
 use crate::net::listen::LISTEN_BACKLOG;
+use crate::net::outlet::Outlet;
 use crate::net::poll::poll_until;
-use crate::net::socket::Socket;
+use crate::net::stream::Stream;
 
 /// The first wait after a trouble that lasts, such as a lack of descriptors;
 /// it doubles up to [`MAX_BACKOFF`].
@@ -88,7 +89,7 @@ struct Acceptor<'a> {
     threads: &'a Arc<Threads>,
     /// Connections that were refused without a thread, and when to forget
     /// them: closing one before the peer has read the answer may destroy it.
-    refusals: VecDeque<(Instant, TcpStream)>,
+    refusals: VecDeque<(Instant, Stream)>,
     backoff: Duration,
     logged: Option<Instant>,
 }
@@ -111,7 +112,7 @@ impl<'a> Acceptor<'a> {
             match self.gate.listener.accept() {
                 Ok((socket, peer)) => {
                     self.backoff = MIN_BACKOFF;
-                    self.admit(socket, peer);
+                    self.admit(socket.into(), peer.into());
                 }
                 Err(error) => match self.trouble(error) {
                     Trouble::Empty => self.wait()?,
@@ -133,12 +134,13 @@ impl<'a> Acceptor<'a> {
             let Ok((socket, peer)) = self.gate.listener.accept() else {
                 return;
             };
+            let socket = Stream::from(socket);
             self.service.shared.counters.accepted.add(1);
             // What it has asked is read: closed before, its socket would be
             // reset all the same, and the answer lost.
             let is_gone = socket.set_nonblocking(true).is_err() || is_over(&socket);
             if !is_gone {
-                self.refuse(socket, peer, STOPPING);
+                self.refuse(socket, peer.into(), STOPPING);
             }
         }
     }
@@ -172,7 +174,7 @@ impl<'a> Acceptor<'a> {
     }
 
     /// Gives a connection its thread, or a 503 without one.
-    fn admit(&mut self, socket: TcpStream, peer: SocketAddr) {
+    fn admit(&mut self, socket: Stream, peer: Peer) {
         // Linux does not hand the listener's mode down; other systems do.
         #[cfg(not(target_os = "linux"))]
         let _ = socket.set_nonblocking(false);
@@ -213,7 +215,7 @@ impl<'a> Acceptor<'a> {
         }
     }
 
-    fn refuse(&mut self, socket: TcpStream, peer: SocketAddr, why: &'static str) {
+    fn refuse(&mut self, socket: Stream, peer: Peer, why: &'static str) {
         let answer = Answer::unavailable(why, RETRY_AFTER);
         self.service
             .shared
@@ -285,7 +287,7 @@ enum Trouble {
 }
 
 /// Reads what a refused peer has sent; true at its end of stream.
-fn is_over(mut socket: &TcpStream) -> bool {
+fn is_over(mut socket: &Stream) -> bool {
     let mut scratch = [0; 1024];
     match io::Read::read(&mut socket, &mut scratch) {
         Ok(0) => true,

@@ -11,7 +11,7 @@ use crate::connection::threads::Threads;
 use crate::hub::Command;
 use crate::hub::inbox::Inbox;
 use crate::names::ClientId;
-use crate::net::socket::Socket;
+use crate::net::outlet::Outlet;
 use crate::outbox::writer::{self, Chunk, StartWriter};
 
 /// Starts real writer threads.
@@ -24,7 +24,7 @@ pub(super) struct Writers {
 }
 
 impl StartWriter for Writers {
-    fn start(&self, id: ClientId, socket: Arc<dyn Socket>) -> io::Result<Sender<Chunk>> {
+    fn start(&self, id: ClientId, socket: Arc<dyn Outlet>) -> io::Result<Sender<Chunk>> {
         let (sender, chunks) = bounded(1);
         let (inbox, timeout) = (self.inbox.clone(), self.write_timeout);
         let presence = self.threads.enter();

@@ -570,7 +570,7 @@ fn messages_of_a_client_that_is_closed_are_read_and_forgotten() {
     let handle = server.handle();
     let port = client.stream.local_addr().unwrap();
     let clients = handle.clients().unwrap();
-    let id = clients.iter().find(|c| c.peer == port).unwrap().id;
+    let id = clients.iter().find(|c| c.peer == port.into()).unwrap().id;
     handle.disconnect(id, CloseCode::NORMAL, "").unwrap();
     let mut sending = Raw {
         stream: client.stream.try_clone().unwrap(),

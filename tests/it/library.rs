@@ -40,7 +40,10 @@ fn with_id(server: &Running, room: &str) -> (Raw, ClientId) {
     let client = Raw::connect(server, room);
     let peer = client.stream.local_addr().unwrap();
     let clients = server.handle().clients().unwrap();
-    let info = clients.iter().find(|info| info.peer == peer).unwrap();
+    let info = clients
+        .iter()
+        .find(|info| info.peer == peer.into())
+        .unwrap();
     (client, info.id)
 }
 

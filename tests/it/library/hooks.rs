@@ -221,7 +221,7 @@ fn an_upgrade_chooses_room_and_subprotocol() {
         Server::builder()
             .configure(|config| config.subprotocol = vec!["v1".to_owned()])
             .on_upgrade(|upgrade| {
-                assert!(upgrade.peer().ip().is_loopback());
+                assert!(upgrade.peer().ip().unwrap().is_loopback());
                 let offered: Vec<&str> = upgrade.offered_subprotocols().collect();
                 match upgrade.room() {
                     "/keep" => assert_eq!(upgrade.subprotocol(), Some("v1")),

@@ -1,0 +1,51 @@
+//! What an outbox asks of a client's stream: its sending side.
+
+use std::fmt::Debug;
+use std::io::{self, IoSlice};
+use std::time::{Duration, Instant};
+
+/// The sending side of a client's socket.
+pub(crate) trait Outlet: Debug + Send + Sync {
+    /// Sends as much as fits, without blocking.
+    fn try_send(&self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Like [`try_send`](Outlet::try_send), from several pieces.
+    fn try_send_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Sends at least one byte, blocking for at most `timeout`, which must
+    /// not be zero; then it fails with `WouldBlock`.
+    fn send_within(&self, slices: &[IoSlice<'_>], timeout: Duration) -> io::Result<usize>;
+
+    /// Ends our direction of the stream: the peer reads the end of stream
+    /// behind what was sent.
+    fn finish(&self);
+
+    /// Ends both directions; whoever is blocked on the socket returns. What
+    /// was sent still goes out.
+    fn end(&self);
+
+    /// Like [`end`](Outlet::end), but nothing goes out any more: what is
+    /// unsent is dropped when the socket is closed, and the peer gets a
+    /// reset. Otherwise the system keeps offering it for minutes to a peer
+    /// that does not read.
+    fn abort(&self);
+}
+
+/// Sends all of it by the deadline, however little the peer takes at a time.
+pub(crate) fn send_all(
+    socket: &dyn Outlet,
+    mut slices: &mut [IoSlice<'_>],
+    deadline: Instant,
+) -> io::Result<()> {
+    // Empty slices are nothing to send.
+    IoSlice::advance_slices(&mut slices, 0);
+    while !slices.is_empty() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let sent = socket.send_within(slices, left)?;
+        IoSlice::advance_slices(&mut slices, sent);
+    }
+    Ok(())
+}

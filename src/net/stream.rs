@@ -1,0 +1,143 @@
+//! A connection's byte stream, whatever carries it.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::net::{
+    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, getsockname, recv, send, sendmsg,
+    shutdown, sockopt,
+};
+
+use super::outlet::Outlet;
+use super::poll::poll_until;
+
+/// A connection's byte stream. Everything above this module reads and writes
+/// it by this type, so that what carries it can be told here alone.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    socket: OwnedFd,
+}
+
+impl From<TcpStream> for Stream {
+    fn from(socket: TcpStream) -> Stream {
+        Stream {
+            socket: socket.into(),
+        }
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(socket: UnixStream) -> Stream {
+        Stream {
+            socket: socket.into(),
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Stream {
+    /// Reads once into memory that need not be initialised; it is not touched
+    /// before bytes come. None: the peer has ended the stream.
+    pub(crate) fn receive<'b>(
+        &self,
+        buffer: &'b mut [MaybeUninit<u8>],
+    ) -> Result<&'b [u8], rustix::io::Errno> {
+        let ((bytes, _), _) = recv(self, buffer, RecvFlags::empty())?;
+        Ok(bytes)
+    }
+
+    /// How long a read may block; `None`: for ever.
+    pub(crate) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        let kind = sockopt::Timeout::Recv;
+        Ok(sockopt::set_socket_timeout(self, kind, timeout)?)
+    }
+
+    /// Makes every read and write of this stream return at once, or block.
+    pub(crate) fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        Ok(rustix::io::ioctl_fionbio(self, nonblocking)?)
+    }
+
+    /// Sends small pieces at once. A stream that gathers none has no such
+    /// setting, and fails.
+    pub(crate) fn set_nodelay(&self) -> io::Result<()> {
+        Ok(sockopt::set_tcp_nodelay(self, true)?)
+    }
+
+    /// Our own address, if it is one of a network.
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        getsockname(self).ok()?.try_into().ok()
+    }
+}
+
+impl Read for &Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (n, _) = recv(self, buffer, RecvFlags::empty())?;
+        Ok(n)
+    }
+}
+
+impl Write for &Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(send(self, bytes, SendFlags::NOSIGNAL)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A blocking socket: only the flag of a single send makes that send
+/// non-blocking, so reader and writer thread can still block on it. A broken
+/// pipe is an error, whatever the embedding program does about signals.
+impl Outlet for Stream {
+    fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        Ok(rustix::io::retry_on_intr(|| send(self, bytes, flags))?)
+    }
+
+    fn try_send_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        Ok(rustix::io::retry_on_intr(|| {
+            sendmsg(self, slices, &mut SendAncillaryBuffer::default(), flags)
+        })?)
+    }
+
+    fn send_within(&self, slices: &[IoSlice<'_>], timeout: Duration) -> io::Result<usize> {
+        // A blocking send takes what fits, waits for room for the rest, and
+        // returns the first part when its time is over: that would look like
+        // progress and be none.
+        let deadline = Instant::now() + timeout;
+        let mut fds = [PollFd::new(self, PollFlags::OUT)];
+        while poll_until(&mut fds, Some(deadline))? {
+            match self.try_send_vectored(slices) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return sent,
+            }
+        }
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn finish(&self) {
+        // It fails only when the connection is gone already.
+        let _ = shutdown(self, Shutdown::Write);
+    }
+
+    fn end(&self) {
+        let _ = shutdown(self, Shutdown::Both);
+    }
+
+    fn abort(&self) {
+        let _ = sockopt::set_socket_linger(self, Some(Duration::ZERO));
+        self.end();
+    }
+}
