@@ -1,4 +1,4 @@
-//! The page that a browser gets for a room: one file, nothing from outside.
+//! The page that a browser gets for a room: one document, nothing from outside.
 
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, VARY,
@@ -9,7 +9,17 @@ use http::{Request, StatusCode};
 use super::entry::room_of;
 use crate::http1::answer::Answer;
 
-const PAGE: &str = include_str!("page.html");
+/// Each piece is a file that editors and formatters understand.
+const PAGE: &str = concat!(
+    include_str!("page/head.html"),
+    "<style>\n",
+    include_str!("page/page.css"),
+    "</style>\n</head>\n",
+    include_str!("page/body.html"),
+    "<script>\n",
+    include_str!("page/page.js"),
+    "</script>\n</body>\n</html>\n",
+);
 
 /// Only the page's own script and style run, and it talks to its own server
 /// only. The hashes are those of the two elements' contents; a test holds

@@ -6,7 +6,15 @@ import { readFileSync } from 'node:fs';
 import { argv } from 'node:process';
 import { fileURLToPath } from 'node:url';
 
-export const page = readFileSync(new URL('../../src/doors/page.html', import.meta.url), 'utf8');
+const piece = (name) => readFileSync(new URL(`../../src/doors/page/${name}`, import.meta.url), 'utf8');
+
+// As the server joins the pieces; a test compares the two.
+export const page = [
+  piece('head.html'),
+  '<style>\n', piece('page.css'), '</style>\n</head>\n',
+  piece('body.html'),
+  '<script>\n', piece('page.js'), '</script>\n</body>\n</html>\n',
+].join('');
 
 export function policy(html = page) {
   return [
