@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { accessSync, constants, mkdirSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { env } from 'node:process';
@@ -57,14 +57,16 @@ export async function until(condition, what, state = () => '') {
 class Child {
   constructor(file, args, stream) {
     this.process = spawn(file, args, { stdio: ['pipe', 'pipe', 'pipe'] });
-    this.ended = once(this.process, 'exit');
+    // Not "exit": what it has written by then may not have been read yet.
+    this.ended = once(this.process, 'close');
     this.lines = [];
+    this.heard = new EventEmitter();
     this.errors = '';
     this.process.stderr.setEncoding('utf8').on('data', (text) => { this.errors += text; });
     this.process.stdout.on('error', () => {});
     this.process.stdin.on('error', () => {});
     const reader = createInterface({ input: this.process[stream] });
-    reader.on('line', (line) => { this.lines.push(line); this.wake?.(); });
+    reader.on('line', (line) => { this.lines.push(line); this.heard.emit('line'); });
     this.printed = [];
     if (stream === 'stderr') createInterface({ input: this.process.stdout }).on('line', (line) => this.printed.push(line));
   }
@@ -74,7 +76,7 @@ class Child {
       for (;;) {
         const index = this.lines.findIndex(wanted);
         if (index >= 0) return this.lines.splice(0, index + 1).pop();
-        await new Promise((resolve) => { this.wake = resolve; });
+        await once(this.heard, 'line');
       }
     };
     const gone = this.ended.then(() => { throw new Error(`the process ended before ${what}: ${this.errors}`); });
@@ -104,7 +106,8 @@ export class Server {
 
   async restart() {
     const file = env.HUBCAST ?? join(root, 'target/release/hubcast');
-    this.child = new Child(file, ['--listen', `127.0.0.1:${this.port}`, ...this.options], 'stderr');
+    // Without pings and keepalives, so that no wait is helped by what happens to come next.
+    this.child = new Child(file, ['--listen', `127.0.0.1:${this.port}`, '--ping-interval', '0', ...this.options], 'stderr');
     const line = await this.child.line((text) => text.includes('listening on ws://'), 'the server to listen');
     this.port = Number(/listening on ws:\/\/127\.0\.0\.1:(\d+)\//.exec(line)[1]);
   }
@@ -125,7 +128,8 @@ export class Websocat extends Child {
 export class Events extends Child {
   constructor(url) { super(program('curl'), ['-sSN', '-H', 'Accept: text/event-stream', url], 'stdout'); }
   texts() {
-    const events = this.lines.join('\n').split('\n\n').slice(0, -1);
+    // An event is whole once its empty line is there, whether or not anything follows.
+    const events = this.lines.map((line) => `${line}\n`).join('').split('\n\n').slice(0, -1);
     return events.filter((event) => event.startsWith('data: ')).map((event) => event.replaceAll(/^data: /gm, ''));
   }
 }
@@ -136,10 +140,28 @@ export async function publish(url, text) {
   return JSON.parse(stdout);
 }
 
+/** What a shell prints that is given these lines to read. */
+export async function typed(shell, options, lines, cwd) {
+  const path = [join(root, 'target/tools/bin'), env.PATH].join(delimiter);
+  const run = promisify(execFile)(shell, options, { cwd, timeout: DEADLINE, env: { ...env, PATH: path } });
+  run.child.stdin.on('error', () => {}).end(lines);
+  return (await run).stdout;
+}
+
+/** Posts a message and returns once the server has taken it. */
+export async function post(url, body) {
+  const answer = await fetch(url, { method: 'POST', body, signal: AbortSignal.timeout(DEADLINE) });
+  assert.equal(answer.status, 202, await answer.text());
+}
+
 export function launch() {
   return chromium.launch({
     executablePath: program(env.CHROMIUM ?? 'chromium'),
-    args: ['--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+    args: [
+      // Not every browser turns a pattern that takes quadratic time into one that does not.
+      '--js-flags=--no-regexp-optimization',
+      '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
+    ],
   });
 }
 
@@ -193,6 +215,20 @@ export class Person {
   /** Waits until the element shows a text that matches. */
   reads(selector, pattern) {
     return within(this.page.locator(selector).filter({ hasText: pattern, visible: true }).waitFor(), `${selector} to read ${pattern}`);
+  }
+
+  /** Measures from here on for how long the page answers nothing; call what is returned for the longest time so far, in ms. */
+  async measureStalls() {
+    await this.page.evaluate(() => {
+      let last = performance.now();
+      window.longestStall = 0;
+      setInterval(() => {
+        const now = performance.now();
+        window.longestStall = Math.max(window.longestStall, now - last);
+        last = now;
+      }, 10);
+    });
+    return () => this.page.evaluate(() => window.longestStall);
   }
 
   picture(name) { return this.page.screenshot({ path: join(pictures, `${name}.png`) }); }
