@@ -6,6 +6,7 @@
 
 mod admin;
 mod caller;
+mod count;
 mod entry;
 mod json;
 mod metrics;
@@ -76,6 +77,8 @@ enum Door {
     Publish,
     /// The chat page of a room.
     Page,
+    /// How many clients a room has.
+    Count,
     /// The icon that browsers ask for on their own.
     Icon,
     /// A room, without saying how.
@@ -152,6 +155,7 @@ impl Doors {
             Door::Events => self.events(request, caller).map(Opened::Room),
             Door::Publish => self.publish(request, caller, body).map(Opened::Answered),
             Door::Page => page::answer(request).map(Opened::Answered),
+            Door::Count => self.count(request, caller).map(Opened::Answered),
             Door::Icon => Ok(Opened::Answered(no_icon())),
             Door::Hint => Err(websocket::upgrade_required(
                 "this is a WebSocket server; connect with a WebSocket client, \
@@ -175,9 +179,12 @@ impl Doors {
         let accepts = |kind| accepts(request.headers(), kind);
         match *request.method() {
             Method::GET if accepts("text/event-stream") => Ok(Door::Events),
-            Method::GET | Method::HEAD if path == "/favicon.ico" => Ok(Door::Icon),
-            Method::GET | Method::HEAD if config.page && accepts("text/html") => Ok(Door::Page),
-            Method::GET | Method::HEAD => Ok(Door::Hint),
+            Method::GET | Method::HEAD => Ok(match config.page && accepts("text/html") {
+                false if accepts("application/json") => Door::Count,
+                _ if path == "/favicon.ico" => Door::Icon,
+                true => Door::Page,
+                false => Door::Hint,
+            }),
             Method::POST if config.allow_publish => Ok(Door::Publish),
             Method::POST => Err(publish::is_off()),
             Method::OPTIONS => Ok(Door::Preflight),
@@ -195,7 +202,7 @@ impl Doors {
         let config = self.config();
         let rooms = config.token.as_slice();
         let (origin, secrets, near) = match door {
-            Door::WebSocket | Door::Events | Door::Hint => (true, rooms, false),
+            Door::WebSocket | Door::Events | Door::Count | Door::Hint => (true, rooms, false),
             // Who may publish may do so without the token of the rooms.
             Door::Publish => match &config.publish_token {
                 Some(token) => (true, slice::from_ref(token), false),

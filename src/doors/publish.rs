@@ -8,7 +8,7 @@ use http::header::{
 };
 use http::{Request, StatusCode};
 
-use super::{Caller, Doors, json};
+use super::{Caller, Doors, count};
 use crate::http1::answer::{Answer, stopping};
 use crate::http1::body::{Body, gone, too_large};
 use crate::http1::request::single;
@@ -33,7 +33,7 @@ impl Doors {
         let clients = self.handle.count(&room).map_err(|_| stopping())?;
         let sent = self.handle.broadcast(&room, message);
         sent.map_err(|_| stopping())?;
-        Ok(accepted(&room, clients))
+        Ok(count::answer(StatusCode::ACCEPTED, &room, clients))
     }
 }
 
@@ -161,12 +161,4 @@ pub(super) fn read_message(
             "text must be UTF-8; send bytes with Content-Type: application/octet-stream",
         )
     })
-}
-
-/// The answer to who has published: in which room, and to how many clients.
-fn accepted(room: &str, clients: usize) -> Answer {
-    let mut body = String::from("{\"room\":");
-    json::string(&mut body, room);
-    body.push_str(&format!(",\"clients\":{clients}}}\n"));
-    Answer::new(StatusCode::ACCEPTED, "application/json", body)
 }

@@ -9,8 +9,9 @@ use crate::names::{Peer, room_name};
 
 /// A valid request that has not been accepted yet; what
 /// [`Handler::on_upgrade`](crate::Handler::on_upgrade) decides about: a
-/// WebSocket, or a `GET` that asks for events, or, where
-/// [`Config::allow_publish`] is on, a `POST` that publishes.
+/// WebSocket, a `GET` that asks for events, a `GET` that asks for JSON (how
+/// many clients the room has), or, where [`Config::allow_publish`] is on, a
+/// `POST` that publishes.
 ///
 /// Its methods show the request, and set what the client gets: its room, its
 /// subprotocol, and a value that stays with it.

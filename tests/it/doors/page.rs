@@ -5,6 +5,9 @@ use std::io::{Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
+use hubcast::{Refusal, Secret, Server};
+
 use super::look;
 use crate::http::{ask, ask_for_line};
 use crate::kit::http::{Answer, plain};
@@ -69,7 +72,6 @@ fn who_asks_for_no_page_is_told_what_this_is() {
     for (server, headers) in [
         (&with_page, &[][..]),
         (&with_page, &["Accept: */*"]),
-        (&with_page, &["Accept: application/json"]),
         (&without, &[HTML]),
         (&without, &[]),
     ] {
@@ -80,6 +82,71 @@ fn who_asks_for_no_page_is_told_what_this_is() {
         assert!(answer.body.contains("websocat"), "{}", answer.body);
     }
     connect(&without, "/");
+}
+
+#[test]
+fn who_may_enter_a_room_may_ask_how_many_are_in_it() {
+    let json = "Accept: application/json";
+    let server = server(|config| {
+        config.token = Some(Secret::from("s3cret"));
+        config.allow_origin = vec!["https://app.example".to_owned()];
+        config.admin = false;
+    });
+    let address = server.local_addr();
+    let token = "Authorization: Bearer s3cret";
+    let clients: Vec<_> = (0..2)
+        .map(|_| connect(&server, "/caf%C3%A9?token=s3cret"))
+        .collect();
+    for (target, answered) in [
+        ("/caf%c3%a9", "{\"room\":\"/café\",\"clients\":2}\n"),
+        ("/café/", "{\"room\":\"/café/\",\"clients\":0}\n"),
+        (
+            "/favicon.ico",
+            "{\"room\":\"/favicon.ico\",\"clients\":0}\n",
+        ),
+    ] {
+        let answer = look(address, target, &[json, token]);
+        assert_eq!((answer.status, &*answer.body), (200, answered));
+        assert_eq!(answer.header("content-type"), "application/json");
+        assert_eq!(answer.header("cache-control"), "no-store");
+    }
+    for (headers, status) in [
+        (&[json][..], 401),
+        (&[json, "Authorization: Bearer guess"], 401),
+        (&[json, token, "Origin: http://evil.example"], 403),
+        (&[json, token, "Sec-Fetch-Site: cross-site"], 403),
+    ] {
+        let answer = ask_for_line(address, &plain("GET", "/caf%C3%A9", headers));
+        assert_eq!(answer.status, status, "{headers:?}");
+    }
+    let headers = [json, token, "Origin: https://app.example"];
+    let answer = look(address, "/caf%C3%A9", &headers);
+    let allowed = answer.header("access-control-allow-origin");
+    assert_eq!((answer.status, &*allowed), (200, "https://app.example"));
+    assert_eq!(look(address, "/-/caf", &[json, token]).status, 404);
+    drop(clients);
+}
+
+#[test]
+fn a_hook_decides_who_may_ask_how_many_are_in_a_room() {
+    let server = Server::builder()
+        .on_upgrade(|upgrade| match upgrade.room() {
+            "/secret" => Err(Refusal::new(StatusCode::FORBIDDEN, "members only")),
+            "/alias" => {
+                upgrade.set_room("/lobby");
+                Ok(())
+            }
+            _ => Ok(()),
+        })
+        .bind("127.0.0.1:0");
+    let server = server.unwrap().spawn().unwrap();
+    let _client = connect(&server, "/lobby");
+    let count = |target| look(server.local_addr(), target, &["Accept: application/json"]);
+    assert_eq!(count("/secret").status, 403);
+    assert_eq!(
+        count("/alias").body,
+        "{\"room\":\"/lobby\",\"clients\":1}\n"
+    );
 }
 
 #[test]

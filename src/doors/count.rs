@@ -1,0 +1,26 @@
+//! How many clients a room has, for a request that might enter it.
+
+use http::header::{CACHE_CONTROL, HeaderValue};
+use http::{Request, StatusCode};
+
+use super::{Caller, Doors, json};
+use crate::http1::answer::{Answer, stopping};
+
+impl Doors {
+    /// Counts the clients of the room that the request would enter; the hook
+    /// decides whether it may know.
+    pub(super) fn count(&self, request: &Request<()>, caller: &Caller) -> Result<Answer, Answer> {
+        let room = self.admit(request, caller)?.room;
+        let clients = self.handle.count(&room).map_err(|_| stopping())?;
+        Ok(answer(StatusCode::OK, &room, clients)
+            .header(CACHE_CONTROL, HeaderValue::from_static("no-store")))
+    }
+}
+
+/// An answer that names a room and tells how many clients it has.
+pub(super) fn answer(status: StatusCode, room: &str, clients: usize) -> Answer {
+    let mut body = String::from("{\"room\":");
+    json::string(&mut body, room);
+    body.push_str(&format!(",\"clients\":{clients}}}\n"));
+    Answer::new(status, "application/json", body)
+}
