@@ -2,7 +2,7 @@
 //!
 //! Run it with `TOKENS=ann=s3cret,bob=pa55 cargo run --example auth`, and
 //! `websocat -H='Authorization: Bearer s3cret' ws://127.0.0.1:8080/` or
-//! `websocat ws://127.0.0.1:8080/?token=pa55`. Browsers cannot set headers:
+//! `websocat 'ws://127.0.0.1:8080/?token=pa55'`. Browsers cannot set headers:
 //! `new WebSocket("ws://127.0.0.1:8080/", ["chat", "token.s3cret"])`.
 
 use std::error::Error;

@@ -120,7 +120,8 @@ pub struct Config {
     /// The token that is needed to enter any room; see
     /// [`Secret`]. It is brought as `Authorization: Bearer`,
     /// as a subprotocol entry `hubcast.token.` with the base64url of the
-    /// token, or as `?token=`. Default: none, everybody may enter.
+    /// token (a browser offers `hubcast` beside it, which is answered), or as
+    /// `?token=`. Default: none, everybody may enter.
     pub token: Option<Secret>,
     /// Whether `POST` to a room publishes its body there. It is checked by
     /// [`Handler::on_upgrade`](crate::Handler::on_upgrade), but not seen by

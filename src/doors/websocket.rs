@@ -2,12 +2,12 @@
 
 use data_encoding::BASE64;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, Request, StatusCode};
 
-use super::{Caller, Doors, Entry};
+use super::{Caller, Doors, Entry, token};
 use crate::http1::answer::Answer;
 use crate::http1::request::{single, tokens};
 use crate::wire::burst::Encoding;
@@ -20,6 +20,7 @@ impl Doors {
         caller: &Caller,
     ) -> Result<Entry, Answer> {
         let key = check(request)?;
+        check_offers(request, caller)?;
         let upgrade = self.admit(request, caller)?;
         let response = response(key, upgrade.subprotocol());
         Ok(Entry::new(upgrade, response, Encoding::Frames))
@@ -53,6 +54,22 @@ fn check(request: &Request<()>) -> Result<&HeaderValue, Answer> {
         ));
     }
     Ok(key)
+}
+
+/// Refuses a browser that offers its token and nothing else: the entry with
+/// the token is never answered, and a browser fails a connection where none
+/// of its offers is.
+fn check_offers(request: &Request<()>, caller: &Caller) -> Result<(), Answer> {
+    let headers = request.headers();
+    let mut offers = tokens(headers, SEC_WEBSOCKET_PROTOCOL).peekable();
+    let is_browser = headers.contains_key(ORIGIN);
+    if !is_browser || offers.peek().is_none() || !offers.all(token::is_entry) {
+        return Ok(());
+    }
+    let line = "a browser must offer a subprotocol beside the one that carries its token; \
+                offer `hubcast` as well";
+    log::info!("peer={} refused: {line}", caller.peer);
+    Err(Answer::bad_request(line))
 }
 
 /// Whether this asks for a WebSocket, well or badly.

@@ -19,9 +19,10 @@ pub(crate) fn the_host(request: &Request<()>) -> Result<&str, Answer> {
     Ok(authority.map_or(host, |authority| authority.as_str()))
 }
 
-/// The token of `Authorization: Bearer` (RFC 6750 §2.1).
+/// The token of `Authorization: Bearer` (RFC 6750 §2.1), which may be any
+/// UTF-8 here, as it may everywhere else.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let value = std::str::from_utf8(headers.get(AUTHORIZATION)?.as_bytes()).ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

@@ -80,7 +80,7 @@ fn ways(token: &str) -> Vec<(String, Vec<String>)> {
     ]
 }
 
-/// A header's value is ASCII here, so a token of that kind is needed.
+/// The same with the token in a header of its own.
 fn bearers(token: &str) -> Vec<(String, Vec<String>)> {
     let headers = [
         format!("Authorization: Bearer {token}"),
@@ -105,7 +105,9 @@ fn all_open(server: &Running, ways: &[(String, Vec<String>)]) {
 
 #[test]
 fn each_way_of_bringing_the_token_opens_each_door() {
-    all_open(&server(guarded), &ways(TOKEN));
+    let unicode = server(guarded);
+    all_open(&unicode, &ways(TOKEN));
+    all_open(&unicode, &bearers(TOKEN));
     let ascii = server(|config| {
         guarded(config);
         config.token = Some(Secret::from("s3cret~token"));
@@ -220,6 +222,18 @@ fn the_subprotocol_that_is_answered_is_never_the_token() {
             answered,
             "{offers}"
         );
+    }
+    // A browser would fail a connection where none of its offers is answered.
+    let origin = "Origin: http://localhost";
+    for (offers, status) in [
+        (token.clone(), 400),
+        (format!("{token}, {token}"), 400),
+        (format!("{token}, hubcast"), 101),
+        (format!("{token}, other"), 101),
+    ] {
+        let header = format!("Sec-WebSocket-Protocol: {offers}");
+        let answer = head_of(server.local_addr(), &websocket("/", &[&header, origin]));
+        assert_eq!(answer.status, status, "{offers}");
     }
     let offered = |upgrade: &mut Upgrade<'_>| {
         let token = upgrade
