@@ -1,10 +1,13 @@
 // The page in a real browser, against the real server: what a person sees and does.
 
 import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 
 import { page as html, policy } from './csp.js';
-import { DEADLINE, Events, launch, Person, publish, Server, until, Websocat, within } from './support.js';
+import { DEADLINE, Events, launch, Person, post, publish, Server, typed, until, Websocat, within } from './support.js';
 
 // What Chromium itself writes into the console while a server goes and comes, and where it lets nobody in.
 const RESTARTING = [/^WebSocket connection to .* failed/, /net::ERR_(CONNECTION_(REFUSED|RESET)|EMPTY_RESPONSE)/, /status of 503/];
@@ -66,7 +69,7 @@ test('pages and a terminal in one room exchange text, never markup', { timeout: 
   carol.say('דנה: שלום, \u202eabc\u202c ومرحبا 🦀');
   for (const person of [alice, bob]) {
     assert.equal((await person.sees('<script>document.title="run"</script> ← no name here')).name, '');
-    assert.equal((await person.sees('שלום, \u202eabc\u202c ومرحبا 🦀')).name, 'דנה');
+    assert.equal((await person.sees('שלום, \ufffdabc\ufffd ومرحبا 🦀')).name, 'דנה');
   }
   terminal(server.ws('/lobby'), '-b', '-u').sends(Buffer.alloc(1536));
   for (const person of [alice, bob]) await person.sees('Binary message, 1.5 KiB');
@@ -224,6 +227,37 @@ test('a token is asked for, a wrong one refused, the right one kept for the tab'
   bob.hasCleanConsole();
 });
 
+test('a token in a link is read as the server reads it', { timeout: 4 * DEADLINE }, async () => {
+  const secret = 'ab+cd/ef==&1% é';
+  const server = await serve('--token', secret);
+  for (const query of [`token=ab+cd/ef==%261%25%20%c3%a9`, `a=b&token=${encodeURIComponent(secret)}&token=other`]) {
+    assert.equal((await fetch(server.http(`/vault?${query}`))).status, 426, query);
+    const alice = await Person.at(browser, `${server.http('/vault')}?${query}`);
+    await alice.connected();
+    assert.equal(alice.page.url(), server.http('/vault'));
+    alice.hasCleanConsole();
+  }
+});
+
+test('a token works from a script as the guide prints it, and one that cannot work is explained', { timeout: 2 * DEADLINE }, async () => {
+  const server = await serve('--token', 's3cret');
+  const alice = await Person.at(browser, server.http('/'));
+  const guide = readFileSync(new URL('../../src/guide/doors.md', import.meta.url), 'utf8');
+  const [, printed] = /```js\n([^`]*`hubcast\.token\.[^`]*`[^`]*)```/.exec(guide);
+  const opens = (script) => alice.page.evaluate(`(() => {
+    ${script.replace('ws://127.0.0.1:8080', server.ws(''))}
+    return new Promise((resolve) => {
+      socket.onopen = () => resolve(socket.protocol);
+      socket.onclose = () => resolve('no connection');
+    });
+  })()`);
+  assert.equal(await opens(printed), 'hubcast');
+  const alone = printed.replace("'hubcast', ", '');
+  assert.notEqual(alone, printed);
+  assert.equal(await opens(alone), 'no connection');
+  await server.child.line((line) => line.includes('offer `hubcast` as well'), 'the reason in the log');
+});
+
 test('a server that does not echo leaves one copy of what was said', { timeout: 3 * DEADLINE }, async () => {
   const server = await serve('--no-echo');
   const alice = await Person.at(browser, server.http('/quiet'), 'Alice');
@@ -237,18 +271,40 @@ test('a server that does not echo leaves one copy of what was said', { timeout: 
   assert.equal(await alice.page.locator('.unsure').count(), 0);
 });
 
-test('where the operator has switched the counts off, the page shows none and does not insist', { timeout: 2 * DEADLINE }, async () => {
-  const server = await serve('--no-admin');
-  let asked;
+test('the page knows how many are in its room, and asks for no list', { timeout: 2 * DEADLINE }, async () => {
+  const server = await serve('--no-admin', '--token', 'open sesame');
+  const room = `${server.http('/caf%C3%A9')}?token=open%20sesame`;
+  const alice = await Person.at(browser, room, 'Alice', { before: (page) => page.clock.install() });
+  await alice.reads('#here', /^1 here$/);
+  const bob = await Person.at(browser, room, 'Bob');
+  await bob.reads('#here', /^2 here$/);
+  await alice.page.clock.runFor(10e3);
+  await alice.reads('#here', /^2 here$/);
+  assert.ok(alice.requests.every((url) => !url.includes('/-/')), `${alice.requests}`);
+  alice.hasCleanConsole();
+});
+
+test('where the number is not told, the page shows none and does not insist', { timeout: 2 * DEADLINE }, async () => {
+  const server = await serve();
+  let asked = 0;
   const alice = await Person.at(browser, server.http('/'), 'Alice', {
-    before: (page) => { asked = page.waitForResponse(server.http('/-/rooms'), { timeout: DEADLINE }); },
+    before: async (page) => {
+      await page.clock.install();
+      await page.route(server.http('/'), (route) => {
+        if (!route.request().headers().accept.includes('json')) return route.continue();
+        asked += 1;
+        return route.fulfill({ status: 404 });
+      });
+    },
   });
-  assert.equal((await asked).status(), 404);
   await alice.connected();
+  await until(() => asked === 1, 'the question');
+  await alice.page.clock.runFor(60e3);
   await alice.say('still works');
   await alice.sees('still works');
+  assert.equal(asked, 1);
   assert.equal(await alice.page.locator('#here').isVisible(), false);
-  alice.hasCleanConsole(/status of 404 .*\/-\/rooms/);
+  alice.hasCleanConsole(/status of 404/);
 });
 
 test('the policy names the page that is served, and Chromium keeps it', { timeout: 2 * DEADLINE }, async () => {
@@ -375,4 +431,128 @@ test('what may not have arrived says so and can be sent again', { timeout: 3 * D
   await alice.sees('did this arrive?');
   assert.deepEqual(await alice.texts(), ['did this arrive?']);
   assert.equal(await alice.page.locator('.unsure').count(), 0);
+});
+
+test('a page that wakes from sleep does not trust the connection it had', { timeout: 3 * DEADLINE }, async () => {
+  const connections = [];
+  const options = { before: async (page) => {
+    await page.clock.install();
+    await page.routeWebSocket(/played/, (ws) => { connections.push(ws); });
+  } };
+  const server = await serve();
+  const alice = await Person.at(browser, server.http('/played'), 'Alice', options);
+  await alice.connected();
+  // Asleep for less than the server's patience, or hidden, with a clock that is looked at once a minute: nothing happens.
+  await alice.page.clock.fastForward(60e3);
+  await alice.page.clock.runFor(60e3);
+  assert.equal(connections.length, 1);
+  await alice.page.clock.fastForward(600e3);
+  await alice.reads('#list', /The connection was lost/);
+  await alice.page.clock.runFor(2e3);
+  await alice.reads('#list', /Connected again after 10 min/);
+  await alice.connected();
+  assert.equal(connections.length, 2);
+
+  // Woken where the server cannot be reached any more, which the connection itself does not know.
+  await alice.page.route(server.http('/played'), (route) => route.abort());
+  await alice.page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
+  await alice.page.clock.runFor(2e3);
+  await until(() => connections.length === 3, 'a third connection');
+  await alice.connected();
+});
+
+// ---- What somebody may try with a message, a link or a room's name ----
+
+test('no message makes the page stand still', { timeout: 6 * DEADLINE }, async () => {
+  // Nothing is echoed, so what Alice says waits for an echo while the messages come, and is compared with each of them.
+  const server = await serve('--allow-publish', '--no-echo');
+  const room = server.http('/flood');
+  const alice = await Person.at(browser, room, 'Alice');
+  await alice.connected();
+  const longest = await alice.measureStalls();
+  const size = 2 ** 20 - 1;
+  const floods = ['\n', '\r', '\r\n', ': ', ' ', '\u202e', 'e\u0301\u0302', 'long'];
+  for (const [n, flood] of floods.entries()) {
+    await alice.say(`before ${n}`);
+    await post(room, flood.repeat(size / Buffer.byteLength(flood)) + 'x');
+    await post(room, `Eve: after ${n}`);
+    await alice.sees(`after ${n}`);
+    const stall = await longest();
+    assert.ok(stall < DEADLINE / 20, `the page stood still for ${stall} ms after ${JSON.stringify(flood)}`);
+  }
+  for (const text of await alice.texts()) assert.ok(text.length < 21e3, `${text.length} characters are shown`);
+  assert.equal((await alice.texts()).filter((text) => /… \[[\d,]+ more characters\]$/.test(text)).length, floods.length);
+});
+
+test('nothing unseen in a message, a name, a room or a reason changes what is read', { timeout: 2 * DEADLINE }, async () => {
+  const server = await serve('--allow-publish');
+  const room = server.http('/%E2%80%AEdoor');
+  const alice = await Person.at(browser, room, 'Alice');
+  await alice.connected();
+  await alice.reads('h1', /\/\ufffddoor/);
+  assert.equal(await alice.page.title(), '/\ufffddoor · hubcast');
+  for (const [sent, seen] of [
+    ['a\u202eb\u202c', 'a\ufffdb\ufffd'],
+    ['a\u2066b\u2069', 'a\ufffdb\ufffd'],
+    ['a\u2028b\u2029c\u0085d\u000be', 'a\ufffdb\ufffdc\ufffdd\ufffde'],
+    ['a\u200bb\u2060c\ufeffd\u3164e', 'a\ufffdb\ufffdc\ufffdd\ufffde'],
+    ['a\u{e0068}\u{e0069}\u{e007f}b', 'a\ufffdb'],
+    ['a\u0007b\u001b[2Jc\u007fd\u009be', 'a\ufffdb\ufffd[2Jc\ufffdd\ufffde'],
+    ['one\r\ntwo\rthree\tfour', 'one\ntwo\nthree\tfour'],
+    // What belongs to the writing stays: accents, vowel signs, joiners of Persian and of emoji, variation selectors.
+    ...['e\u0301 נָ कि', 'می\u200cخواهم', '👩\u200d💻 ❤\ufe0f 葛\u{e0100}', 'ל\u200fא', 'Ver\u00adbindung'].map((text) => [text, text]),
+  ]) {
+    await post(room, `\u202e${seen.length}: ${sent}`);
+    assert.equal((await alice.sees(seen)).name, `\ufffd${seen.length}`);
+  }
+  await alice.say('I say \u202e this');
+  assert.equal((await alice.sees('I say \ufffd this')).mine, true);
+  await alice.picture('unseen');
+  alice.hasCleanConsole();
+});
+
+test('the line to copy is one argument to a shell, whatever the room is called', { timeout: 6 * DEADLINE }, async () => {
+  const server = await serve();
+  const folder = mkdtempSync(join(tmpdir(), 'hubcast-shell-'));
+  running.push({ stop: () => rmSync(folder, { recursive: true }) });
+  const alice = await Person.at(browser, server.http('/'), 'Alice');
+  for (const room of [
+    '/x;touch$IFS./pwned;', '/$(touch$IFS./pwned)', '/`touch$IFS./pwned`', "/';touch$IFS./pwned;'", '/";touch$IFS./pwned;"', '/a&touch$IFS./pwned&',
+    '/a|touch$IFS./pwned', '/!!', '/it!s', "/it's", '/~root', '/{a,b}', '/*', '/[a-z]?', '/a b', '/a\\b', '/-n', '/(a)', '/<a>pwned', '/%', '/#a', '/ü', '/',
+  ]) {
+    const path = room.replace(/[%#? \\]/g, encodeURIComponent);
+    await alice.page.goto(server.http(path));
+    await alice.connected();
+    const line = await alice.page.locator('#terminal').textContent();
+    for (const [shell, ...options] of [['sh'], ['bash', '--norc', '-i']]) {
+      const said = await typed(shell, options, `websocat() { echo "$#:$1"; }\n${line}\n`, folder);
+      const [, count, url] = /^(\d+):(.*)\n$/.exec(said) ?? assert.fail(`${shell} of ${line}: ${said}`);
+      assert.equal(count, '1', line);
+      assert.equal(decodeURIComponent(new URL(url).pathname), room, line);
+    }
+    assert.deepEqual(readdirSync(folder), [], line);
+  }
+  // The real one gets into the room that the page is in.
+  await alice.page.goto(server.http("/it's;!here"));
+  await alice.connected();
+  const line = await alice.page.locator('#terminal').textContent();
+  await typed('sh', ['-c', `echo 'from a terminal' | ${line} -1 >/dev/null`], '', folder);
+  await alice.sees('from a terminal');
+});
+
+test('many messages of many lines do not make the page stand still', { timeout: 6 * DEADLINE }, async () => {
+  const server = await serve('--allow-publish');
+  const room = server.http('/lines');
+  const alice = await Person.at(browser, room, 'Alice');
+  await alice.connected();
+  const longest = await alice.measureStalls();
+  const lines = 'a\n'.repeat(10e3);
+  for (let n = 0; n < 400; n += 1) await post(room, `${lines}${n}`);
+  await post(room, 'the end');
+  await alice.sees('the end');
+  const stall = await longest();
+  console.log(`# the page stood still for ${Math.round(stall)} ms`);
+  assert.ok(stall < DEADLINE / 20, `the page stood still for ${stall} ms`);
+  const [first] = await alice.texts();
+  assert.equal(first, `${'a\n'.repeat(200).trimEnd()}… [19,602 more characters]`);
 });

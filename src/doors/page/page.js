@@ -2,7 +2,12 @@
 
 const MAX_SHOWN = 1000;        // messages kept in the document; older ones make way
 const MAX_CHARS = 20000;       // characters shown of one message
+const MAX_LINES = 200;         // lines shown of one message
+// Received text meets a pattern only when it was cut, and no pattern may look at a character more often than a few times.
 const NAMED = /^(\S[^\r\n]{0,39}?): ([^]*)$/;   // what stands before the first ": " is a name if it is short
+// Controls, and what is not seen itself but reorders, breaks or hides other text. Combining marks, joiners, direction marks and
+// soft hyphens belong to the writing of many languages and do none of that.
+const UNSEEN = /(?:(?![\n\t\xad\u061c\u200c-\u200f\p{M}])[\p{Cc}\p{Zl}\p{Zp}\p{DI}])+/gu;
 // Milliseconds, as all times below.
 const CONNECT_LIMIT = 15e3;    // for one attempt
 const BACKOFF_FIRST = 500;     // doubled at each attempt …
@@ -12,10 +17,12 @@ const RESTART = 20e3;          // as long after a loss its cause is still given 
 const ECHO_LIMIT = 3e3;        // then a message counts as sent, or as doubtful where others had an echo
 const HERE_EVERY = 10e3;       // how often a visible page asks how many are here
 const SAME_BREATH = 300e3;     // messages of one name within this time share its heading
+const BEAT = 5e3;              // how often the page looks at the clock; where it is hidden, browsers make it a minute
+const ASLEEP = 75e3;           // a page that has not looked at it for this long was asleep, and its connection may be dead
 
 const $ = (id) => document.getElementById(id);
 const path = location.pathname;
-const room = decoded(path);
+const room = clean(decoded(path));
 const address = location.origin.replace('http', 'ws') + path;
 const nickname = stored('localStorage', 'hubcast.name');
 const token = stored('sessionStorage', 'hubcast.token');
@@ -23,6 +30,9 @@ const token = stored('sessionStorage', 'hubcast.token');
 function decoded(path) {
   try { return decodeURIComponent(path); } catch { return path; }
 }
+
+// A text as it is shown: with nothing in it that does something unseen.
+function clean(text) { return text.replace(UNSEEN, '\ufffd'); }
 
 // A value that outlives a reload where the browser allows it, and otherwise lasts as long as the page.
 function stored(area, key) {
@@ -44,6 +54,8 @@ let attempts = 0;       // since the last steady connection
 let retryAt = 0;        // when the next attempt starts; 0 while none is planned
 let retryTimer = 0;
 let lost = null;        // when and why the connection was lost that had been open
+let drop = null;        // gives the connection up at once, as lost at this time
+let beatAt = Date.now();
 
 function connect() {
   clearTimeout(retryTimer);
@@ -61,12 +73,16 @@ function connect() {
     onOpen();
   };
   ws.onmessage = ({ data }) => receive(data);
-  ws.onclose = ({ code, reason }) => {
+  const end = (code, reason, at) => {
     clearTimeout(limit);
     clearTimeout(steady);
+    ws.onmessage = ws.onclose = null;
     socket = null;
-    if (steady) onLost(code, reason); else onRefused();
+    if (steady) onLost(code, reason, at); else onRefused();
   };
+  ws.onclose = ({ code, reason }) => end(code, reason);
+  // The browser itself would wait for the answer of a server that may be gone.
+  drop = (at) => { ws.close(); end(1006, '', at); };
 }
 
 function onOpen() {
@@ -77,9 +93,9 @@ function onOpen() {
   askHere();
 }
 
-function onLost(code, reason) {
+function onLost(code, reason, at = Date.now()) {
   const why = explain(code, reason);
-  lost = { at: Date.now(), why };
+  lost = { at, why };
   flush();
   note(why);
   pending.splice(0).forEach(doubt);
@@ -95,7 +111,7 @@ async function onRefused() {
   if (status === 401) askToken();
   else if (status === 403) giveUp('The server does not let you into this room.');
   else if (status === 429 || status === 503) retry(cause || 'The server takes nobody in at the moment.');
-  else if (status) retry('The server did not open the connection.');
+  else if (status) retry('The server answers, but opened no connection; it may be full.');
   else retry(cause || 'The server cannot be reached.');
 }
 
@@ -135,7 +151,7 @@ function giveUp(why) {
 }
 
 function trouble(why, action) {
-  $('why').textContent = why;
+  $('why').textContent = clean(why);
   $('countdown').textContent = '';
   $('retry').textContent = action;
   $('retry').hidden = $('trouble').hidden = false;
@@ -150,20 +166,30 @@ function enter(state, text) {
 
 function isOpen() { return document.body.dataset.state === 'open'; }
 
+// The server gives up whoever answers none of its pings, as a sleeping device does, and the word of it may have been lost.
+function beat() {
+  const last = beatAt;
+  beatAt = Date.now();
+  if (isOpen() && beatAt - last > ASLEEP) drop(last);
+}
+
 $('retry').addEventListener('click', () => { focusWriting(); connect(); });
-addEventListener('online', () => { if (retryAt) connect(); });
+addEventListener('online', () => { if (retryAt) connect(); else askHere(true); });
+setInterval(beat, BEAT);
 
 // ---- The token ----
 
+// A character for each byte of a text, which is what headers and Base64 take.
+function bytes(text) { return String.fromCharCode(...new TextEncoder().encode(text)); }
+
 function base64url(text) {
-  const bytes = new TextEncoder().encode(text);
-  return btoa(String.fromCharCode(...bytes)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+  return btoa(bytes(text)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
 }
 
-// A plain request beside the connection. A header takes ASCII only: any other token works for the connection alone.
+// A plain request beside the connection. A token that no header takes is no token of this server's.
 function ask(path) {
   const headers = { Accept: 'application/json' };
-  if (/^[\x21-\x7e]+$/.test(token.value)) headers.Authorization = `Bearer ${token.value}`;
+  if (/^[^\0-\x1f]+$/.test(token.value)) headers.Authorization = `Bearer ${bytes(token.value)}`;
   return fetch(location.origin + path, { headers, cache: 'no-store', signal: AbortSignal.timeout(CONNECT_LIMIT) });
 }
 
@@ -193,19 +219,22 @@ $('gate').addEventListener('submit', (event) => {
 let hereTimer = 0;
 let hereAsked = 0;      // only the answer to the latest question counts
 
-async function askHere() {
+// Where the page has just woken, the question is whether the server can be reached at all, too.
+async function askHere(woken) {
   clearTimeout(hereTimer);
   if (!isOpen() || document.hidden) return;
   const asked = ++hereAsked;
   let clients;
   let again = true;
+  let answer;
   try {
-    const answer = await ask('/-/rooms');
+    answer = await ask(path);
     // Not offered here: the next connection asks again, the clock does not.
-    again = ![401, 403, 404].includes(answer.status);
-    if (answer.ok) clients = (await answer.json()).rooms.find(({ name }) => name === path || name === room)?.clients;
+    again = answer.ok || answer.status === 429 || answer.status >= 500;
+    if (answer.ok) ({ clients } = await answer.json());
   } catch {}
   if (asked !== hereAsked) return;
+  if (woken && !answer) return drop(Date.now());
   $('here').hidden = !(clients > 0);
   $('here').textContent = `${clients?.toLocaleString()} here`;
   if (again) hereTimer = setTimeout(askHere, HERE_EVERY);
@@ -229,7 +258,11 @@ let unread = 0;         // arrived while the page was hidden
 let unseen = 0;         // arrived below what is scrolled into view
 
 function receive(data) {
-  queue.push({ data, at: new Date(), own: takeEcho(data) });
+  const wire = typeof data === 'string' ? trimmed(data) : null;
+  const own = takeEcho(wire);
+  // What is not shown is not kept either.
+  const said = own ? null : wire === null ? { text: `Binary message, ${size(data.size)}`, data: true } : parse(wire);
+  queue.push({ said, at: new Date(), own });
   if (queue.length > 2 * MAX_SHOWN) skip();
   unread += 1;
   flushTimer ||= setTimeout(flush, document.hidden ? 500 : pace);
@@ -242,8 +275,8 @@ function skip() {
 
 // The server keeps each client's order, so an echo is the first pending message with this text, and those before it will not
 // have one any more: their timers deal with them.
-function takeEcho(data) {
-  const index = typeof data === 'string' ? pending.findIndex(({ wire }) => wire === trimmed(data)) : -1;
+function takeEcho(received) {
+  const index = pending.findIndex(({ wire }) => wire === received);
   if (index < 0) return null;
   echoes = true;
   return pending.splice(index, 1)[0];
@@ -258,22 +291,34 @@ function flush() {
   pace = queue.length > 20 ? 100 : 16;
   const batch = document.createDocumentFragment();
   const show = () => list.insertBefore(batch, list.querySelector('.sending'));
-  for (const { data, at, own } of queue.splice(0)) {
-    if (own) { show(); settle(own); } else { batch.append(row(parse(data), at)); unseen += 1; }
+  for (const { said, at, own } of queue.splice(0)) {
+    if (own) { show(); settle(own); } else { batch.append(row(said, at)); unseen += 1; }
   }
   show();
   tidy();
   title();
 }
 
-function parse(data) {
-  if (typeof data !== 'string') return { text: `Binary message, ${size(data.size)}`, data: true };
-  const wire = trimmed(data);
-  const [, name, text = wire] = NAMED.exec(wire) ?? [];
-  return { name, text };
+function parse(wire) {
+  const { text: start, rest } = shorten(wire);
+  const [, name, text = start] = NAMED.exec(start) ?? [];
+  return { name, text, rest };
 }
 
-function trimmed(text) { return text.replace(/[\r\n]+$/, ''); }
+// What is shown of a text, and how many characters are not.
+function shorten(text) {
+  const start = text.slice(0, MAX_CHARS);
+  const lines = start.replace(/\r\n?/g, '\n');
+  const shown = lines.split('\n', MAX_LINES).join('\n');
+  return { text: shown, rest: text.length - start.length + lines.length - shown.length };
+}
+
+// Without the line ends that it ends in. A pattern would try again at each line end of a run in its middle.
+function trimmed(text) {
+  let length = text.length;
+  while (length && (text[length - 1] === '\n' || text[length - 1] === '\r')) length -= 1;
+  return text.slice(0, length);
+}
 
 // ---- The log ----
 
@@ -284,7 +329,7 @@ const moment = new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle
 let following = true;   // the newest message stays in view
 let lastTop = 0;
 
-function row({ name, text, data, mine }, at) {
+function row({ name, text, rest, data, mine }, at) {
   const item = $('row').content.firstElementChild.cloneNode(true);
   const [heading, body, time] = item.querySelectorAll('.name, .text, time');
   item.className = mine ? 'mine' : 'theirs';
@@ -296,13 +341,12 @@ function row({ name, text, data, mine }, at) {
     heading.textContent = 'You';
     heading.classList.add('aside');
   } else if (name) {
-    heading.textContent = name;
+    heading.textContent = clean(name);
     heading.style.setProperty('--hue', hue(name));
   } else {
     heading.remove();
   }
-  const rest = text.length - MAX_CHARS;
-  body.textContent = (rest > 0 ? `${text.slice(0, MAX_CHARS)}… [${plural(rest, 'more character')}]` : text) || 'Empty message';
+  body.textContent = (rest ? `${clean(text)}… [${plural(rest, 'more character')}]` : clean(text)) || 'Empty message';
   time.textContent = clock.format(at);
   time.title = moment.format(at);
   return item;
@@ -311,7 +355,7 @@ function row({ name, text, data, mine }, at) {
 function note(text) {
   const item = document.createElement('li');
   item.className = 'note small';
-  item.textContent = `${clock.format()} · ${text}`;
+  item.textContent = `${clock.format()} · ${clean(text)}`;
   list.append(item);
   tidy();
 }
@@ -400,7 +444,7 @@ function post(wire, text) {
   if (!isOpen()) { hint('Not connected. What you wrote stays here until it can be sent.'); return false; }
   flush();
   socket.send(wire);
-  const own = { wire, text, item: row({ text, mine: true }, new Date()) };
+  const own = { wire, text, item: row({ ...shorten(text), mine: true }, new Date()) };
   own.timer = setTimeout(() => {
     pending.splice(pending.indexOf(own), 1);
     if (echoes) doubt(own); else settle(own);
@@ -471,8 +515,9 @@ $('name').addEventListener('keydown', (event) => {
 
 document.addEventListener('visibilitychange', () => {
   if (document.hidden) return;
+  beat();
   flush();
-  askHere();
+  askHere(true);
   if (retryAt) connect();
 });
 
@@ -486,15 +531,16 @@ window.visualViewport?.addEventListener('resize', () => {
 
 // ---- Start ----
 
-// A link may bring the token along; the address bar then forgets it.
-const query = new URLSearchParams(location.search);
-if (query.has('token')) {
-  token.value = query.get('token');
+// A link may bring the token along; the address bar then forgets it. It is read as the server reads it: "+" is no space.
+const brought = location.search.slice(1).split('&').find((pair) => pair.startsWith('token='));
+if (brought) {
+  token.value = decoded(brought.slice('token='.length));
   history.replaceState(null, '', location.origin + path);
 }
 $('host').textContent = location.host;
 $('room').textContent = room;
-$('terminal').textContent = `websocat ${address}`;
+// One argument of a shell, whatever the room is called.
+$('terminal').textContent = `websocat '${address.replaceAll("'", '%27').replaceAll('!', '%21')}'`;
 $('name').value = nickname.value;
 title();
 focusWriting();
