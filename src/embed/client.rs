@@ -1,4 +1,4 @@
-//! A client as a program sees it, and what its threads share about it.
+//! A client, as your program sees it.
 
 use std::any::Any;
 use std::fmt;
@@ -59,8 +59,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// The client of this state; `None` when it has left, and what was
-    /// attached to it is gone.
+    /// The client of this state; `None` if it has left and its attached value
+    /// was dropped.
     pub(crate) fn of(state: Arc<ClientState>, handle: &Handle) -> Option<Client> {
         let attachment = match &state.attachment {
             None => None,
@@ -83,7 +83,7 @@ impl Client {
         self.state.peer
     }
 
-    /// The room the client came in by; what it sends is relayed there, even
+    /// The room the client came in by. Its messages are relayed there, even
     /// after [`Handle::remove_from_room`].
     pub fn room(&self) -> &str {
         &self.state.room

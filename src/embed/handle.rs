@@ -1,4 +1,4 @@
-//! The handle: what a program asks of a running server, from any thread.
+//! The handle: your program's access to a running server, from any thread.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,16 +18,16 @@ use crate::names::room_name;
 use crate::stats::Stats;
 use crate::wire::burst;
 
-/// What a program asks of a running server; from
+/// Your program's access to a running server; from
 /// [`Running::handle`](crate::Running::handle),
 /// [`Server::handle`](crate::Server::handle) or [`Client::handle`].
 ///
 /// # What `Ok` means
 ///
-/// A message was accepted: it waits in the hub's inbox. It is given to
-/// everybody who is in the room when its turn comes, in the order in which
-/// the messages were accepted, at most once. A room without clients is no
-/// error. A slow consumer may lose a message as
+/// The message was accepted: it waits in the hub's inbox. When its turn comes,
+/// each client of the room receives it, at most once, in the order in which
+/// messages were accepted. A room without clients is no error. A slow consumer
+/// may lose a message as
 /// [`Config::slow_consumer`](crate::Config::slow_consumer) says, and what was
 /// accepted before an abort may not go out.
 ///
@@ -41,10 +41,10 @@ use crate::wire::burst;
 /// Cheap to clone and usable from any thread, the threads that run hooks
 /// included. A handle does not keep the server alive.
 ///
-/// What sends waits while the hub's inbox is full, which is short: the hub
-/// never waits for a client. What asks waits for the hub's answer.
-/// [`try_broadcast`](Handle::try_broadcast), [`stats`](Handle::stats) and
-/// [`shutdown`](Handle::shutdown) never wait.
+/// Methods that send wait while the hub's inbox is full. That is short, because
+/// the hub never waits for a client. Methods that ask wait for the hub's
+/// answer. [`try_broadcast`](Handle::try_broadcast), [`stats`](Handle::stats)
+/// and [`shutdown`](Handle::shutdown) never wait.
 ///
 /// ```
 /// use hubcast::Server;
@@ -91,7 +91,7 @@ impl Handle {
         self.publish(Audience::Room { room, except: None }, message.into())
     }
 
-    /// Like [`broadcast`](Handle::broadcast), but fails where that waits.
+    /// Like [`broadcast`](Handle::broadcast), but fails instead of waiting.
     ///
     /// # Errors
     ///
@@ -193,8 +193,8 @@ impl Handle {
     }
 
     /// Sends a message to one client. Nothing happens if it has left. The
-    /// client receives it behind everything that was accepted for it before,
-    /// in whatever room.
+    /// client receives it after everything that was accepted for it before, in
+    /// any room.
     ///
     /// # Errors
     ///
@@ -218,9 +218,9 @@ impl Handle {
         self.publish(Audience::Client(client), message.into())
     }
 
-    /// Closes one client's connection in order: what was sent to it goes out
-    /// first, then the Close frame, and the peer's is waited for, for at most
-    /// [`Config::close_timeout`](crate::Config::close_timeout). The call
+    /// Closes one client's connection in order. What was sent to it goes out
+    /// first, then the Close frame, and the peer's Close is waited for, for at
+    /// most [`Config::close_timeout`](crate::Config::close_timeout). The call
     /// itself does not wait for any of it. A reason longer than
     /// [`MAX_REASON`](crate::MAX_REASON) bytes is cut. Nothing happens if the
     /// client has left.
@@ -260,9 +260,9 @@ impl Handle {
         })
     }
 
-    /// Puts a client into one more room; it receives what is sent there, and
-    /// what it sends still goes to the room it came in by. Nothing happens if
-    /// it is in that room already, or has left.
+    /// Puts a client into one more room, whose messages it then receives. Its
+    /// own messages still go to the room it came in by. Nothing happens if it
+    /// is in that room already, or has left.
     ///
     /// # Errors
     ///
@@ -367,8 +367,8 @@ impl Handle {
     }
 
     /// Listens to a room: the subscription gives every message that the room
-    /// receives from here on, whoever sends it. The room need not have a
-    /// client yet. The call waits while the inbox is full.
+    /// receives from here on, from any sender. The room need not have a client
+    /// yet. The call waits while the inbox is full.
     ///
     /// # Errors
     ///
@@ -418,9 +418,9 @@ impl Handle {
         self.shared.counters.snapshot()
     }
 
-    /// Begins the orderly end of the server and returns at once: no new
-    /// connections, every client its queued messages and a Close with 1001.
-    /// What is left after
+    /// Begins the orderly end of the server and returns at once. No new
+    /// connections are accepted; every client gets its queued messages and a
+    /// Close with 1001. What is left after
     /// [`Config::shutdown_timeout`](crate::Config::shutdown_timeout) is
     /// aborted. To wait for the end as well, use
     /// [`Running::shutdown`](crate::Running::shutdown). A second call does

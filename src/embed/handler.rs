@@ -63,20 +63,20 @@ pub trait Handler: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Called when the client has joined its room, before its first message.
-    /// What is broadcast to the room from here on reaches it. Default: does
-    /// nothing.
+    /// Called when the client has joined its room, before its first message. It
+    /// receives everything that is broadcast to the room from here on. Default:
+    /// does nothing.
     fn on_join(&self, client: &Client) {
         let _ = client;
     }
 
-    /// Called with each message of the client. What is returned is relayed
-    /// to the room that the client came in by: the message, another one, or
-    /// nothing. Default: the message.
+    /// Called with each message of the client. The returned message, which may
+    /// be another one, is relayed to the room that the client came in by;
+    /// `None` relays nothing. Default: the message.
     ///
-    /// What the hook sends through a handle reaches the hub before what it
-    /// returns. Only what clients send comes by here: not what a program
-    /// broadcasts, and not what is published over HTTP, where
+    /// Messages that the hook sends through a handle reach the hub before the
+    /// one it returns. Only messages of clients come here: not those that your
+    /// program broadcasts, and not those that are published over HTTP, where
     /// [`Config::allow_publish`](crate::Config::allow_publish) allows that.
     fn on_message(&self, client: &Client, message: Message) -> Option<Message> {
         let _ = client;
@@ -96,7 +96,7 @@ type JoinHook = dyn Fn(&Client) + Send + Sync;
 type MessageHook = dyn Fn(&Client, Message) -> Option<Message> + Send + Sync;
 type LeaveHook = dyn Fn(&Client, &Departure) + Send + Sync;
 
-/// Closures as hooks; where there is none, the handler's hook is used.
+/// Closures as hooks; a hook without a closure is the handler's.
 #[derive(Default)]
 pub(crate) struct Hooks {
     pub(crate) handler: Option<Arc<dyn Handler>>,
@@ -107,7 +107,7 @@ pub(crate) struct Hooks {
 }
 
 impl Hooks {
-    /// The handler to call; `None` for the plain relay, which needs no call.
+    /// The handler to call; `None` for a plain relay.
     pub(crate) fn into_handler(self) -> Option<Arc<dyn Handler>> {
         let has_closure = self.on_upgrade.is_some()
             || self.on_join.is_some()

@@ -11,9 +11,9 @@ impl Handle {
     /// Sends a message to the clients of a room for whom `filter` is true,
     /// for example by the value that was attached to them.
     ///
-    /// The filter runs here, on the calling thread, over those who are in
-    /// the room now: it may take its time and may use the handle. Waits for
-    /// the hub to name them.
+    /// The filter runs on the calling thread, over the clients that are in the
+    /// room now. It may take long, and may use the handle. Waits for the hub to
+    /// list the clients.
     ///
     /// # Errors
     ///
@@ -59,8 +59,8 @@ impl Handle {
         self.publish(to, message)
     }
 
-    /// The clients of a room themselves, to look at what is attached to them
-    /// or to keep one. Waits for the hub to answer.
+    /// The clients of a room, to look at their attached values or to keep one.
+    /// Waits for the hub to answer.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! What an embedding program holds: handles, clients, subscriptions, hooks.
-//! All of it is thin: it sends commands to the hub.
+//! The API of your program: handles, clients, subscriptions, hooks. All of them
+//! are thin: they send commands to the hub.
 
 pub(crate) mod client;
 pub(crate) mod handle;

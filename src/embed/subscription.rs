@@ -1,4 +1,4 @@
-//! A program's own ear in a room.
+//! A subscription of your program to a room.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,15 +11,15 @@ use crate::hub::tap::{Tap, TapCounts};
 use crate::message::Message;
 use crate::wire::burst::Burst;
 
-/// What a room receives, for the program itself; from
+/// Gives your program every message that a room receives; from
 /// [`Handle::subscribe`](crate::Handle::subscribe).
 ///
 /// An iterator: it waits for the next message, and ends when the server has.
 /// Messages come as they were published, in the order of the room. Dropping
 /// it ends the subscription.
 ///
-/// It never holds up the room: at most 4 MiB and about 1,024 messages wait
-/// for the program, and what does not fit is missed, and counted.
+/// It never holds up the room. At most 4 MiB and about 1,024 messages wait for
+/// your program; what does not fit is missed, and counted.
 ///
 /// ```
 /// use hubcast::{Message, Server};
@@ -56,7 +56,7 @@ impl Subscription {
         (subscription, tap)
     }
 
-    /// How many messages were missed so far, because too much waited.
+    /// How many messages were missed so far because too many waited.
     pub fn missed(&self) -> u64 {
         self.shared.missed.load(Ordering::Relaxed)
     }

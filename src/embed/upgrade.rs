@@ -139,7 +139,7 @@ pub struct Refusal {
 
 impl Refusal {
     /// A refusal with a status and one line of text, which becomes the body.
-    /// It is best when it says what was wrong and what to do.
+    /// The line should say what was wrong and what to do.
     ///
     /// Where a status has no body (204, 304), none is sent. An informational
     /// status (1xx) is no final answer: 500 is sent instead, and logged.
