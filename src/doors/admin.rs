@@ -1,4 +1,4 @@
-//! What the operator asks, under `/-/`: health, metrics, clients, rooms.
+//! The operator's paths, under `/-/`: health, metrics, clients, rooms.
 
 use std::fmt::Write;
 use std::sync::TryLockError;
@@ -91,8 +91,8 @@ impl Doors {
         }
     }
 
-    /// One list at a time: each costs the hub, for whom everybody waits, the
-    /// time to write down everything that is there.
+    /// One list at a time, because each costs the hub time, and everybody waits
+    /// for the hub.
     fn list(&self, json: fn(&Handle) -> Result<String, Stopped>) -> Answer {
         let _turn = match self.listing.try_lock() {
             Ok(turn) => turn,

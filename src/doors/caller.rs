@@ -16,6 +16,6 @@ pub(crate) enum Entrance {
 pub(crate) struct Caller {
     pub(crate) peer: Peer,
     pub(crate) entrance: Entrance,
-    /// It is on the server's own machine.
+    /// Whether it is on the server's own machine.
     pub(crate) is_near: bool,
 }

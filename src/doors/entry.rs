@@ -19,7 +19,8 @@ use crate::wire::burst::Encoding;
 use http::StatusCode;
 
 /// The subprotocol that is answered to a client that brings its token in a
-/// subprotocol entry: it must be answered one (RFC 6455 §4.1), but not that.
+/// subprotocol entry: it must be answered one of its offers (RFC 6455 §4.1),
+/// but not the token.
 const OWN_SUBPROTOCOL: &str = "hubcast";
 
 /// # Errors
@@ -97,8 +98,7 @@ fn refused(refusal: Refusal) -> Answer {
     answer
 }
 
-/// The room that a path names: the path, percent-decoded, with nothing
-/// normalised away.
+/// The room that a path names: the path, percent-decoded and not normalised.
 pub(super) fn room_of(path: &str) -> Result<String, Answer> {
     let room = percent_decode(path).ok_or_else(|| {
         Answer::bad_request("the path is not percent-encoded UTF-8; %25 stands for a percent sign")

@@ -9,8 +9,8 @@ pub(crate) fn string(out: &mut String, text: &str) {
         match c {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
-            // Escaped beyond what must be, so that the text is harmless
-            // inside a page too.
+            // Escaped although JSON does not ask for it, so that the text is
+            // harmless inside a page too.
             c if c.is_control() || matches!(c, '<' | '>' | '&' | '\u{2028}' | '\u{2029}') => {
                 let _ = write!(out, "\\u{:04x}", u32::from(c));
             }

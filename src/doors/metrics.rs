@@ -6,7 +6,7 @@ use crate::stats::{Counters, FAN_OUT_BOUNDS};
 
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// All metrics. `waiting`: the commands in the hub's inbox.
+/// All metrics. `waiting` is the number of commands in the hub's inbox.
 pub(crate) fn text(counters: &Counters, waiting: usize) -> String {
     let mut out = String::new();
     let mut one = |kind: &str, name: &str, help: &str, value: u64| {
@@ -152,8 +152,8 @@ mod tests {
     use std::collections::HashSet;
     use std::time::Duration;
 
-    /// A strict reading of the format: every sample belongs to the metric
-    /// that was announced last, and no sample comes twice.
+    /// Parses the format strictly: every sample belongs to the metric that was
+    /// announced last, and no sample comes twice.
     #[test]
     fn the_text_is_in_the_format() {
         let counters = Counters::default();

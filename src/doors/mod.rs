@@ -43,7 +43,7 @@ use crate::secret::Secret;
 use admin::Question;
 use origin::Origins;
 
-/// The methods that have a meaning here.
+/// The methods that are answered.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
 
 /// All doors of a server.
@@ -83,7 +83,8 @@ enum Door {
     Icon,
     /// A room, without saying how.
     Hint,
-    /// What a browser asks before a request to another site (Fetch, CORS).
+    /// Answers a browser that asks before a request to another site (Fetch,
+    /// CORS).
     Preflight,
     /// What the operator asks.
     Admin(Question),
@@ -132,7 +133,7 @@ impl Doors {
             Ok(Opened::Answered(answer)) | Err(answer) => answer,
         };
         answer.head_only = request.method() == Method::HEAD;
-        // A page of an allowed site may read what became of its request.
+        // Lets a page of an allowed site read the answer.
         if let Some(origin) = self.origins.allowed(request) {
             answer = answer
                 .header(VARY, HeaderValue::from_static("origin"))
@@ -203,14 +204,15 @@ impl Doors {
         let rooms = config.token.as_slice();
         let (origin, secrets, near) = match door {
             Door::WebSocket | Door::Events | Door::Count | Door::Hint => (true, rooms, false),
-            // Who may publish may do so without the token of the rooms.
+            // The publish token is enough: the rooms' token is not needed
+            // beside it.
             Door::Publish => match &config.publish_token {
                 Some(token) => (true, slice::from_ref(token), false),
                 None => (true, rooms, false),
             },
             Door::Page | Door::Icon => (false, &[][..], false),
             Door::Preflight | Door::Admin(Question::Health) => (true, &[][..], false),
-            // Who is here is not for everybody to read.
+            // The lists and figures are not for everybody.
             Door::Admin(
                 Question::Metrics | Question::Clients | Question::Rooms | Question::Unknown,
             ) => (true, rooms, true),

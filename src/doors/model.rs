@@ -1,4 +1,5 @@
-//! What must hold for a request head of any bytes, and for the answer to it.
+//! Properties of every request head, whatever its bytes, and of the answer to
+//! it.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -28,8 +29,8 @@ const MAX_BODY: usize = 100;
 /// to the doors.
 pub(crate) fn run(bytes: &[u8]) {
     let parsed = parse_head(bytes);
-    // What is whole, or wrong, does not become something else when more
-    // bytes come. The cuts are few, or the longest inputs would be slow.
+    // A head that was complete or wrong stays so when more bytes come. The cuts
+    // are few, because the longest inputs would be slow otherwise.
     for cut in (0..bytes.len()).rev().take(64) {
         match parse_head(&bytes[..cut]) {
             Ok(None) => {}
@@ -57,7 +58,7 @@ pub(crate) fn run(bytes: &[u8]) {
 
 thread_local! {
     /// A server with everything off, and one with everything on. There is no
-    /// hub: who asks it is told that the server stops.
+    /// hub: a query is answered as if the server was stopping.
     static GROUND: [Doors; 2] = [
         doors(|config| {
             config.page = false;
@@ -99,7 +100,7 @@ fn doors(change: impl FnOnce(&mut Config)) -> Doors {
     Doors::new(handle, None).unwrap()
 }
 
-/// Whatever door a request is for, what is answered is right HTTP.
+/// Every door answers in correct HTTP.
 fn show(doors: &Doors, request: &Request<()>, rest: &[u8]) {
     for entrance in [Entrance::Main, Entrance::Admin] {
         let caller = Caller {
@@ -197,7 +198,7 @@ fn check_answer(answer: &Answer) {
     let sent = if answer.head_only { "" } else { &answer.body };
     assert_eq!(body, sent.as_bytes());
     if answer.content_type.as_bytes().starts_with(b"text/plain") && answer.status.as_u16() >= 400 {
-        // One line, of which nothing came from the peer unescaped.
+        // One line, in which nothing of the peer's is unescaped.
         assert_eq!(answer.body.lines().count(), 1);
         assert!(!answer.body.trim_end().chars().any(char::is_control));
     }

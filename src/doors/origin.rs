@@ -1,4 +1,4 @@
-//! Origins (RFC 6454) and whether a request's is let in (RFC 6455 §10.2).
+//! Origins (RFC 6454), and which are let in (RFC 6455 §10.2).
 
 use http::header::{HeaderMap, HeaderValue, ORIGIN};
 use http::{Request, StatusCode};
@@ -71,14 +71,15 @@ impl Origins {
         Ok(origins)
     }
 
-    /// Refuses what a browser sends for a page of another site (RFC 6455
-    /// §10.2).
+    /// Refuses requests that a browser sends for a page of another site (RFC
+    /// 6455 §10.2).
     pub(super) fn check(&self, request: &Request<()>) -> Result<(), Answer> {
         let headers = request.headers();
         let host = the_host(request)?;
         let Some(origin) = single(headers, ORIGIN)? else {
-            // No browser sent this, or it is a plain GET, of which a browser
-            // says whether another site's page asks (Fetch Metadata).
+            // Either no browser sent this, or it is a plain GET. Of a GET the
+            // browser says whether it is for another site's page (Fetch
+            // Metadata).
             return match headers.get("sec-fetch-site") {
                 Some(site) if site == "cross-site" && !is_navigation(headers) => Err(foreign()),
                 _ => Ok(()),
@@ -90,7 +91,7 @@ impl Origins {
         Err(foreign())
     }
 
-    /// The Origin of a request, where it is one that is let in.
+    /// The Origin of a request, if it is let in.
     pub(super) fn allowed<'a>(&self, request: &'a Request<()>) -> Option<&'a HeaderValue> {
         let origin = request.headers().get(ORIGIN)?;
         self.check(request).is_ok().then_some(origin)
@@ -106,7 +107,7 @@ impl Origins {
     }
 }
 
-/// A person follows a link from another site: that is no trick.
+/// Whether somebody follows a link, which is allowed from another site.
 fn is_navigation(headers: &HeaderMap) -> bool {
     headers
         .get("sec-fetch-mode")

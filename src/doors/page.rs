@@ -21,9 +21,9 @@ const PAGE: &str = concat!(
     "</script>\n</body>\n</html>\n",
 );
 
-/// Only the page's own script and style run, and it talks to its own server
-/// only. The hashes are those of the two elements' contents; a test holds
-/// them true.
+/// Only the page's own script and style run, and it talks only to its own
+/// server. The hashes are those of the two elements' contents; a test checks
+/// them.
 const POLICY: &str = "default-src 'none'; \
     style-src 'sha256-T4S8wdjejw/WSydly97CG0Am8DZkX4CJlEYHkelo1eA='; \
     script-src 'sha256-3xK3NM8OgGV8J8NIqHxLyFXsKp9iuCWl/29WFTOgU2U='; \
@@ -39,7 +39,7 @@ pub(super) fn answer(request: &Request<()>) -> Result<Answer, Answer> {
         .header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
         .header(REFERRER_POLICY, HeaderValue::from_static("no-referrer"))
         .header(CACHE_CONTROL, HeaderValue::from_static("no-cache"))
-        // The same address answers others otherwise.
+        // Other clients get another answer at this address.
         .header(VARY, HeaderValue::from_static("accept")))
 }
 
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn the_page_needs_nothing_from_outside() {
-        // A namespace is a name, not an address.
+        // A namespace is a name; nothing is loaded from it.
         let page = PAGE.replace("http://www.w3.org/2000/svg", "");
         for way_out in ["http://", "https://", "@import", "innerHTML"] {
             assert!(!page.contains(way_out), "{way_out}");

@@ -28,8 +28,8 @@ impl Doors {
         let head = head_of(request, max)?;
         body.deadline = Instant::now() + self.config().message_timeout;
         let message = read_message(&head, body, max)?;
-        // The number of clients is asked for first: nobody who joins later
-        // is counted as a receiver.
+        // The number of clients is asked for first, so that nobody who joins
+        // later is counted as a receiver.
         let clients = self.handle.count(&room).map_err(|_| stopping())?;
         let sent = self.handle.broadcast(&room, message);
         sent.map_err(|_| stopping())?;
@@ -44,7 +44,7 @@ pub(super) fn is_off() -> Answer {
     )
 }
 
-/// What the head of a request to publish announces.
+/// What the head of a request to publish says about the body.
 #[derive(Debug)]
 pub(super) struct PublishHead {
     is_text: bool,
@@ -100,7 +100,8 @@ pub(super) fn head_of(request: &Request<()>, max: usize) -> Result<PublishHead, 
     })
 }
 
-/// Whether the body is text. What `curl -d` calls a form is taken as it is.
+/// Whether the body is text. The type that `curl -d` sends, a form's, is taken
+/// for text.
 fn is_text(headers: &HeaderMap) -> Result<bool, Answer> {
     if headers
         .get(CONTENT_ENCODING)

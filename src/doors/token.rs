@@ -1,4 +1,4 @@
-//! Tokens: what a client must know to be let in.
+//! Tokens: the secret that a client must bring to be let in.
 
 use data_encoding::BASE64URL_NOPAD;
 use http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL, WWW_AUTHENTICATE};

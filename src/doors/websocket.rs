@@ -27,8 +27,8 @@ impl Doors {
     }
 }
 
-/// Every check that needs no hook, in the order in which the answers help
-/// most. Returns the key.
+/// Every check that needs no hook, in the order in which the answers help most.
+/// Returns Sec-WebSocket-Key.
 fn check(request: &Request<()>) -> Result<&HeaderValue, Answer> {
     let headers = request.headers();
     if !tokens(headers, CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade")) {
@@ -72,7 +72,7 @@ fn check_offers(request: &Request<()>, caller: &Caller) -> Result<(), Answer> {
     Err(Answer::bad_request(line))
 }
 
-/// Whether this asks for a WebSocket, well or badly.
+/// Whether this asks for a WebSocket, correctly or not.
 pub(super) fn is_asked(request: &Request<()>) -> bool {
     let mut upgrades = tokens(request.headers(), UPGRADE);
     request.method() == Method::GET && upgrades.any(|name| name.eq_ignore_ascii_case("websocket"))
