@@ -1,11 +1,11 @@
-//! Where random tests take their choices from.
+//! The choices of random tests.
 
-/// Where the choices of a random test come from.
+/// A source of choices for a random test.
 #[derive(Debug)]
 pub(crate) enum Choices<'a> {
-    /// A small generator (SplitMix64): the same seed, the same choices.
+    /// A small generator (SplitMix64). The same seed gives the same choices.
     Seed(u64),
-    /// A fuzzer's input; when it is used up, every choice is the first.
+    /// A fuzzer's input; once it is used up, every choice is the first one.
     Bytes(&'a [u8]),
 }
 
@@ -17,7 +17,7 @@ impl Choices<'_> {
 
     /// True once in `n` times.
     pub(crate) fn one_in(&mut self, n: usize) -> bool {
-        // Not the first choice: input that is used up chooses what is usual.
+        // Not the first choice, so that used-up input chooses the usual case.
         self.below(n) == n - 1
     }
 

@@ -1,5 +1,5 @@
-//! What the fuzz targets call, and where random tests take their choices
-//! from. It is there for tests and under `cfg(fuzzing)` only.
+//! The fuzz targets, and the choices of random tests. Compiled only for tests
+//! and under `cfg(fuzzing)`.
 //!
 //! Every input of `tests/fuzz/corpus` is also run by an ordinary test.
 

@@ -11,12 +11,12 @@ use crate::net::outlet::{Outlet, send_all};
 use crate::net::poll::poll_until;
 use crate::net::stream::Stream;
 
-/// How long an answered connection is drained, so that the answer is not
-/// destroyed by a reset for what the peer still sends.
+/// How long an answered connection is drained, so that what the peer still
+/// sends causes no reset, which would destroy the answer.
 pub(crate) const DRAIN: Duration = Duration::from_millis(500);
-/// How much is drained at the most, in bytes.
+/// The most bytes that are drained.
 const DRAIN_BYTES: usize = 256 * 1024;
-/// What is said to who comes while the server stops.
+/// The answer's text while the server stops.
 pub(crate) const STOPPING: &str = "the server is shutting down; try again later";
 /// How long an answer may take to be written.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -28,7 +28,7 @@ pub(crate) struct Answer {
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) content_type: HeaderValue,
     pub(crate) body: String,
-    /// The request was a HEAD: the body is announced and not sent.
+    /// Whether the request was a HEAD: the body is announced and not sent.
     pub(crate) head_only: bool,
 }
 
@@ -55,7 +55,7 @@ impl Answer {
         Answer::text(StatusCode::BAD_REQUEST, line)
     }
 
-    /// The answer to who comes while the server cannot serve more.
+    /// The answer while the server cannot serve more.
     pub(crate) fn unavailable(line: &str, retry_after: u32) -> Answer {
         Answer::text(StatusCode::SERVICE_UNAVAILABLE, line)
             .header(http::header::RETRY_AFTER, retry_after.into())
@@ -73,7 +73,7 @@ impl Answer {
         bytes
     }
 
-    /// What of the body is sent.
+    /// The part of the body that is sent.
     fn sent_body(&self) -> &[u8] {
         match self.head_only || !self.has_body() {
             true => b"",
@@ -117,9 +117,9 @@ impl Answer {
         bytes
     }
 
-    /// Writes the answer and closes the socket in a way that does not
-    /// destroy it: our direction first, then a short drain. All of it has a
-    /// deadline, so that a peer that reads slowly does not keep its place.
+    /// Writes the answer, and closes the socket so that the answer arrives: our
+    /// direction first, then a short drain. All of it has a deadline, so that a
+    /// peer that reads slowly does not keep its place.
     pub(crate) fn deliver(&self, socket: &Stream) -> io::Result<()> {
         let head = self.head();
         let mut slices = [IoSlice::new(&head), IoSlice::new(self.sent_body())];
@@ -129,7 +129,7 @@ impl Answer {
     }
 }
 
-/// Reads and forgets until the end of the stream or the deadline.
+/// Discards what comes, until the end of the stream or the deadline.
 fn drain(mut socket: &Stream, deadline: Instant) -> io::Result<()> {
     let mut scratch = [0; 1024];
     let mut drained = 0;
@@ -146,7 +146,7 @@ fn drain(mut socket: &Stream, deadline: Instant) -> io::Result<()> {
     Ok(())
 }
 
-/// The answer to who comes while the server stops.
+/// The answer while the server stops.
 pub(crate) fn stopping() -> Answer {
     Answer::unavailable(STOPPING, 5)
 }

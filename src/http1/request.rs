@@ -60,9 +60,8 @@ pub(crate) fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Ite
         .filter(|token| is_token(token))
 }
 
-/// Decodes `%XX` (RFC 3986 §2.1); `None` where that is malformed or the
-/// result is not UTF-8. Ten lines here, or one crate more for everybody who
-/// embeds this one.
+/// Decodes `%XX` (RFC 3986 §2.1); `None` where that is malformed or the result
+/// is not UTF-8. Ten lines here save everybody who embeds this library a crate.
 pub(crate) fn percent_decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
