@@ -11,11 +11,11 @@ use crate::secret::Secret;
 /// kebab-case. Sizes are in bytes. Where a field says that zero turns
 /// something off, that is the only special value.
 ///
-/// New fields may come, so a `Config` is made by [`Config::default`] and then
-/// changed. [`ServerBuilder::bind`](crate::ServerBuilder::bind) checks it:
-/// sizes, counts and timeouts must not be zero where nothing is said of zero,
-/// no time is longer than 1,000 days, `read_buffer` is 256 bytes to 16 MiB
-/// and `stack_size` at least 64 KiB.
+/// New fields may be added, so a `Config` is made with [`Config::default`] and
+/// then changed. [`ServerBuilder::bind`](crate::ServerBuilder::bind) checks it:
+/// sizes, counts and timeouts must not be zero unless the field says what zero
+/// means, no time may be longer than 1,000 days, `read_buffer` must be 256
+/// bytes to 16 MiB, and `stack_size` at least 64 KiB.
 ///
 /// ```
 /// use hubcast::{Config, Server, SlowConsumer};
@@ -72,11 +72,11 @@ pub struct Config {
     /// The most connections from one IP address; zero turns the limit off.
     /// Default: 0.
     pub max_clients_per_ip: usize,
-    /// The most messages per second of one client, control frames included.
-    /// A client that sends more is read more slowly, so that TCP makes it
-    /// wait; nothing is lost, but what a client that has ended its stream has
-    /// left unread after [`close_timeout`](Config::close_timeout). Zero turns
-    /// the limit off. Default: 0.
+    /// The most messages per second of one client, control frames included. A
+    /// client that sends more is read more slowly, so that TCP makes it wait.
+    /// Nothing is lost, with one exception: when a throttled client closes its
+    /// side, it is read for [`close_timeout`](Config::close_timeout) more, and
+    /// the rest is discarded. Zero turns the limit off. Default: 0.
     pub max_message_rate: u32,
     /// The most bytes per second of one client, like
     /// [`max_message_rate`](Config::max_message_rate). Default: 0, off.
@@ -146,8 +146,8 @@ pub struct Config {
 /// What is done about a slow consumer, a client whose queue is full; see
 /// [`Config::slow_consumer`].
 ///
-/// Whatever it is, a message that has begun to go out is finished, a Close
-/// frame still gets through, and what is dropped is counted in
+/// With every policy, a message that was begun is finished, a Close frame still
+/// gets through, and dropped messages are counted in
 /// [`ClientInfo::dropped_messages`](crate::ClientInfo::dropped_messages) and
 /// [`Stats::dropped_messages`](crate::Stats::dropped_messages).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -200,15 +200,15 @@ impl Default for Config {
     }
 }
 
-/// No time is longer: it could not be added to what a clock shows.
+/// The longest time: a longer one might not fit when added to a clock's time.
 const MAX_TIME: Duration = Duration::from_secs(1000 * 24 * 60 * 60);
-/// The largest read buffer: it is allocated whole.
+/// The largest read buffer, which is allocated whole.
 const MAX_READ_BUFFER: usize = 16 * 1024 * 1024;
 /// Hooks and the protocol's code need this much stack.
 const MIN_STACK: usize = 64 * 1024;
 
 impl Config {
-    /// Checks every field; the error names the first that cannot be.
+    /// Checks every field; the error names the first that is out of range.
     pub(crate) fn check(&self) -> Result<(), Error> {
         at_least("max-message-size", self.max_message_size, 1)?;
         at_least("max-fragments", self.max_fragments, 1)?;

@@ -1,4 +1,5 @@
-//! Errors: one opaque type with a kind, and one for what could not be sent.
+//! Errors: one opaque type with a kind, and one for a message that could not be
+//! sent.
 
 use std::{error, fmt, io};
 
@@ -32,15 +33,15 @@ pub struct Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A field of [`Config`](crate::Config) has a value that cannot be, or
-    /// the address is none; the text names the field and says what can be.
+    /// A field of [`Config`](crate::Config) is out of range, or the address
+    /// cannot be parsed. The text names the field and the values it may have.
     Config,
     /// The address cannot be listened on: it is in use, not this machine's,
     /// or not permitted.
     Bind,
     /// The system refused a thread or a descriptor the server needs to start.
     Start,
-    /// A thread of the server ended that must not; a bug.
+    /// A thread of the server ended unexpectedly, which is a bug.
     Internal,
 }
 
@@ -85,7 +86,8 @@ impl Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What a program prints whose `main` returns it: to be read by people.
+        // A program whose `main` returns this error prints its `Debug`, so that
+        // is the readable text.
         write!(f, "{self} ({:?})", self.kind)
     }
 }
@@ -108,8 +110,8 @@ impl error::Error for Error {
 
 /// A message that was not accepted, and why. It hands the message back.
 ///
-/// From the methods of [`Handle`](crate::Handle) that send. Exactly one of
-/// the `is_` methods is true. It is shown without the message.
+/// Returned by the methods of [`Handle`](crate::Handle) that send. Exactly one
+/// of the `is_` methods is true. `Debug` and `Display` leave the message out.
 ///
 /// ```
 /// use hubcast::{Message, Server};
@@ -147,14 +149,15 @@ impl SendError {
         self.message
     }
 
-    /// Whether the hub's inbox was full; only
-    /// [`try_broadcast`](crate::Handle::try_broadcast), which does not wait,
-    /// says so.
+    /// Whether the hub's inbox was full. Only
+    /// [`try_broadcast`](crate::Handle::try_broadcast) returns this, because it
+    /// does not wait.
     pub fn is_full(&self) -> bool {
         self.reason == SendErrorReason::Full
     }
 
-    /// Whether the server is stopping or gone: it takes no message again.
+    /// Whether the server is stopping or has stopped. It will take no message
+    /// again.
     pub fn is_stopped(&self) -> bool {
         self.reason == SendErrorReason::Stopped
     }
@@ -184,7 +187,7 @@ impl fmt::Display for SendError {
 
 impl error::Error for SendError {}
 
-/// The server has stopped: what was asked of it cannot be done.
+/// The server has stopped, so the call has no effect.
 ///
 /// ```
 /// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;

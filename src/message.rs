@@ -1,10 +1,10 @@
-//! What applications send: text or binary.
+//! Messages: text or binary.
 
-/// One message, as a client or a program sends it.
+/// One message, as a client or your program sends it.
 ///
-/// A message is whole: fragments are joined before a message reaches a
-/// program, and no two messages are ever merged. Wherever a message is taken,
-/// `&str` and `String` become text, `&[u8]` and `Vec<u8>` become binary.
+/// A message is whole: fragments are joined before your program sees a message,
+/// and no two messages are ever merged. Methods that take a message also take
+/// `&str` and `String`, as text, and `&[u8]` and `Vec<u8>`, as binary.
 ///
 /// ```
 /// use hubcast::Message;
@@ -50,8 +50,8 @@ impl Message {
     }
 }
 
-/// Shows the kind and the length, and of a text the beginning: payloads can
-/// be long, and they are not ours to print.
+/// Shows the kind, the length and the beginning of a text, because payloads can
+/// be long, and may be private.
 impl std::fmt::Debug for Message {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

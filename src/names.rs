@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 /// The longest room name, in bytes.
 pub(crate) const MAX_ROOM: usize = 256;
-/// Paths below this are the operator's; no room is named so.
+/// Paths below this are the operator's; no room has such a name.
 pub(crate) const ADMIN_PREFIX: &str = "/-/";
 
-/// Names a client for as long as the server lives; never used again, so what
-/// is said to a client that has left reaches nobody else.
+/// Names a client for as long as the server lives. It is never reused, so a
+/// message to a client that has left reaches nobody else.
 ///
 /// Later connections have larger ids. The text is the number.
 ///
@@ -41,7 +41,7 @@ impl fmt::Display for ClientId {
     }
 }
 
-/// The room of that name; a leading slash is added where it is missing.
+/// The room's full name: a leading slash is added if it is missing.
 pub(crate) fn room_name(name: &str) -> Arc<str> {
     if name.starts_with('/') {
         name.into()

@@ -4,8 +4,8 @@ use std::fmt;
 use std::hint::black_box;
 
 /// A secret text, such as a token. It is compared in a time that does not
-/// depend on where it differs, and shown nowhere. It is made of a `&str` or a
-/// `String`, and neither read nor compared but by [`is`](Secret::is).
+/// depend on where it differs, and shown nowhere. Made from a `&str` or a
+/// `String`. It cannot be read back; [`is`](Secret::is) is the only comparison.
 ///
 /// ```
 /// use hubcast::Secret;

@@ -133,7 +133,7 @@ impl Counters {
 #[derive(Debug, Default)]
 pub(crate) struct Refused([Counter; STATUSES.len() + 1]);
 
-/// The statuses that are counted apart.
+/// The statuses that have a counter of their own.
 const STATUSES: [u16; 16] = [
     400, 401, 403, 404, 405, 408, 411, 413, 414, 415, 426, 431, 500, 501, 503, 505,
 ];
@@ -156,7 +156,7 @@ impl Refused {
 /// [`Summary`](crate::Summary).
 ///
 /// The numbers are read one after another while the server works on, so they
-/// need not fit each other exactly. `clients`, `rooms`, `handshakes` and
+/// may differ by what happened in between. `clients`, `rooms`, `handshakes` and
 /// `queue_bytes` go up and down; the others only grow.
 ///
 /// ```
@@ -204,8 +204,8 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// How many clients left for the cause of this name; see
-    /// [`Cause::name`]. Zero for a name that no cause has.
+    /// How many clients left for the cause of this name; see [`Cause::name`].
+    /// Zero if no cause has this name.
     pub fn departed(&self, name: &str) -> u64 {
         self.departures
             .iter()
