@@ -19,7 +19,7 @@ const FORGET: usize = 1 << 20;
 pub(crate) struct Ledger {
     receivers: u32,
     opcode: Opcode,
-    /// What every payload looks like behind its stamp.
+    /// The bytes of every payload behind its stamp.
     filler: Vec<u8>,
     /// The next sequence number of each sender.
     expected: Vec<u64>,

@@ -16,11 +16,11 @@ use super::room::{Ready, Room};
 use super::scenario::{Pace, Scenario};
 use super::stamp::{STAMP_LEN, Stamp};
 
-/// What has been sent is taken for lost when nothing has come for so long.
+/// After this time without a delivery, messages in flight count as lost.
 const SILENCE: Duration = Duration::from_secs(5);
 /// A look for messages that nobody expects, after the last.
 const AFTERMATH: Duration = Duration::from_millis(20);
-/// A server that is only slow gets so long for the rest.
+/// The time a server that is only slow has for the rest.
 const OVERTIME: Duration = Duration::from_secs(20);
 /// Never waited longer than this for an event.
 const MAX_WAIT: Duration = Duration::from_millis(100);
@@ -86,7 +86,7 @@ impl<'a> Load<'a> {
         &mut self.ledger.latency
     }
 
-    /// Sends for so long, then waits until everybody has received everything.
+    /// Sends for this duration, then waits until everybody has received everything.
     pub(crate) fn run(&mut self, duration: Duration) -> Result<Stretch> {
         let start = self.clock.now();
         let (sent, deliveries) = (self.sent, self.deliveries);

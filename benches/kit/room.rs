@@ -23,10 +23,10 @@ const EVENTS: usize = 1024;
 const AWAKE: Duration = Duration::from_micros(50);
 /// … and how long it pauses between two looks.
 const PAUSE: Duration = Duration::from_micros(2);
-/// A message that proves a member's presence has reached everybody when nothing
-/// has come for so long …
+/// A message that proves the members' presence has reached everybody when nothing has
+/// come for this time …
 const PROBE_INTERVAL: Duration = Duration::from_millis(100);
-/// … which is waited for so long.
+/// … which is waited for this long at most.
 const PROBE_PATIENCE: Duration = Duration::from_secs(10);
 /// Somebody who joined too late for one probe sees another.
 const PROBES: u64 = 10;
@@ -161,7 +161,7 @@ impl Room {
         }
     }
 
-    /// Waits for something to happen, for so many whole milliseconds at most, but
+    /// Waits for something to happen, at most the whole milliseconds of `timeout`, but
     /// looks for a while before it goes to sleep: a sleeping reader has to be woken
     /// by the server's send, and waking costs more than sending.
     pub(crate) fn wait(&mut self, timeout: Duration, ready: &mut Vec<Ready>) -> Result<()> {

@@ -37,7 +37,7 @@ impl Scenario {
 
 const SMALL: usize = 128;
 
-/// What most scenarios have in common.
+/// The fields that most scenarios share.
 const BASE: Scenario = Scenario {
     name: "",
     group: "",

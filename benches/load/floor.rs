@@ -23,7 +23,7 @@ use crate::kit::frame::Parsed;
 const FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 /// Larger than anything in flight.
 const INPUT_BUFFER: usize = 1 << 20;
-/// What one vectored send takes (IOV_MAX).
+/// The most slices that one vectored send takes (IOV_MAX).
 const MAX_SLICES: usize = 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -18,9 +18,9 @@ use crate::subject::{Kind, Subject};
 /// How long a server may take to start and to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A server is at rest when it has used no CPU time for so long …
+/// A server is at rest when it has used no CPU time for this long …
 const SETTLED: Duration = Duration::from_millis(50);
-/// … and is waited for so long.
+/// … which is waited for this long at most.
 const SETTLE: Duration = Duration::from_secs(5);
 
 /// A run is disturbed when everybody else used more than this share of a core.
@@ -103,12 +103,12 @@ fn observe(
     })
 }
 
-/// What everybody but the server and its load has used so far.
+/// The CPU time that everybody but the server and its load has used so far.
 fn others_cpu(process: &Process) -> Result<Duration> {
     Ok(machine_cpu()?.saturating_sub(process.cpu()? + own_cpu()?))
 }
 
-/// What connecting took, once the server has nothing more to do for it.
+/// The time and CPU time that connecting took, once the server has come to rest.
 fn connected(
     scenario: &Scenario,
     process: &Process,
@@ -133,7 +133,7 @@ fn settled(process: &Process) -> Result<Duration> {
     Ok(cpu.unwrap_or_default())
 }
 
-/// What a server does while nobody says anything.
+/// Measures the server while nobody says anything.
 fn rest(process: &Process, options: &Options, figures: &mut Figures) -> Result<()> {
     settled(process)?;
     let switches = process.switches()?;

@@ -103,7 +103,7 @@ const GARBAGE: usize = 500;
 const UNFINISHED: usize = 100;
 const MIB: usize = 1 << 20;
 
-/// Frames are written in lots of so many.
+/// How many frames are written together.
 const LOT: usize = 1_000;
 /// The canary's clients.
 const OTHERS: u64 = 2;

@@ -119,7 +119,7 @@ impl Client {
         Ok(self.socket.local_addr()?)
     }
 
-    /// Reads once, at most so many bytes, without waiting.
+    /// Reads once, at most `most` bytes, without waiting.
     pub(crate) fn fill(&mut self, most: usize) -> Got {
         self.buffer.drain(..self.used);
         self.used = 0;

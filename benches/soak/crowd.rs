@@ -15,7 +15,7 @@ use crate::server::{Member, Server};
 pub(crate) const STALLED: usize = 20;
 pub(crate) const SLOW: usize = 20;
 
-/// A slow client reads so many bytes this often: 64 KiB/s.
+/// A slow client reads this many bytes in each tick: 64 KiB/s.
 const SIP: usize = 655;
 const TICK: Duration = Duration::from_millis(10);
 /// How often the server is asked who is still there.

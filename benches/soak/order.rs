@@ -25,7 +25,7 @@ struct Said {
     len: u64,
 }
 
-/// A sender's message of so many bytes.
+/// A sender's message of `len` bytes; a shorter one than its stamp is as long as that.
 pub(crate) fn message(sender: u32, number: u64, len: usize) -> Vec<u8> {
     let len = len.max(STAMP_LEN);
     let mut payload = vec![letter(number); len];

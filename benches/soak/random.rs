@@ -26,7 +26,7 @@ impl Random {
         range.start + self.below(range.end - range.start)
     }
 
-    /// True once in so many times.
+    /// True once in `times` calls, on average.
     pub(crate) fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }

@@ -25,7 +25,7 @@ pub(crate) struct Server {
     process: Process,
 }
 
-/// What the server has in use.
+/// Threads, descriptors and memory that the server has in use.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Holdings {
     pub(crate) threads: usize,
@@ -34,7 +34,7 @@ pub(crate) struct Holdings {
     pub(crate) resident: u64,
 }
 
-/// What the hub says of one client.
+/// One client as `/-/clients` shows it.
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
     pub(crate) peer: SocketAddr,

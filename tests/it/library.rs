@@ -93,7 +93,7 @@ fn a_listener_of_the_programs_own_is_taken_as_it_is() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(!blocking).unwrap();
         let address = listener.local_addr().unwrap();
-        // Who has come already is not forgotten.
+        // A client that has come already is not forgotten.
         let mut early = dial(address);
         early.write_all(&handshake("/")).unwrap();
         let server = Server::from_listener(listener).unwrap();

@@ -332,7 +332,7 @@ fn a_hundred_thousand_pings_may_come_before_a_pong_is_read() {
     }
 }
 
-/// A message of so many fragments, a byte each.
+/// A message of `fragments` fragments, a byte each.
 fn crumbs(fragments: usize) -> Vec<u8> {
     let mut bytes = fragment(Opcode::Binary, b".");
     bytes.extend(fragment(Opcode::Continuation, b".").repeat(fragments - 2));

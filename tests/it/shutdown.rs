@@ -339,7 +339,7 @@ fn come_until_the_end(address: SocketAddr) -> Vec<TcpStream> {
     let mut streams = Vec::new();
     while let Ok(mut stream) = TcpStream::connect(address) {
         stream.set_read_timeout(Some(deadline())).unwrap();
-        // It fails for who has come too late and is reset already.
+        // It fails for a client that has come too late and is reset already.
         if stream.write_all(&handshake("/")).is_ok() {
             streams.push(stream);
         }

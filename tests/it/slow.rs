@@ -30,7 +30,7 @@ fn number_of(frame: &Frame) -> usize {
     text.trim_end().parse().unwrap()
 }
 
-/// Waits until the hub has given so many messages to outboxes.
+/// Waits until the hub has given this number of messages to outboxes.
 #[track_caller]
 fn wait_given(server: &Running, messages: u64) {
     eventually("the hub to have given all messages", || {

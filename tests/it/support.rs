@@ -121,7 +121,7 @@ pub fn next_close(client: &mut Client) -> (u16, String) {
     }
 }
 
-/// Waits until so many clients have left for this cause.
+/// Waits until at least `clients` clients have left for this cause.
 #[track_caller]
 pub fn wait_closed(server: &Running, cause: &str, clients: u64) {
     eventually(cause, || server.handle().stats().departed(cause) >= clients);

@@ -24,7 +24,7 @@ const LAST_WORDS: usize = 600;
 pub(crate) struct Child {
     process: process::Child,
     address: SocketAddr,
-    /// What it has printed.
+    /// Everything it has printed, to be read.
     log: File,
 }
 
@@ -107,7 +107,7 @@ impl Child {
         self.wait(within)
     }
 
-    /// What the server has printed so far.
+    /// Everything the server has printed so far.
     pub(crate) fn log(&self) -> Result<String> {
         let mut bytes = vec![0; self.log.metadata()?.len() as usize];
         self.log.read_exact_at(&mut bytes, 0)?;

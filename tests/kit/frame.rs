@@ -4,7 +4,7 @@
 
 use std::io::{self, ErrorKind, Read};
 
-/// What a frame is.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Opcode {
     Continuation = 0x0,
@@ -25,7 +25,7 @@ pub(crate) const MASKED: u8 = 0x80;
 
 /// Any key does that is not zero: a server could take a short cut on zeros.
 const MASK: [u8; 4] = [0x5a, 0xc3, 0x3c, 0xa5];
-/// No frame of any test is larger; what says it is, is not understood.
+/// No frame of any test is larger. A header that announces more is an error.
 const MAX_PAYLOAD: u64 = 64 << 20;
 
 impl Opcode {
@@ -182,7 +182,7 @@ impl<'a> Parsed<'a> {
     }
 }
 
-/// What stands before the payload of a server's frame.
+/// The header of a server's frame.
 struct Header {
     fin: bool,
     opcode: Opcode,

@@ -23,7 +23,7 @@ fn health_is_ok_until_the_server_stops() {
     let server = server(|_| {});
     let answer = ask_for_line(server.local_addr(), &plain("GET", "/-/healthz", &[]));
     assert_eq!((answer.status, answer.body.as_str()), (200, "ok\n"));
-    // Who has come when it stops is still answered.
+    // A client that has come before the stop is still answered.
     let request = plain("GET", "/-/healthz", &[]);
     let (most, _) = request.split_at(request.len() - 1);
     let mut begun = [dial(server.local_addr()), dial(server.local_addr())];

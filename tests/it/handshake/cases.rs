@@ -51,7 +51,7 @@ fn of_length(length: usize) -> Vec<u8> {
     request
 }
 
-/// A good handshake with so many header lines.
+/// A good handshake with this number of header lines.
 fn of_lines(lines: usize) -> Vec<u8> {
     let more = vec!["X: y"; lines - UPGRADE.len()];
     request("GET / HTTP/1.1", &[&UPGRADE[..], &more].concat())

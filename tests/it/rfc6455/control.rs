@@ -32,7 +32,7 @@ fn a_ping_is_answered_with_its_payload() {
 
 #[test]
 fn pings_in_a_row_are_answered_in_order() {
-    // An endpoint may answer only the newest; to who reads, all are answered.
+    // An endpoint may answer only the newest; for a client that reads, it answers all.
     let (_server, mut raw) = echo();
     for n in 0..10 {
         raw.send(Ping, &[n]);

@@ -46,7 +46,7 @@ fn who_expects_100_gets_it_before_the_body() {
         stream.write_all(body).unwrap();
         assert_eq!(reached(&Answer::read(&mut stream).unwrap(), "/"), 0);
     }
-    // Who is refused is spared the body.
+    // A client that is refused is spared the body.
     for (status, line) in [
         (413, "Content-Length: 1001"),
         (415, "Content-Type: image/png"),
