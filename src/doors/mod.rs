@@ -104,9 +104,8 @@ struct Needs<'a> {
 impl Doors {
     /// # Errors
     ///
-    /// A setting of a door is out of range; the text names it.
+    /// As [`check`].
     pub(crate) fn new(handle: Handle, hooks: Option<Arc<dyn Handler>>) -> Result<Doors, Error> {
-        entry::check_subprotocols(&handle.shared.config.subprotocol)?;
         Ok(Doors {
             origins: Origins::parse(&handle.shared.config.allow_origin)?,
             handle,
@@ -236,6 +235,16 @@ impl Doors {
         }
         Ok(())
     }
+}
+
+/// Checks the settings that the doors read, before anything is bound.
+///
+/// # Errors
+///
+/// A setting has a value that no request can match; the text names it.
+pub(crate) fn check(config: &Config) -> Result<(), Error> {
+    entry::check_subprotocols(&config.subprotocol)?;
+    Origins::parse(&config.allow_origin).map(drop)
 }
 
 /// There is no icon, and that is fine.

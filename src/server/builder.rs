@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::connection::admission::Admission;
 use crate::connection::service::Service;
 use crate::connection::threads::Threads;
-use crate::doors::{Doors, Entrance};
+use crate::doors::{self, Doors, Entrance};
 use crate::embed::client::Client;
 use crate::embed::handle::Handle;
 use crate::embed::handler::{Handler, Hooks};
@@ -266,9 +266,14 @@ impl ServerBuilder {
     /// be listened on ([`Bind`](crate::ErrorKind::Bind)), or the system lacks
     /// what the server needs ([`Start`](crate::ErrorKind::Start)).
     pub fn bind(self, address: impl ToSocketAddrs + fmt::Debug) -> Result<Server, Error> {
-        self.config.check()?;
+        self.check()?;
         let listener = listen(address)?;
         self.from_listener(listener)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.config.check()?;
+        doors::check(&self.config)
     }
 
     /// Takes a listener that is bound already: one that was handed over by
@@ -289,7 +294,7 @@ impl ServerBuilder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn from_listener(self, listener: TcpListener) -> Result<Server, Error> {
-        self.config.check()?;
+        self.check()?;
         let address = listener
             .set_nonblocking(true)
             .and_then(|()| listener.local_addr())
