@@ -256,6 +256,38 @@ impl Cause {
         }
     }
 
+    /// The code of the Close frame that the server sends for this cause (RFC
+    /// 6455 §7.4.1). `None`: it sends none, or the peer or the program has
+    /// chosen it.
+    pub(crate) fn close_code(&self) -> Option<CloseCode> {
+        match self {
+            Cause::ClosedByPeer
+            | Cause::EndOfStream
+            | Cause::ReadFailed(_)
+            | Cause::WriteFailed(_)
+            | Cause::WriteTimeout
+            | Cause::PongTimeout
+            | Cause::Disconnected
+            | Cause::NoWriterThread => None,
+            Cause::MessageTimeout | Cause::TooManyFragments | Cause::Evicted { .. } => {
+                Some(CloseCode::POLICY_VIOLATION)
+            }
+            Cause::ProtocolError(_) => Some(CloseCode::PROTOCOL_ERROR),
+            Cause::InvalidUtf8 => Some(CloseCode::INVALID_PAYLOAD),
+            Cause::TooLarge => Some(CloseCode::TOO_LARGE),
+            Cause::Shutdown => Some(CloseCode::GOING_AWAY),
+            Cause::HandlerPanicked => Some(CloseCode::INTERNAL_ERROR),
+        }
+    }
+
+    /// The Close frame that the server sends for this cause.
+    pub(crate) fn close_frame(&self, reason: impl Into<String>) -> CloseFrame {
+        match self.close_code() {
+            Some(code) => CloseFrame::new(code, reason),
+            None => CloseFrame::empty(),
+        }
+    }
+
     /// What happened when a write failed with this error.
     pub(crate) fn of_write(error: &io::Error) -> Cause {
         match error.kind() {
@@ -291,6 +323,13 @@ impl fmt::Display for Cause {
             Cause::NoWriterThread => write!(f, "the system refused a writer thread"),
         }
     }
+}
+
+/// A rule that a client broke: what is noted about it, and what it is told.
+#[derive(Debug)]
+pub(crate) struct Violation {
+    pub(crate) cause: Cause,
+    pub(crate) reason: String,
 }
 
 /// How and why a connection ended: the cause, and the Close frames that were

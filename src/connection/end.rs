@@ -1,8 +1,7 @@
 //! Why reading ends.
 
-use crate::close::{Cause, CloseCode, CloseFrame};
+use crate::close::{Cause, CloseFrame, Violation};
 use crate::hub::inbox::InboxError;
-use crate::wire::decoder::Violation;
 
 /// Why reading ends.
 pub(super) enum End {
@@ -29,7 +28,6 @@ impl From<InboxError> for End {
 
 pub(super) fn handler_panicked() -> End {
     End::Fail(Violation {
-        code: CloseCode::INTERNAL_ERROR,
         reason: "internal error".to_owned(),
         cause: Cause::HandlerPanicked,
     })

@@ -196,10 +196,13 @@ impl Connection {
     fn join(&self, client: &Client, encoding: Encoding) -> Option<Joined<'_>> {
         let counters = &self.service.shared.counters;
         let outbox = Outbox::new(self.id, self.socket.clone(), self.service.outboxes.clone());
+        let interest = &self.service.shared.publisher.interest;
+        let following = (encoding == Encoding::Events).then(|| interest.follow(&client.state.room));
         let joined = self.service.shared.inbox.send(Command::Join {
             client: client.state.clone(),
             outbox: Box::new(outbox),
             encoding,
+            following,
         });
         joined.ok()?;
         counters.joins.add(1);

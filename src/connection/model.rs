@@ -215,7 +215,8 @@ impl Ground {
         for command in self.commands.receiver.try_iter() {
             assert_eq!(heard.end, Ending::Stream, "a command behind the end");
             match command {
-                Command::Publish { to, burst, .. } => {
+                Command::Publish { to, forms, .. } => {
+                    let burst = forms.frames;
                     let Audience::Room { room, except } = to else {
                         panic!("published to another audience: {to:?}");
                     };
@@ -587,7 +588,9 @@ mod tests {
                 .receiver
                 .try_iter()
                 .map(|command| match command {
-                    Command::Publish { burst, .. } => (burst.messages, burst.bytes.len() > 4096),
+                    Command::Publish { forms, .. } => {
+                        (forms.frames.messages, forms.frames.bytes.len() > 4096)
+                    }
                     other => panic!("an unexpected command: {other:?}"),
                 });
             let bursts: Vec<(u32, bool)> = bursts.collect();

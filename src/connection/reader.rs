@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use super::end::{End, handler_panicked};
 use super::service::Service;
-use crate::close::{Cause, CloseCode, CloseFrame};
+use crate::close::{Cause, CloseFrame, Violation};
 use crate::connection::keepalive::{Keepalive, Silence};
 use crate::connection::rate::Bucket;
 use crate::embed::client::Client;
 use crate::embed::shared::Shared;
 use crate::hub::Command;
 use crate::net::inlet::{Inlet, Read};
-use crate::net::stop::Woken;
+use crate::net::stop::Wake;
 use crate::net::stream::Stream;
-use crate::wire::decoder::{Decoder, Violation};
+use crate::wire::decoder::Decoder;
 use crate::wire::frame;
 
 use super::relay::{Relay, count};
@@ -110,15 +110,11 @@ impl<'a> Reader<'a> {
                 let reply = answer_to(&frame);
                 (Command::PeerClosed { id, reply }, Some(frame))
             }
-            End::Fail(Violation {
-                code,
-                reason,
-                cause,
-            }) => {
+            End::Fail(Violation { cause, reason }) => {
                 let _ = client.state.cause.set(cause.clone());
                 let command = Command::Close {
                     id,
-                    frame: CloseFrame::new(code, reason),
+                    frame: cause.close_frame(reason),
                     cause,
                     finish: true,
                 };
@@ -240,11 +236,11 @@ impl<'a> Reader<'a> {
     fn pause(&mut self, until: Instant) -> Result<bool, End> {
         let Shared { stop, config, .. } = &*self.relay.service.shared;
         let Some(last_call) = self.last_call else {
-            let woken = stop.wait_hung_up(self.inlet.socket(), until);
-            if matches!(woken, Ok(Woken::Ready)) {
+            let wake = stop.wait_hung_up(self.inlet.socket(), until);
+            if matches!(wake, Ok(Wake::Ready)) {
                 self.last_call = Some(Instant::now() + config.close_timeout);
             }
-            return Ok(matches!(woken, Ok(Woken::Ready | Woken::TimedOut)));
+            return Ok(matches!(wake, Ok(Wake::Ready | Wake::TimedOut)));
         };
         if Instant::now() >= last_call {
             return Err(End::Gone(Cause::EndOfStream));
@@ -263,7 +259,6 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         Err(End::Fail(Violation {
-            code: CloseCode::POLICY_VIOLATION,
             reason: "message not completed in time".to_owned(),
             cause: Cause::MessageTimeout,
         }))

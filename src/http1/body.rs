@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use crate::http1::answer::{Answer, stopping};
 use crate::http1::head::{MAX_HEAD, MAX_HEADERS};
-use crate::net::stop::{Stop, Woken};
+use crate::net::stop::{Stop, Wake};
 use crate::net::stream::Stream;
 
 /// The longest line that opens a chunk, its extensions included.
@@ -37,11 +37,11 @@ pub(crate) struct Body<'a> {
 impl Body<'_> {
     /// Waits for more bytes.
     fn fill(&mut self) -> Result<(), Answer> {
-        let woken = self.stop.wait_readable(self.socket, Some(self.deadline));
-        match woken.map_err(|_| gone())? {
-            Woken::Ready => {}
-            Woken::Stopping => return Err(stopping()),
-            Woken::TimedOut => {
+        let wake = self.stop.wait_readable(self.socket, Some(self.deadline));
+        match wake.map_err(|_| gone())? {
+            Wake::Ready => {}
+            Wake::Stopping => return Err(stopping()),
+            Wake::TimedOut => {
                 let line = "the body did not come in time; send it at once";
                 return Err(Answer::text(StatusCode::REQUEST_TIMEOUT, line));
             }

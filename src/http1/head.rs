@@ -8,7 +8,7 @@ use http::header::{HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Uri, Version};
 
 use crate::http1::answer::{Answer, stopping};
-use crate::net::stop::{Stop, Woken};
+use crate::net::stop::{Stop, Wake};
 use crate::net::stream::Stream;
 
 /// The largest request head, in bytes.
@@ -45,9 +45,9 @@ pub(crate) fn read_head(
     let mut bytes = Vec::with_capacity(1024);
     loop {
         match stop.wait_readable(socket, Some(deadline)).map_err(gone)? {
-            Woken::Ready => {}
-            Woken::Stopping => return Err(NoHead::Answered(stopping())),
-            Woken::TimedOut => return Err(NoHead::Answered(timed_out())),
+            Wake::Ready => {}
+            Wake::Stopping => return Err(NoHead::Answered(stopping())),
+            Wake::TimedOut => return Err(NoHead::Answered(timed_out())),
         }
         if bytes.len() == bytes.capacity() {
             bytes.reserve(bytes.len());

@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::config::{Config, SlowConsumer};
 use crate::hub::client_state::ClientState;
+use crate::hub::interest::Interest;
 use crate::hub::{Audience, Command, Hub};
 use crate::message::Message;
 use crate::names::ClientId;
@@ -85,13 +86,18 @@ fn world(clients: u64) -> World {
         writers: Box::new(Chunks(sender)),
     });
     let sink = Arc::new(Sink::default());
-    let mut hub = Hub::new(&Config::default(), Arc::default());
+    let mut hub = Hub::new(
+        &Config::default(),
+        Arc::default(),
+        Arc::new(Interest::new()),
+    );
     let peer = SocketAddr::from(([127, 0, 0, 1], 1)).into();
     for id in (1..=clients).map(ClientId) {
         hub.apply(Command::Join {
             client: Arc::new(ClientState::new(id, peer, "/".into(), None)),
             outbox: Box::new(Outbox::new(id, sink.clone(), rules.clone())),
             encoding: Encoding::Frames,
+            following: None,
         });
     }
     World { hub, sink, chunks }
@@ -103,7 +109,7 @@ fn publish(hub: &mut Hub, burst: &Burst) {
             room: "/".into(),
             except: None,
         },
-        burst: burst.clone(),
+        forms: burst.clone().into(),
         permit: None,
     });
 }
@@ -189,7 +195,7 @@ fn codec() {
     let mut decode = |bytes: &[u8]| {
         let fed = decoder.feed(bytes, |unit| {
             black_box(unit);
-            Ok::<(), crate::wire::decoder::Violation>(())
+            Ok::<(), crate::close::Violation>(())
         });
         assert!(fed.is_ok());
     };

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use crossbeam_channel::Sender;
 
+use super::client_state::ClientState;
+use super::info::{ClientInfo, RoomInfo};
+use super::interest::Interested;
+use super::permit::Permit;
+use super::tap::Tap;
 use crate::close::{Cause, CloseFrame};
-use crate::hub::client_state::ClientState;
-use crate::hub::info::{ClientInfo, RoomInfo};
-use crate::hub::permit::Permit;
-use crate::hub::tap::Tap;
 use crate::names::ClientId;
 use crate::outbox::Outbox;
-use crate::wire::burst::{Burst, Encoding};
+use crate::wire::burst::{Encoding, Forms};
 
 /// Everything that can be asked of the hub.
 #[derive(Debug)]
@@ -22,12 +23,14 @@ pub(crate) enum Command {
         client: Arc<ClientState>,
         outbox: Box<Outbox>,
         encoding: Encoding,
+        /// Held until the client is in its room, which holds one of its own.
+        following: Option<Interested>,
     },
     /// Messages for an audience. The permit is held while a large burst
     /// waits in the inbox.
     Publish {
         to: Audience,
-        burst: Burst,
+        forms: Forms,
         permit: Option<Permit>,
     },
     /// How many clients a room has at this point.

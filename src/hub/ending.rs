@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use crate::close::{Cause, CloseCode, CloseFrame};
+use crate::close::{Cause, CloseFrame};
 use crate::config::SlowConsumer;
 use crate::names::ClientId;
-use crate::outbox::Pushed;
+use crate::outbox::{Outbox, Outcome};
 use crate::wire::burst::Encoding;
 use crate::wire::frame;
 use crate::wire::sse;
@@ -16,17 +16,17 @@ impl Hub {
     /// Deals with the members that a fan-out has found to be slow or gone.
     pub(super) fn settle(&mut self) {
         let mut troubled = std::mem::take(&mut self.troubled);
-        for (place, pushed) in troubled.drain(..) {
-            self.settle_one(place, pushed);
+        for (place, outcome) in troubled.drain(..) {
+            self.settle_one(place, outcome);
         }
         self.troubled = troubled;
     }
 
-    pub(super) fn settle_one(&mut self, place: u32, pushed: Pushed) {
-        match pushed {
-            Pushed::Done => {}
-            Pushed::Overflow => self.evict(place),
-            Pushed::Failed(cause) => self.fail(place, cause),
+    pub(super) fn settle_one(&mut self, place: u32, outcome: Outcome) {
+        match outcome {
+            Outcome::Done => {}
+            Outcome::Overflow => self.evict(place),
+            Outcome::Failed(cause) => self.fail(place, cause),
         }
     }
 
@@ -63,7 +63,7 @@ impl Hub {
         {
             self.totals.track(&mut member.outbox, |outbox| {
                 dropped = outbox.shed();
-                Pushed::Done
+                Outcome::Done
             });
         }
     }
@@ -75,7 +75,7 @@ impl Hub {
         if let Some(member) = self.members.get_mut(place) {
             self.totals.track(&mut member.outbox, |outbox| {
                 was = outbox.discard();
-                Pushed::Done
+                Outcome::Done
             });
         }
         was
@@ -88,8 +88,8 @@ impl Hub {
         };
         let (messages, bytes) = self.discard(place);
         let reason = format!("slow consumer: {messages} messages ({bytes} bytes) behind");
-        let frame = CloseFrame::new(CloseCode::POLICY_VIOLATION, reason);
-        self.close(id, frame, Cause::Evicted { messages, bytes }, false);
+        let cause = Cause::Evicted { messages, bytes };
+        self.close(id, cause.close_frame(reason), cause, false);
     }
 
     /// Ends a connection that cannot be written to any more.
@@ -113,7 +113,7 @@ impl Hub {
         let Some(member) = self.members.get_mut(place) else {
             return;
         };
-        let mut pushed = Pushed::Done;
+        let mut outcome = Outcome::Done;
         if !member.ending {
             member.ending = true;
             let _ = member.client.cause.set(cause);
@@ -124,7 +124,7 @@ impl Hub {
             let _ = member.client.sent.set(frame);
             self.deadlines
                 .push_back((Instant::now() + self.close_timeout, id));
-            pushed = self
+            outcome = self
                 .totals
                 .track(&mut member.outbox, |outbox| outbox.close(wire));
         }
@@ -133,11 +133,25 @@ impl Hub {
             member.outbox.finish();
         }
         self.leave_rooms(place);
-        self.settle_one(place, pushed);
+        self.settle_one(place, outcome);
+    }
+
+    /// Closes every client, now and from now on.
+    pub(super) fn shut_down(&mut self) {
+        self.stopping = true;
+        let ids: Vec<ClientId> = self.places.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.close_for_shutdown(id));
+    }
+
+    /// Ends the connections whose Close is out: they have had their time.
+    pub(super) fn end_closed(&mut self) {
+        let outboxes = self.members.iter().map(|(_, member)| &member.outbox);
+        let closed = outboxes.filter(|outbox| outbox.is_closed());
+        closed.for_each(Outbox::end);
     }
 
     pub(super) fn close_for_shutdown(&mut self, id: ClientId) {
-        let frame = CloseFrame::new(CloseCode::GOING_AWAY, "server shutdown");
+        let frame = Cause::Shutdown.close_frame("server shutdown");
         self.close(id, frame, Cause::Shutdown, false);
     }
 

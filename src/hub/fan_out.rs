@@ -2,35 +2,36 @@
 
 use std::time::Instant;
 
-use crate::hub::permit::Permit;
-use crate::hub::rooms::Pending;
-use crate::names::ClientId;
-use crate::outbox::Pushed;
-use crate::outbox::delivery::{Delivery, MAX_BURSTS};
-use crate::wire::burst::{Burst, Encoding};
-use crate::wire::sse;
-
 use super::Hub;
 use super::command::Audience;
 use super::member::{Member, Totals};
+use super::permit::Permit;
+use super::rooms::Excepts;
+use super::slab::Slab;
+use crate::names::ClientId;
+use crate::outbox::Outcome;
+use crate::outbox::delivery::{Delivery, MAX_BURSTS};
+use crate::wire::burst::{Burst, Encoding, Forms};
 
 impl Hub {
-    /// Gathers a burst for a room, or gives it to its audience now.
-    pub(super) fn publish(&mut self, to: &Audience, burst: Burst, permit: Option<Permit>) {
-        self.counters.broadcasts.add(u64::from(burst.messages));
+    /// Gathers messages for a room, or gives it to its audience now.
+    pub(super) fn publish(&mut self, to: &Audience, forms: Forms, permit: Option<Permit>) {
+        self.counters
+            .broadcasts
+            .add(u64::from(forms.frames.messages));
         if let Audience::Room { room, except } = to {
             if let Some(room) = self.rooms.find(room) {
-                self.gather(room, burst, *except, permit);
+                self.gather(room, forms, *except, permit);
             }
             return;
         }
         // What was published before goes out first, and may end a client.
         self.flush();
         if matches!(to, Audience::Everybody { .. }) {
-            self.rooms.give_to_all_taps(&burst);
+            self.rooms.give_to_all_taps(&forms);
         }
         let places = self.places_of(to);
-        self.give_to(&places, burst);
+        self.give_to(&places, &forms);
         drop(permit);
     }
 
@@ -58,7 +59,7 @@ impl Hub {
     fn gather(
         &mut self,
         room: u32,
-        burst: Burst,
+        forms: Forms,
         except: Option<ClientId>,
         permit: Option<Permit>,
     ) {
@@ -71,14 +72,14 @@ impl Hub {
             return;
         };
         let pending = &mut found.pending;
-        if pending.bursts.is_empty() {
-            if pending.bursts.capacity() == 0 {
+        if pending.forms.is_empty() {
+            if pending.forms.capacity() == 0 {
                 *pending = std::mem::take(&mut self.spare);
             }
             self.dirty.push(room);
         }
-        pending.push(burst, except, permit);
-        if pending.bursts.len() == MAX_BURSTS {
+        pending.push(forms, except, permit);
+        if pending.forms.len() == MAX_BURSTS {
             self.flush();
         }
     }
@@ -103,86 +104,86 @@ impl Hub {
             return;
         };
         let mut pending = std::mem::take(&mut room.pending);
-        let (members, totals) = (&mut self.members, &mut self.totals);
-        let (followers, troubled) = (&mut self.followers, &mut self.troubled);
-        Delivery::prepare(&pending.bursts, &mut self.joined, |delivery| {
-            for &place in &room.members {
-                let Some(member) = members.get_mut(place) else {
-                    continue;
-                };
-                let pushed = if member.encoding == Encoding::Events {
-                    followers.push(place);
-                    continue;
-                } else if pending.is_excepted_from_any(member.id) {
-                    give_apart(totals, member, &pending.bursts_for(member.id))
-                } else {
-                    totals.give(member, delivery)
-                };
-                if pushed != Pushed::Done {
-                    troubled.push((place, pushed));
-                }
-            }
-        });
-        if !room.taps.is_empty() {
-            room.give_to_taps(&pending.bursts);
-            self.rooms.forget_if_empty(place);
+        for encoding in Encoding::ALL.into_iter().filter(|kind| room.needs(*kind)) {
+            let list = &mut self.encoded;
+            list.extend(pending.forms.iter().map(|forms| forms.burst(encoding)));
+            let mut fan_out = FanOut {
+                members: &mut self.members,
+                totals: &mut self.totals,
+                troubled: &mut self.troubled,
+                joined: &mut self.joined,
+            };
+            fan_out.give(&room.members, encoding, list, &pending.excepts);
+            list.clear();
         }
-        if !self.followers.is_empty() {
-            self.give_to_followers(&pending);
+        if !room.taps.is_empty() {
+            room.give_to_taps(&pending.forms);
+            self.rooms.forget_if_empty(place);
         }
         pending.clear();
         self.spare = pending;
         self.settle();
     }
 
-    /// Gives what was gathered for a room to its clients of events, encoded
-    /// once for all of them.
-    fn give_to_followers(&mut self, pending: &Pending) {
-        let all = [sse::encode(&pending.bursts)];
-        let followers = std::mem::take(&mut self.followers);
-        for &place in &followers {
-            let Some(member) = self.members.get_mut(place) else {
+    /// Gives messages to single members.
+    fn give_to(&mut self, places: &[u32], forms: &Forms) {
+        for encoding in Encoding::ALL {
+            let mut members = places.iter().filter_map(|place| self.members.get(*place));
+            if !members.any(|member| member.encoding == encoding) {
                 continue;
-            };
-            let pushed = if pending.is_excepted_from_any(member.id) {
-                let own = sse::encode(&pending.bursts_for(member.id));
-                give_apart(&mut self.totals, member, &[own])
-            } else {
-                give_apart(&mut self.totals, member, &all)
-            };
-            if pushed != Pushed::Done {
-                self.troubled.push((place, pushed));
             }
-        }
-        self.followers = followers;
-        self.followers.clear();
-    }
-
-    /// Gives a burst to single members.
-    fn give_to(&mut self, places: &[u32], burst: Burst) {
-        let frames = [burst];
-        let mut events = None;
-        for &place in places {
-            let Some(member) = self.members.get_mut(place) else {
-                continue;
+            let mut fan_out = FanOut {
+                members: &mut self.members,
+                totals: &mut self.totals,
+                troubled: &mut self.troubled,
+                joined: &mut self.joined,
             };
-            let bursts = match member.encoding {
-                Encoding::Frames => &frames,
-                Encoding::Events => events.get_or_insert_with(|| [sse::encode(&frames)]),
-            };
-            let pushed = give_apart(&mut self.totals, member, bursts);
-            if pushed != Pushed::Done {
-                self.troubled.push((place, pushed));
-            }
+            let list = [forms.burst(encoding)];
+            fan_out.give(places, encoding, &list, &Excepts::default());
         }
         self.settle();
     }
 }
 
+/// What of the hub a fan-out uses.
+struct FanOut<'a> {
+    members: &'a mut Slab<Member>,
+    totals: &'a mut Totals,
+    troubled: &'a mut Vec<(u32, Outcome)>,
+    /// Working space.
+    joined: &'a mut Vec<u8>,
+}
+
+impl FanOut<'_> {
+    /// Gives bursts to those of the members that receive this encoding: the
+    /// one loop that does.
+    fn give(&mut self, places: &[u32], encoding: Encoding, list: &[Burst], excepts: &Excepts) {
+        let (members, totals, troubled) =
+            (&mut *self.members, &mut *self.totals, &mut *self.troubled);
+        Delivery::prepare(list, self.joined, |delivery| {
+            for &place in places {
+                let Some(member) = members.get_mut(place) else {
+                    continue;
+                };
+                let outcome = if member.encoding != encoding {
+                    continue;
+                } else if excepts.is_from_any(member.id) {
+                    give_apart(totals, member, &excepts.bursts_for(member.id, list))
+                } else {
+                    totals.give(member, delivery)
+                };
+                if outcome != Outcome::Done {
+                    troubled.push((place, outcome));
+                }
+            }
+        });
+    }
+}
+
 /// Gives a member bursts apart from the others.
-fn give_apart(totals: &mut Totals, member: &mut Member, bursts: &[Burst]) -> Pushed {
-    if bursts.iter().all(|burst| burst.messages == 0) {
-        return Pushed::Done;
+fn give_apart(totals: &mut Totals, member: &mut Member, bursts: &[Burst]) -> Outcome {
+    if bursts.is_empty() {
+        return Outcome::Done;
     }
     Delivery::prepare(bursts, &mut Vec::new(), |delivery| {
         totals.give(member, delivery)

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::hub::client_state::ClientState;
-use crate::hub::rooms::Membership;
+use super::client_state::ClientState;
+use super::rooms::Seat;
 use crate::names::ClientId;
 use crate::outbox::delivery::Delivery;
-use crate::outbox::{Outbox, Pushed};
+use crate::outbox::{Outbox, Outcome};
 use crate::wire::burst::Encoding;
 
 /// One client as the hub knows it.
@@ -19,7 +19,7 @@ pub(super) struct Member {
     /// room any more.
     pub(super) ending: bool,
     pub(super) client: Arc<ClientState>,
-    pub(super) rooms: Vec<Membership>,
+    pub(super) rooms: Vec<Seat>,
     pub(super) sent_messages: u64,
     pub(super) sent_bytes: u64,
 }
@@ -38,17 +38,17 @@ impl Totals {
     pub(super) fn track(
         &mut self,
         outbox: &mut Outbox,
-        act: impl FnOnce(&mut Outbox) -> Pushed,
-    ) -> Pushed {
+        act: impl FnOnce(&mut Outbox) -> Outcome,
+    ) -> Outcome {
         let (backlog, dropped) = (outbox.backlog_bytes(), outbox.dropped());
-        let pushed = act(outbox);
+        let outcome = act(outbox);
         self.backlog = self.backlog + outbox.backlog_bytes() - backlog;
         self.dropped += outbox.dropped() - dropped;
-        pushed
+        outcome
     }
 
     /// Gives a delivery to a member.
-    pub(super) fn give(&mut self, member: &mut Member, delivery: &Delivery<'_>) -> Pushed {
+    pub(super) fn give(&mut self, member: &mut Member, delivery: &Delivery<'_>) -> Outcome {
         member.sent_messages += delivery.messages as u64;
         member.sent_bytes += delivery.bytes as u64;
         self.deliveries += delivery.messages as u64;

@@ -16,12 +16,13 @@ use crate::close::Cause;
 use crate::config::{Config, SlowConsumer};
 use crate::hub::client_state::ClientState;
 use crate::hub::inbox::Commands;
-use crate::hub::rooms::{Membership, Pending, Rooms};
+use crate::hub::interest::Interest;
+use crate::hub::rooms::{Pending, Rooms, Seat};
 use crate::hub::slab::Slab;
 use crate::names::ClientId;
-use crate::outbox::{Outbox, Pushed};
+use crate::outbox::{Outbox, Outcome};
 use crate::stats::Counters;
-use crate::wire::burst::Encoding;
+use crate::wire::burst::{Burst, Encoding};
 
 pub(crate) mod client_state;
 mod command;
@@ -29,6 +30,7 @@ mod ending;
 mod fan_out;
 pub(crate) mod inbox;
 pub(crate) mod info;
+pub(crate) mod interest;
 mod member;
 pub(crate) mod permit;
 pub(crate) mod publisher;
@@ -43,6 +45,13 @@ use member::{Member, Totals};
 
 /// The most commands of one pass.
 const PASS: usize = 256;
+
+/// Whether the hub goes on.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    Go,
+    End,
+}
 
 /// The hub's state. Only the hub thread touches it.
 #[derive(Debug)]
@@ -65,17 +74,17 @@ pub(crate) struct Hub {
     counters: Arc<Counters>,
     // Working space, kept so that a fan-out allocates nothing.
     joined: Vec<u8>,
-    followers: Vec<u32>,
-    troubled: Vec<(u32, Pushed)>,
+    encoded: Vec<Burst>,
+    troubled: Vec<(u32, Outcome)>,
     spare: Pending,
 }
 
 impl Hub {
-    pub(crate) fn new(config: &Config, counters: Arc<Counters>) -> Hub {
+    pub(crate) fn new(config: &Config, counters: Arc<Counters>, interest: Arc<Interest>) -> Hub {
         Hub {
             members: Slab::new(),
             places: HashMap::new(),
-            rooms: Rooms::new(),
+            rooms: Rooms::new(interest),
             dirty: Vec::new(),
             deadlines: VecDeque::new(),
             in_many_rooms: 0,
@@ -86,7 +95,7 @@ impl Hub {
             slow_consumer: config.slow_consumer,
             counters,
             joined: Vec::new(),
-            followers: Vec::new(),
+            encoded: Vec::new(),
             troubled: Vec::new(),
             spare: Pending::default(),
         }
@@ -107,10 +116,9 @@ impl Hub {
             };
             let mut taken = 0;
             while let Some(command) = next {
-                if matches!(command, Command::End) {
+                if self.apply(command) == Flow::End {
                     return;
                 }
-                self.apply(command);
                 taken += 1;
                 next = (taken < PASS).then(|| inbox.try_recv().ok()).flatten();
             }
@@ -133,76 +141,63 @@ impl Hub {
         counters.sent_bytes.add(totals.bytes);
     }
 
-    /// Carries out one command. Messages to rooms are only gathered; every
-    /// command that could change who receives them, or that must not
-    /// overtake them, has them fanned out first.
-    pub(crate) fn apply(&mut self, command: Command) {
+    /// Carries out one command. Messages to rooms are only gathered; what
+    /// could change who receives them, must not overtake them, or tells what
+    /// was sent before it, has them fanned out first.
+    pub(crate) fn apply(&mut self, command: Command) -> Flow {
         match command {
-            Command::Publish { to, burst, permit } => self.publish(&to, burst, permit),
+            Command::Publish { to, forms, permit } => self.publish(&to, forms, permit),
             Command::Ping { id, frame } => self.on_outbox(id, |outbox| outbox.ping(frame)),
             Command::Pong { id, all, newest } => {
                 self.on_outbox(id, |outbox| outbox.pong(all, newest));
             }
             Command::Written { id, result } => match result {
                 Ok(()) => self.on_outbox(id, Outbox::written),
-                Err(cause) => self.on_outbox(id, |_| Pushed::Failed(cause)),
+                Err(cause) => self.on_outbox(id, |_| Outcome::Failed(cause)),
             },
-            Command::Clients { room, reply } => {
-                // The asker has gone away if there is no place for the reply.
-                let _ = reply.try_send(self.client_infos(room.as_deref()));
-            }
-            Command::Members { room, reply } => {
-                let _ = reply.try_send(self.member_states(&room));
-            }
-            Command::Rooms { reply } => {
-                let _ = reply.try_send(self.room_infos());
-            }
-            Command::Count { room, reply } => {
-                let room = self.rooms.find(&room).and_then(|room| self.rooms.get(room));
-                let _ = reply.try_send(room.map_or(0, |room| room.members.len()));
-            }
-            command => {
-                self.flush();
-                self.change(command);
-            }
-        }
-    }
-
-    /// Carries out a command that changes who is a member of what.
-    fn change(&mut self, command: Command) {
-        match command {
             Command::Join {
                 client,
                 outbox,
                 encoding,
-            } => self.join(client, *outbox, encoding),
-            Command::Tap { room, tap } => self.rooms.tap(&room, tap),
-            Command::Leave { id } => self.leave(id),
-            Command::Enter { id, room } => self.enter(id, &room),
-            Command::Exit { id, room } => self.exit(id, &room),
+                following,
+            } => {
+                self.flushed().join(client, *outbox, encoding);
+                drop(following);
+            }
+            Command::Leave { id } => self.flushed().leave(id),
+            Command::Enter { id, room } => self.flushed().enter(id, &room),
+            Command::Exit { id, room } => self.flushed().exit(id, &room),
             Command::PeerClosed { id, reply } => {
-                self.close(id, reply, Cause::ClosedByPeer, true);
+                self.flushed().close(id, reply, Cause::ClosedByPeer, true);
             }
             Command::Close {
                 id,
                 frame,
                 cause,
                 finish,
-            } => self.close(id, frame, cause, finish),
-            Command::Shutdown => {
-                self.stopping = true;
-                let ids: Vec<ClientId> = self.places.keys().copied().collect();
-                ids.into_iter().for_each(|id| self.close_for_shutdown(id));
+            } => self.flushed().close(id, frame, cause, finish),
+            Command::Tap { room, tap } => self.flushed().rooms.tap(&room, tap),
+            // An asker has gone away if there is no place for the reply.
+            Command::Clients { room, reply } => {
+                drop(reply.try_send(self.flushed().client_infos(room.as_deref())));
             }
-            Command::EndClosed => {
-                let members = self.members.iter().map(|(_, member)| &member.outbox);
-                let closed = members.filter(|outbox| outbox.is_closed());
-                closed.for_each(Outbox::end);
+            Command::Members { room, reply } => {
+                drop(reply.try_send(self.flushed().member_states(&room)));
             }
+            Command::Rooms { reply } => drop(reply.try_send(self.flushed().room_infos())),
+            Command::Count { room, reply } => drop(reply.try_send(self.flushed().count(&room))),
+            Command::Shutdown => self.flushed().shut_down(),
+            Command::EndClosed => self.end_closed(),
             Command::Abort => self.members.iter().for_each(|(_, m)| m.outbox.abort()),
-            // The rest does not come here: see `apply` and `run`.
-            _ => {}
+            Command::End => return Flow::End,
         }
+        Flow::Go
+    }
+
+    /// The hub, with everything fanned out that was gathered.
+    fn flushed(&mut self) -> &mut Hub {
+        self.flush();
+        self
     }
 
     fn join(&mut self, client: Arc<ClientState>, outbox: Outbox, encoding: Encoding) {
@@ -248,7 +243,9 @@ impl Hub {
         if member.ending || is_in {
             return;
         }
-        member.rooms.push(self.rooms.enter(name, place));
+        member
+            .rooms
+            .push(self.rooms.enter(name, place, member.encoding));
         if member.rooms.len() == 2 {
             self.in_many_rooms += 1;
         }
@@ -264,46 +261,48 @@ impl Hub {
         let Some(at) = member.rooms.iter().position(|m| m.room == room) else {
             return;
         };
-        let membership = member.rooms.remove(at);
+        let (seat, encoding) = (member.rooms.remove(at), member.encoding);
         if member.rooms.len() == 1 {
             self.in_many_rooms -= 1;
         }
-        self.vacate(membership);
+        self.vacate(seat, encoding);
     }
 
     fn leave_rooms(&mut self, place: u32) {
         let Some(member) = self.members.get_mut(place) else {
             return;
         };
-        let memberships = std::mem::take(&mut member.rooms);
-        if memberships.len() > 1 {
+        let (seats, encoding) = (std::mem::take(&mut member.rooms), member.encoding);
+        if seats.len() > 1 {
             self.in_many_rooms -= 1;
         }
-        memberships.into_iter().for_each(|m| self.vacate(m));
+        seats
+            .into_iter()
+            .for_each(|seat| self.vacate(seat, encoding));
     }
 
     /// Takes a member out of a room and tells the one that took its index.
-    fn vacate(&mut self, membership: Membership) {
-        let Some(moved) = self.rooms.exit(membership) else {
+    fn vacate(&mut self, seat: Seat, encoding: Encoding) {
+        let Some(moved) = self.rooms.exit(seat, encoding) else {
             return;
         };
         let moved = self.members.get_mut(moved);
         for theirs in moved.into_iter().flat_map(|member| &mut member.rooms) {
-            if theirs.room == membership.room {
-                theirs.index = membership.index;
+            if theirs.room == seat.room {
+                theirs.index = seat.index;
             }
         }
     }
 
-    fn on_outbox(&mut self, id: ClientId, act: impl FnOnce(&mut Outbox) -> Pushed) {
+    fn on_outbox(&mut self, id: ClientId, act: impl FnOnce(&mut Outbox) -> Outcome) {
         let Some(&place) = self.places.get(&id) else {
             return;
         };
         let Some(member) = self.members.get_mut(place) else {
             return;
         };
-        let pushed = self.totals.track(&mut member.outbox, act);
-        self.settle_one(place, pushed);
+        let outcome = self.totals.track(&mut member.outbox, act);
+        self.settle_one(place, outcome);
     }
 }
 

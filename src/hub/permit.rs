@@ -1,9 +1,9 @@
 //! How many large bursts may wait for the hub.
 
-use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::hub::inbox::{Gone, InboxError};
+use super::inbox::{Gone, InboxError};
+use crate::wire::burst::Forms;
 
 /// Bursts up to this size count as a command only.
 const SMALL: usize = 64 * 1024;
@@ -37,10 +37,10 @@ impl Permits {
         Permits { free, back }
     }
 
-    /// The permit that a burst of these bytes needs, if it needs one; waits
+    /// The permit that these messages need, if they need one; waits
     /// until there is one.
-    pub(crate) fn wait_for(&self, bytes: &Bytes, gone: &Gone) -> Option<Permit> {
-        if bytes.len() <= SMALL {
+    pub(crate) fn wait_for(&self, forms: &Forms, gone: &Gone) -> Option<Permit> {
+        if forms.frames.bytes.len() <= SMALL {
             return None;
         }
         // Without the hub no permit comes back, and none is needed.
@@ -49,8 +49,8 @@ impl Permits {
     }
 
     /// Like [`wait_for`](Permits::wait_for), without waiting.
-    pub(crate) fn try_take(&self, bytes: &Bytes) -> Result<Option<Permit>, InboxError> {
-        if bytes.len() <= SMALL {
+    pub(crate) fn try_take(&self, forms: &Forms) -> Result<Option<Permit>, InboxError> {
+        if forms.frames.bytes.len() <= SMALL {
             return Ok(None);
         }
         self.free.try_recv().map_err(|_| InboxError::Full)?;

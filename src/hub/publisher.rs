@@ -1,15 +1,21 @@
 //! The one way for messages into the hub.
 
+use std::sync::Arc;
+
 use super::command::{Audience, Command};
 use super::inbox::{Inbox, InboxError};
+use super::interest::Interest;
 use super::permit::Permits;
-use crate::wire::burst::Burst;
+use crate::wire::burst::{Burst, Forms};
+use crate::wire::sse;
 
 /// The one way for messages into the hub; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Publisher {
     inbox: Inbox,
     permits: Permits,
+    /// Who needs more than frames.
+    pub(crate) interest: Arc<Interest>,
 }
 
 impl Publisher {
@@ -17,18 +23,35 @@ impl Publisher {
         Publisher {
             inbox,
             permits: Permits::new(),
+            interest: Arc::new(Interest::new()),
         }
     }
 
-    /// Publishes a burst; waits while too much waits for the hub.
+    /// Publishes messages; waits while too much waits for the hub.
     pub(crate) fn publish(&self, to: Audience, burst: Burst) -> Result<(), InboxError> {
-        let permit = self.permits.wait_for(&burst.bytes, &self.inbox.gone);
-        self.inbox.send(Command::Publish { to, burst, permit })
+        let forms = self.forms(&to, burst);
+        let permit = self.permits.wait_for(&forms, &self.inbox.gone);
+        self.inbox.send(Command::Publish { to, forms, permit })
     }
 
-    /// Publishes a burst unless too much waits for the hub.
+    /// Publishes messages unless too much waits for the hub.
     pub(crate) fn try_publish(&self, to: Audience, burst: Burst) -> Result<(), InboxError> {
-        let permit = self.permits.try_take(&burst.bytes)?;
-        self.inbox.try_send(Command::Publish { to, burst, permit })
+        let forms = self.forms(&to, burst);
+        let permit = self.permits.try_take(&forms)?;
+        self.inbox.try_send(Command::Publish { to, forms, permit })
+    }
+
+    /// Encodes what the audience needs beside frames.
+    fn forms(&self, to: &Audience, frames: Burst) -> Forms {
+        let is_followed = match to {
+            Audience::Room { room, .. } => self.interest.is_in(room),
+            Audience::Everybody { .. } | Audience::Client(_) | Audience::Clients(_) => {
+                self.interest.is_anywhere()
+            }
+        };
+        Forms {
+            events: is_followed.then(|| sse::encode(&frames)),
+            frames,
+        }
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::hub::client_state::ClientState;
-use crate::hub::info::{ClientInfo, RoomInfo};
+use super::client_state::ClientState;
+use super::info::{ClientInfo, RoomInfo};
 
 use super::Hub;
 use super::member::Member;
@@ -39,6 +39,11 @@ impl Hub {
             dropped_messages: member.outbox.dropped(),
             rtt: client.rtt(),
         }
+    }
+
+    pub(super) fn count(&self, room: &str) -> usize {
+        let room = self.rooms.find(room).and_then(|room| self.rooms.get(room));
+        room.map_or(0, |room| room.members.len())
     }
 
     pub(super) fn room_infos(&self) -> Vec<RoomInfo> {

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::hub::permit::Permit;
-use crate::hub::slab::Slab;
-use crate::hub::tap::Tap;
+use super::interest::{Interest, Interested};
+use super::permit::Permit;
+use super::slab::Slab;
+use super::tap::Tap;
 use crate::names::ClientId;
-use crate::wire::burst::Burst;
+use crate::wire::burst::{Burst, Encoding, Forms};
 
 /// All rooms with at least one member. Belongs to the hub.
 #[derive(Debug)]
@@ -16,6 +17,7 @@ pub(crate) struct Rooms {
     rooms: Slab<Room>,
     /// How many of them have members; the others have subscriptions only.
     inhabited: usize,
+    interest: Arc<Interest>,
 }
 
 /// One room.
@@ -28,82 +30,101 @@ pub(crate) struct Room {
     pub(crate) pending: Pending,
     /// Subscriptions of the program itself.
     pub(crate) taps: Vec<Tap>,
+    /// How many members there are of each encoding.
+    of_encoding: [usize; Encoding::ALL.len()],
+    /// Held while members need events.
+    followed: Option<Interested>,
 }
 
 impl Room {
+    /// Whether members receive messages in this encoding.
+    pub(crate) fn needs(&self, encoding: Encoding) -> bool {
+        self.of_encoding[encoding as usize] > 0
+    }
+
     /// Copies what is pending into the room's subscriptions.
-    pub(crate) fn give_to_taps(&mut self, bursts: &[Burst]) {
+    pub(crate) fn give_to_taps(&mut self, messages: &[Forms]) {
         self.taps
-            .retain(|tap| bursts.iter().all(|burst| tap.give(burst)));
+            .retain(|tap| messages.iter().all(|forms| tap.give(&forms.frames)));
     }
 }
 
-/// Bursts that wait for the end of the hub's pass.
+/// Messages that wait for the end of the hub's pass.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
-    pub(crate) bursts: Vec<Burst>,
-    /// Who does not receive which of them (by its index).
-    pub(crate) excepts: Vec<(usize, ClientId)>,
+    pub(crate) forms: Vec<Forms>,
+    pub(crate) excepts: Excepts,
     /// Held until the large bursts among them are fanned out.
     permits: Vec<Permit>,
 }
 
 impl Pending {
-    pub(crate) fn push(&mut self, burst: Burst, except: Option<ClientId>, permit: Option<Permit>) {
+    pub(crate) fn push(&mut self, forms: Forms, except: Option<ClientId>, permit: Option<Permit>) {
         if let Some(client) = except {
-            self.excepts.push((self.bursts.len(), client));
+            self.excepts.0.push((self.forms.len(), client));
         }
-        self.bursts.push(burst);
+        self.forms.push(forms);
         self.permits.extend(permit);
     }
 
     pub(crate) fn clear(&mut self) {
-        self.bursts.clear();
-        self.excepts.clear();
+        self.forms.clear();
+        self.excepts.0.clear();
         self.permits.clear();
     }
+}
 
-    pub(crate) fn is_excepted_from_any(&self, client: ClientId) -> bool {
-        self.excepts.iter().any(|(_, id)| *id == client)
+/// Who does not receive which of some bursts (by its index).
+#[derive(Debug, Default)]
+pub(crate) struct Excepts(Vec<(usize, ClientId)>);
+
+impl Excepts {
+    pub(crate) fn is_from_any(&self, client: ClientId) -> bool {
+        self.0.iter().any(|(_, id)| *id == client)
     }
 
-    /// What of this the client receives.
-    pub(crate) fn bursts_for(&self, client: ClientId) -> Vec<Burst> {
-        let excepted = |index| self.excepts.contains(&(index, client));
-        let kept = self.bursts.iter().enumerate();
+    /// What of these bursts the client receives.
+    pub(crate) fn bursts_for(&self, client: ClientId, all: &[Burst]) -> Vec<Burst> {
+        let excepted = |index| self.0.contains(&(index, client));
+        let kept = all.iter().enumerate();
         kept.filter(|(index, _)| !excepted(*index))
             .map(|(_, burst)| burst.clone())
             .collect()
     }
 }
 
-/// That a member is in a room: where the room is, and the member in it.
+/// A member's place in a room: where the room is, and the member in it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Membership {
+pub(crate) struct Seat {
     pub(crate) room: u32,
     /// The index in [`Room::members`], so that leaving needs no search.
     pub(crate) index: u32,
 }
 
 impl Rooms {
-    pub(crate) fn new() -> Rooms {
+    pub(crate) fn new(interest: Arc<Interest>) -> Rooms {
         Rooms {
             names: HashMap::new(),
             rooms: Slab::new(),
             inhabited: 0,
+            interest,
         }
     }
 
     /// Puts a member into a room, which is made if it is not there.
-    pub(crate) fn enter(&mut self, name: &Arc<str>, member: u32) -> Membership {
+    pub(crate) fn enter(&mut self, name: &Arc<str>, member: u32, encoding: Encoding) -> Seat {
         let room = self.find_or_make(name);
         let mut index = 0;
         if let Some(room) = self.rooms.get_mut(room) {
             index = room.members.len() as u32;
             room.members.push(member);
+            room.of_encoding[encoding as usize] += 1;
+            if encoding == Encoding::Events && room.followed.is_none() {
+                room.followed = Some(self.interest.follow(name));
+            }
             self.inhabited += usize::from(index == 0);
         }
-        Membership { room, index }
+        Seat { room, index }
     }
 
     fn find_or_make(&mut self, name: &Arc<str>) -> u32 {
@@ -115,6 +136,8 @@ impl Rooms {
             members: Vec::new(),
             pending: Pending::default(),
             taps: Vec::new(),
+            of_encoding: Default::default(),
+            followed: None,
         });
         self.names.insert(name.clone(), room);
         room
@@ -131,23 +154,27 @@ impl Rooms {
 
     /// Takes a member out of a room; an empty room is forgotten. Returns the
     /// member that took its index, which must be told.
-    pub(crate) fn exit(&mut self, membership: Membership) -> Option<u32> {
-        let room = self.rooms.get_mut(membership.room)?;
-        let index = membership.index as usize;
+    pub(crate) fn exit(&mut self, seat: Seat, encoding: Encoding) -> Option<u32> {
+        let room = self.rooms.get_mut(seat.room)?;
+        let index = seat.index as usize;
         room.members.swap_remove(index);
         let moved = room.members.get(index).copied();
+        room.of_encoding[encoding as usize] -= 1;
+        if !room.needs(Encoding::Events) {
+            room.followed = None;
+        }
         self.inhabited -= usize::from(room.members.is_empty());
-        self.forget_if_empty(membership.room);
+        self.forget_if_empty(seat.room);
         moved
     }
 
-    /// Copies a burst for everybody into the subscriptions of all rooms.
-    pub(crate) fn give_to_all_taps(&mut self, burst: &Burst) {
+    /// Copies messages for everybody into the subscriptions of all rooms.
+    pub(crate) fn give_to_all_taps(&mut self, forms: &Forms) {
         let tapped = self.rooms.iter().filter(|(_, room)| !room.taps.is_empty());
         let tapped: Vec<u32> = tapped.map(|(place, _)| place).collect();
         for place in tapped {
             if let Some(room) = self.rooms.get_mut(place) {
-                room.give_to_taps(std::slice::from_ref(burst));
+                room.give_to_taps(std::slice::from_ref(forms));
             }
             self.forget_if_empty(place);
         }

@@ -61,7 +61,7 @@ impl World {
             writers: Box::new(writers.clone()),
         };
         World {
-            hub: Hub::new(&config, counters.clone()),
+            hub: Hub::new(&config, counters.clone(), Arc::new(Interest::new())),
             counters,
             rules: Arc::new(rules),
             writers,
@@ -84,6 +84,7 @@ impl World {
             client: peer.state.clone(),
             outbox: Box::new(outbox),
             encoding,
+            following: None,
         };
         (peer, join)
     }
@@ -110,7 +111,7 @@ impl World {
     fn publish(&mut self, to: Audience, text: &str) {
         self.hub.apply(Command::Publish {
             to,
-            burst: burst::single(&Message::from(text), false),
+            forms: burst::single(&Message::from(text), false).into(),
             permit: None,
         });
     }
@@ -473,6 +474,7 @@ fn what_is_attached_to_a_client_is_not_the_hubs_to_drop() {
         client: peer.state.clone(),
         outbox: Box::new(outbox),
         encoding: Encoding::Frames,
+        following: None,
     });
     let room: Arc<str> = "/".into();
     let members = world.ask(|reply| Command::Members { room, reply });
@@ -1281,4 +1283,22 @@ fn random_slowness_keeps_the_sums_right_and_the_quick_unharmed() {
             sums_hold(seed, policy);
         }
     }
+}
+
+#[test]
+fn what_is_asked_is_answered_behind_everything_that_was_sent_before() {
+    let mut world = World::new();
+    let peer = world.join("/");
+    world.publish(
+        Audience::Room {
+            room: "/".into(),
+            except: None,
+        },
+        "gathered, and not fanned out yet",
+    );
+    let (reply, answer) = bounded(1);
+    world.hub.apply(Command::Clients { room: None, reply });
+    let infos: Vec<ClientInfo> = answer.try_recv().unwrap();
+    assert_eq!(infos[0].sent_messages, 1);
+    assert!(!peer.socket.take_out().is_empty());
 }

@@ -20,7 +20,7 @@ const HUNG_UP: PollFlags = PollFlags::empty();
 
 /// What ended a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Woken {
+pub(crate) enum Wake {
     /// What was waited for on the socket (or it has failed: a read tells).
     Ready,
     /// The server is stopping.
@@ -75,13 +75,13 @@ impl Stop {
         &self,
         socket: impl AsFd,
         deadline: Option<Instant>,
-    ) -> io::Result<Woken> {
+    ) -> io::Result<Wake> {
         self.wait_for(PollFlags::IN, socket, deadline)
     }
 
     /// Waits until the peer has ended the stream, whatever is still to be
     /// read before its end, the server stops, or `deadline` passes.
-    pub(crate) fn wait_hung_up(&self, socket: impl AsFd, deadline: Instant) -> io::Result<Woken> {
+    pub(crate) fn wait_hung_up(&self, socket: impl AsFd, deadline: Instant) -> io::Result<Wake> {
         self.wait_for(HUNG_UP, socket, Some(deadline))
     }
 
@@ -90,16 +90,16 @@ impl Stop {
         flags: PollFlags,
         socket: impl AsFd,
         deadline: Option<Instant>,
-    ) -> io::Result<Woken> {
+    ) -> io::Result<Wake> {
         loop {
             let mut fds = [
                 PollFd::new(&socket, flags),
                 PollFd::from_borrowed_fd(self.event(), PollFlags::IN),
             ];
             match poll_until(&mut fds, deadline)? {
-                false => return Ok(Woken::TimedOut),
-                true if !fds[1].revents().is_empty() => return Ok(Woken::Stopping),
-                true if !fds[0].revents().is_empty() => return Ok(Woken::Ready),
+                false => return Ok(Wake::TimedOut),
+                true if !fds[1].revents().is_empty() => return Ok(Wake::Stopping),
+                true if !fds[0].revents().is_empty() => return Ok(Wake::Ready),
                 true => {}
             }
         }
@@ -124,12 +124,12 @@ mod tests {
         let (socket, _peer) = UnixStream::pair().unwrap();
         assert_eq!(
             stop.wait_readable(&socket, Some(Instant::now())).unwrap(),
-            Woken::TimedOut
+            Wake::TimedOut
         );
         assert!(stop.trigger());
         assert!(!stop.trigger());
         for _ in 0..3 {
-            assert_eq!(stop.wait_readable(&socket, None).unwrap(), Woken::Stopping);
+            assert_eq!(stop.wait_readable(&socket, None).unwrap(), Wake::Stopping);
         }
         assert!(stop.wait(Instant::now() + Duration::from_secs(60)).unwrap());
     }

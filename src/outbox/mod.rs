@@ -33,7 +33,7 @@ pub(crate) use rules::OutboxRules;
 
 /// What became of a delivery.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Pushed {
+pub(crate) enum Outcome {
     /// It is in the socket, or it waits, or it was dropped and counted, as
     /// the policy says.
     Done,
@@ -92,22 +92,22 @@ impl Outbox {
     }
 
     /// Sends or queues a fan-out. Never blocks.
-    pub(crate) fn push(&mut self, delivery: &Delivery<'_>) -> Pushed {
+    pub(crate) fn push(&mut self, delivery: &Delivery<'_>) -> Outcome {
         if self.closing.close != CloseSent::No {
-            return Pushed::Done;
+            return Outcome::Done;
         }
         if self.backlog.is_some() {
             return self.queue_from(delivery, 0);
         }
         match sent(delivery.try_send(&*self.socket)) {
-            Ok(n) if n == delivery.bytes => Pushed::Done,
+            Ok(n) if n == delivery.bytes => Outcome::Done,
             Ok(n) => self.queue_from(delivery, n),
-            Err(cause) => Pushed::Failed(cause),
+            Err(cause) => Outcome::Failed(cause),
         }
     }
 
     /// Queues what of the delivery lies behind the first `sent` bytes.
-    fn queue_from(&mut self, delivery: &Delivery<'_>, sent: usize) -> Pushed {
+    fn queue_from(&mut self, delivery: &Delivery<'_>, sent: usize) -> Outcome {
         let mut begun = None;
         let mut fits = true;
         let mut at = 0;
@@ -126,11 +126,11 @@ impl Outbox {
         // Even a client that is about to be evicted gets the rest of the
         // frame that it has the beginning of.
         let handed = match (fits, &begun) {
-            (false, None) => Pushed::Done,
+            (false, None) => Outcome::Done,
             _ => self.hand_over(begun),
         };
         match (fits, handed) {
-            (false, Pushed::Done) => Pushed::Overflow,
+            (false, Outcome::Done) => Outcome::Overflow,
             (_, handed) => handed,
         }
     }
@@ -159,12 +159,12 @@ impl Outbox {
 
     /// Gives the writer thread its next chunk, unless it has one. `begun` is
     /// the rest of a frame of which a part is out already: it goes first.
-    fn hand_over(&mut self, begun: Option<Bytes>) -> Pushed {
+    fn hand_over(&mut self, begun: Option<Bytes>) -> Outcome {
         let Some(backlog) = self.backlog.as_mut() else {
-            return Pushed::Done;
+            return Outcome::Done;
         };
         if backlog.handed.bytes > 0 {
-            return Pushed::Done;
+            return Outcome::Done;
         }
         let (max_messages, max_bytes) = self.rules.chunk();
         let mut chunk = Chunk::new(self.dropped);
@@ -194,11 +194,11 @@ impl Outbox {
         };
         if chunk.frames.is_empty() {
             self.backlog = None;
-            return Pushed::Done;
+            return Outcome::Done;
         }
         match self.pass_on(chunk) {
-            Ok(()) => Pushed::Done,
-            Err(cause) => Pushed::Failed(cause),
+            Ok(()) => Outcome::Done,
+            Err(cause) => Outcome::Failed(cause),
         }
     }
 
@@ -216,28 +216,28 @@ impl Outbox {
     }
 
     /// Hears that the writer thread has written its chunk.
-    pub(crate) fn written(&mut self) -> Pushed {
+    pub(crate) fn written(&mut self) -> Outcome {
         let Some(backlog) = self.backlog.as_mut() else {
-            return Pushed::Done;
+            return Outcome::Done;
         };
         let close_is_out = self.closing.close == CloseSent::Waiting && backlog.close.is_none();
         backlog.handed = Load::default();
         if close_is_out {
             self.backlog = None;
             self.close_is_out();
-            return Pushed::Done;
+            return Outcome::Done;
         }
         self.hand_over(None)
     }
 
     /// Sends a Ping as soon as the frame that is going out is finished.
-    pub(crate) fn ping(&mut self, frame: Bytes) -> Pushed {
+    pub(crate) fn ping(&mut self, frame: Bytes) -> Outcome {
         self.control(frame.clone(), frame, |backlog| &mut backlog.ping)
     }
 
     /// Sends Pongs: all of them now, or the newest alone as soon as the frame
     /// that is going out is finished (RFC 6455 §5.5.3).
-    pub(crate) fn pong(&mut self, all: Bytes, newest: Bytes) -> Pushed {
+    pub(crate) fn pong(&mut self, all: Bytes, newest: Bytes) -> Outcome {
         self.control(all, newest, |backlog| &mut backlog.pong)
     }
 
@@ -246,14 +246,14 @@ impl Outbox {
         now: Bytes,
         later: Bytes,
         slot: impl FnOnce(&mut Backlog) -> &mut Option<Bytes>,
-    ) -> Pushed {
+    ) -> Outcome {
         if self.closing.close != CloseSent::No {
-            return Pushed::Done;
+            return Outcome::Done;
         }
         match self.backlog.as_mut() {
             Some(backlog) => {
                 *slot(backlog) = Some(later);
-                Pushed::Done
+                Outcome::Done
             }
             None => self.send_now(now, later, slot),
         }
@@ -266,11 +266,11 @@ impl Outbox {
         now: Bytes,
         later: Bytes,
         slot: impl FnOnce(&mut Backlog) -> &mut Option<Bytes>,
-    ) -> Pushed {
+    ) -> Outcome {
         let sent = match sent(self.socket.try_send(&now)) {
-            Ok(n) if n == now.len() => return Pushed::Done,
+            Ok(n) if n == now.len() => return Outcome::Done,
             Ok(n) => n,
-            Err(cause) => return Pushed::Failed(cause),
+            Err(cause) => return Outcome::Failed(cause),
         };
         let end = match sent {
             0 => 0,
@@ -282,29 +282,29 @@ impl Outbox {
             *slot(backlog) = Some(later);
         }
         let begun = (sent < end).then(|| now.slice(sent..end));
-        let pushed = self.hand_over(begun);
+        let outcome = self.hand_over(begun);
         if let Some(backlog) = self.backlog.as_mut() {
             backlog.handed.messages = 0;
         }
-        pushed
+        outcome
     }
 
     /// Sends a Close frame behind everything that waits; from here on
     /// nothing else is taken. A second Close is ignored.
-    pub(crate) fn close(&mut self, frame: Bytes) -> Pushed {
+    pub(crate) fn close(&mut self, frame: Bytes) -> Outcome {
         if self.closing.close != CloseSent::No {
-            return Pushed::Done;
+            return Outcome::Done;
         }
         self.closing.close = CloseSent::Waiting;
         if let Some(backlog) = self.backlog.as_mut() {
             backlog.close = Some(frame);
-            return Pushed::Done;
+            return Outcome::Done;
         }
-        let pushed = self.send_now(frame.clone(), frame, |backlog| &mut backlog.close);
+        let outcome = self.send_now(frame.clone(), frame, |backlog| &mut backlog.close);
         if self.backlog.is_none() {
             self.close_is_out();
         }
-        pushed
+        outcome
     }
 
     /// Forgets what waits and has not begun to go out. Returns how much the

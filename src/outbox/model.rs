@@ -1,5 +1,5 @@
 //! A model of the outbox, run beside it for any choices: what the socket
-//! takes, what is pushed, and when the writer thread gets how far.
+//! takes, what is outcome, and when the writer thread gets how far.
 //!
 //! Two things are compared after every step. The model says what a policy
 //! keeps, what the writer thread is handed and what the outbox reports about
@@ -160,18 +160,18 @@ impl<'a, 'b> World<'a, 'b> {
         let frames: Vec<Bytes> = bursts.iter().flat_map(Burst::frames).collect();
         self.tally.messages += frames.len() as u64;
         let outbox = &mut self.outbox;
-        let pushed = Delivery::prepare(&bursts, &mut self.scratch, |delivery| {
+        let outcome = Delivery::prepare(&bursts, &mut self.scratch, |delivery| {
             assert_eq!(delivery.messages, frames.len());
             assert_eq!(delivery.bytes, frames.iter().map(Bytes::len).sum::<usize>());
             outbox.push(delivery)
         });
         if self.model.sends_now() && self.has_failed() {
-            return self.failed(&pushed);
+            return self.failed(&outcome);
         }
         let dropped = self.model.dropped;
         let expected = self.model.push(&frames, room);
         self.tally.dropped += self.model.dropped - dropped;
-        self.settle(expected, pushed)
+        self.settle(expected, outcome)
     }
 
     /// Messages as they come from publishers: mostly one small one.
@@ -216,26 +216,26 @@ impl<'a, 'b> World<'a, 'b> {
 
     fn ping(&mut self, room: usize) -> Life {
         let frame = frame::ping(&self.payload(PING, 8));
-        let pushed = self.outbox.ping(frame.clone());
-        self.control(frame, pushed, room, |waiting| &mut waiting.ping)
+        let outcome = self.outbox.ping(frame.clone());
+        self.control(frame, outcome, room, |waiting| &mut waiting.ping)
     }
 
     fn pong(&mut self, room: usize) -> Life {
         let len = [8, 125, 0][self.choices.below(3)];
         let frame = frame::pong(&self.payload(PONG, len));
-        let pushed = self.outbox.pong(frame.clone(), frame.clone());
-        self.control(frame, pushed, room, |waiting| &mut waiting.pong)
+        let outcome = self.outbox.pong(frame.clone(), frame.clone());
+        self.control(frame, outcome, room, |waiting| &mut waiting.pong)
     }
 
     fn control(
         &mut self,
         frame: Bytes,
-        pushed: Pushed,
+        outcome: Outcome,
         room: usize,
         slot: fn(&mut Waiting) -> &mut Option<Bytes>,
     ) -> Life {
         if self.model.sends_now() && self.has_failed() {
-            return self.failed(&pushed);
+            return self.failed(&outcome);
         }
         let mut expected = Expected::default();
         match &mut self.model.waiting {
@@ -246,12 +246,12 @@ impl<'a, 'b> World<'a, 'b> {
             }
             None => expected = self.model.send_alone(frame, room),
         }
-        self.settle(expected, pushed)
+        self.settle(expected, outcome)
     }
 
     fn close(&mut self, room: usize) -> Life {
         if self.choices.below(4) > 0 {
-            // A life in which nothing is pushed any more is dull.
+            // A life in which nothing is outcome any more is dull.
             return Life::GoesOn;
         }
         self.close_now(room)
@@ -259,9 +259,9 @@ impl<'a, 'b> World<'a, 'b> {
 
     fn close_now(&mut self, room: usize) -> Life {
         let frame = frame::close(&CloseFrame::new(CloseCode::NORMAL, "bye"));
-        let pushed = self.outbox.close(frame.clone());
+        let outcome = self.outbox.close(frame.clone());
         if self.model.sends_now() && self.has_failed() {
-            return self.failed(&pushed);
+            return self.failed(&outcome);
         }
         let mut expected = Expected::default();
         if self.model.close == Close::Open {
@@ -275,7 +275,7 @@ impl<'a, 'b> World<'a, 'b> {
                 self.model.close = Close::Sent;
             }
         }
-        self.settle(expected, pushed)
+        self.settle(expected, outcome)
     }
 
     fn finish(&mut self) -> Life {
@@ -297,11 +297,11 @@ impl<'a, 'b> World<'a, 'b> {
         self.wire.feed(&self.socket.take_out());
         if whole {
             self.model.written();
-            assert_eq!(self.outbox.written(), Pushed::Done);
+            assert_eq!(self.outbox.written(), Outcome::Done);
         } else if !self.socket.is_writing() {
             // Nothing was handed over: a report would be out of place, but
             // does no harm.
-            assert_eq!(self.outbox.written(), Pushed::Done);
+            assert_eq!(self.outbox.written(), Outcome::Done);
         }
         self.hand_over();
     }
@@ -328,17 +328,17 @@ impl<'a, 'b> World<'a, 'b> {
     }
 
     /// Holds what has happened against what was to happen.
-    fn settle(&mut self, expected: Expected, pushed: Pushed) -> Life {
+    fn settle(&mut self, expected: Expected, outcome: Outcome) -> Life {
         let out = self.socket.take_out();
         assert!(out == expected.out, "the hub has sent something else");
         self.wire.feed(&out);
         self.tally.begun += u64::from(expected.is_begun);
         if !expected.overflow {
-            assert_eq!(pushed, Pushed::Done);
+            assert_eq!(outcome, Outcome::Done);
             self.hand_over();
             return Life::GoesOn;
         }
-        assert_eq!(pushed, Pushed::Overflow);
+        assert_eq!(outcome, Outcome::Overflow);
         self.tally.overflows += 1;
         if expected.is_begun {
             self.hand_over();
@@ -373,9 +373,9 @@ impl<'a, 'b> World<'a, 'b> {
         self.socket.wire().error.is_some()
     }
 
-    fn failed(&self, pushed: &Pushed) -> Life {
+    fn failed(&self, outcome: &Outcome) -> Life {
         let kind = io::ErrorKind::ConnectionReset;
-        assert_eq!(*pushed, Pushed::Failed(Cause::WriteFailed(kind)));
+        assert_eq!(*outcome, Outcome::Failed(Cause::WriteFailed(kind)));
         Life::Over
     }
 

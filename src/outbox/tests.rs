@@ -43,25 +43,25 @@ impl Fixture {
     fn full(slow_consumer: SlowConsumer) -> Fixture {
         let mut fixture = Fixture::new(slow_consumer);
         fixture.socket.set_room(0);
-        assert_eq!(fixture.push(&["w"]), Pushed::Done);
+        assert_eq!(fixture.push(&["w"]), Outcome::Done);
         fixture
     }
 
-    fn pong(&mut self, payload: &[u8]) -> Pushed {
+    fn pong(&mut self, payload: &[u8]) -> Outcome {
         let pong = frame::pong(payload);
         self.outbox.pong(pong.clone(), pong)
     }
 
     /// Pushes texts as one burst.
-    fn push(&mut self, texts: &[&str]) -> Pushed {
+    fn push(&mut self, texts: &[&str]) -> Outcome {
         self.deliver(&[burst(texts)])
     }
 
-    fn deliver(&mut self, bursts: &[Burst]) -> Pushed {
+    fn deliver(&mut self, bursts: &[Burst]) -> Outcome {
         Delivery::prepare(bursts, &mut Vec::new(), |d| self.outbox.push(d))
     }
 
-    fn close(&mut self) -> Pushed {
+    fn close(&mut self) -> Outcome {
         self.outbox
             .close(frame::close(&CloseFrame::new(CloseCode::NORMAL, "end")))
     }
@@ -70,7 +70,7 @@ impl Fixture {
     /// since this was asked last.
     fn came_out(&mut self) -> Vec<String> {
         while self.socket.write(usize::MAX) {
-            assert_eq!(self.outbox.written(), Pushed::Done);
+            assert_eq!(self.outbox.written(), Outcome::Done);
         }
         frames(&self.socket.take_out())
     }
@@ -86,10 +86,10 @@ fn burst(texts: &[&str]) -> Burst {
 fn an_open_socket_gets_everything_from_the_hub_itself() {
     let mut fixture = Fixture::new(SlowConsumer::Disconnect);
     for text in ["a", "b"] {
-        assert_eq!(fixture.push(&[text]), Pushed::Done);
+        assert_eq!(fixture.push(&[text]), Outcome::Done);
     }
-    assert_eq!(fixture.outbox.ping(frame::ping(b"1")), Pushed::Done);
-    assert_eq!(fixture.pong(b"2"), Pushed::Done);
+    assert_eq!(fixture.outbox.ping(frame::ping(b"1")), Outcome::Done);
+    assert_eq!(fixture.pong(b"2"), Outcome::Done);
     assert_eq!(
         frames(&fixture.socket.take_out()),
         ["a", "b", "P1", "p2"].map(str::to_owned)
@@ -165,9 +165,9 @@ fn the_hub_writes_again_once_the_backlog_is_gone() {
 #[test]
 fn evict_overflows_at_the_bound_on_messages() {
     let mut fixture = Fixture::full(SlowConsumer::Disconnect);
-    assert_eq!(fixture.push(&["a", "b"]), Pushed::Done);
+    assert_eq!(fixture.push(&["a", "b"]), Outcome::Done);
     assert_eq!(fixture.outbox.backlog_messages(), MAX_MESSAGES);
-    assert_eq!(fixture.push(&["c"]), Pushed::Overflow);
+    assert_eq!(fixture.push(&["c"]), Outcome::Overflow);
     assert_eq!(fixture.outbox.backlog_messages(), MAX_MESSAGES);
 }
 
@@ -175,12 +175,12 @@ fn evict_overflows_at_the_bound_on_messages() {
 fn evict_overflows_at_the_bound_on_bytes() {
     let mut fixture = Fixture::full(SlowConsumer::Disconnect);
     // The writer's 3 bytes count: 97 are left, headers included.
-    assert_eq!(fixture.push(&[&"a".repeat(50)]), Pushed::Done);
-    assert_eq!(fixture.push(&[&"b".repeat(43)]), Pushed::Done);
+    assert_eq!(fixture.push(&[&"a".repeat(50)]), Outcome::Done);
+    assert_eq!(fixture.push(&[&"b".repeat(43)]), Outcome::Done);
     assert_eq!(fixture.outbox.backlog_bytes(), MAX_BYTES);
     let mut fixture = Fixture::full(SlowConsumer::Disconnect);
-    assert_eq!(fixture.push(&[&"a".repeat(50)]), Pushed::Done);
-    assert_eq!(fixture.push(&[&"b".repeat(44)]), Pushed::Overflow);
+    assert_eq!(fixture.push(&[&"a".repeat(50)]), Outcome::Done);
+    assert_eq!(fixture.push(&[&"b".repeat(44)]), Outcome::Overflow);
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn one_message_may_always_wait_however_large() {
     ] {
         let mut fixture = Fixture::full(policy);
         let large = "x".repeat(10 * MAX_BYTES);
-        assert_eq!(fixture.push(&[&large]), Pushed::Done);
+        assert_eq!(fixture.push(&[&large]), Outcome::Done);
         assert_eq!(fixture.outbox.dropped(), 0, "{policy:?}");
         assert_eq!(fixture.outbox.backlog_messages(), 2);
     }
@@ -203,11 +203,11 @@ fn after_an_overflow_the_begun_frame_and_the_close_still_come_and_nothing_else()
     let mut fixture = Fixture::new(SlowConsumer::Disconnect);
     fixture.socket.set_room(4);
     let overflow = fixture.push(&["begun", "a", "b", "c", "d"]);
-    assert_eq!(overflow, Pushed::Overflow);
+    assert_eq!(overflow, Outcome::Overflow);
     // What is in the writer's hands cannot be taken back: the begun frame.
     assert_eq!(fixture.outbox.discard(), (4, 3 + 3 * 3));
-    assert_eq!(fixture.close(), Pushed::Done);
-    assert_eq!(fixture.push(&["late"]), Pushed::Done);
+    assert_eq!(fixture.close(), Outcome::Done);
+    assert_eq!(fixture.push(&["late"]), Outcome::Done);
     assert_eq!(
         fixture.came_out(),
         ["begun", "CLOSE 1000 end"].map(str::to_owned)
@@ -219,12 +219,12 @@ fn an_overflow_without_a_begun_frame_leaves_the_hub_to_send_the_close() {
     let mut fixture = Fixture::new(SlowConsumer::Disconnect);
     fixture.socket.set_room(0);
     let overflow = fixture.push(&["a", "b", "c", "d"]);
-    assert_eq!(overflow, Pushed::Overflow);
+    assert_eq!(overflow, Outcome::Overflow);
     assert_eq!(fixture.outbox.dropped(), 1);
     assert_eq!(fixture.outbox.discard(), (3, 9));
     assert_eq!(fixture.outbox.dropped(), 4);
     fixture.socket.set_room(usize::MAX);
-    assert_eq!(fixture.close(), Pushed::Done);
+    assert_eq!(fixture.close(), Outcome::Done);
     assert_eq!(frames(&fixture.socket.take_out()), ["CLOSE 1000 end"]);
     assert_eq!(fixture.socket.wire().writers_started, 0);
 }
@@ -271,8 +271,8 @@ fn pings_and_pongs_that_wait_are_replaced_by_the_newest_and_overtake_messages() 
     fixture.push(&["a"]);
     for n in 0..100_000 {
         let payload = [b'0' + (n % 10) as u8];
-        assert_eq!(fixture.pong(&payload), Pushed::Done);
-        assert_eq!(fixture.outbox.ping(frame::ping(&payload)), Pushed::Done);
+        assert_eq!(fixture.pong(&payload), Outcome::Done);
+        assert_eq!(fixture.outbox.ping(frame::ping(&payload)), Outcome::Done);
     }
     assert_eq!(fixture.outbox.backlog_messages(), 2);
     assert_eq!(fixture.outbox.backlog_bytes(), 6);
@@ -293,8 +293,8 @@ fn all_pongs_of_a_read_go_out_at_once_or_the_newest_waits() {
         ),
         (Fixture::full(SlowConsumer::Disconnect), vec!["w", "p3"]),
     ] {
-        let pushed = fixture.outbox.pong(all.clone(), all.slice(6..));
-        assert_eq!(pushed, Pushed::Done);
+        let outcome = fixture.outbox.pong(all.clone(), all.slice(6..));
+        assert_eq!(outcome, Outcome::Done);
         assert_eq!(fixture.came_out(), out);
     }
 }
@@ -311,8 +311,8 @@ fn of_pongs_that_do_not_fit_the_begun_one_and_the_newest_go_out() {
     ] {
         let mut fixture = Fixture::new(SlowConsumer::Disconnect);
         fixture.socket.set_room(room);
-        let pushed = fixture.outbox.pong(all.clone(), all.slice(9..));
-        assert_eq!(pushed, Pushed::Done);
+        let outcome = fixture.outbox.pong(all.clone(), all.slice(9..));
+        assert_eq!(outcome, Outcome::Done);
         assert_eq!(fixture.outbox.backlog_bytes(), waits, "{room}");
         assert_eq!(fixture.outbox.backlog_messages(), 0);
         assert_eq!(fixture.came_out(), out, "{room}");
@@ -326,7 +326,7 @@ fn a_ping_that_does_not_fit_is_no_message_of_the_backlog() {
     fixture.outbox.ping(frame::ping(b"x"));
     assert_eq!(fixture.outbox.backlog_messages(), 0);
     assert_eq!(fixture.outbox.backlog_bytes(), 2);
-    assert_eq!(fixture.push(&["a", "b", "c"]), Pushed::Done);
+    assert_eq!(fixture.push(&["a", "b", "c"]), Outcome::Done);
     assert_eq!(fixture.outbox.backlog_messages(), 3);
     assert_eq!(fixture.came_out(), ["Px", "a", "b", "c"].map(str::to_owned));
 }
@@ -335,11 +335,11 @@ fn a_ping_that_does_not_fit_is_no_message_of_the_backlog() {
 fn a_close_goes_behind_everything_and_nothing_follows_it() {
     let mut fixture = Fixture::full(SlowConsumer::Disconnect);
     fixture.push(&["a"]);
-    assert_eq!(fixture.close(), Pushed::Done);
-    assert_eq!(fixture.push(&["late"]), Pushed::Done);
-    assert_eq!(fixture.outbox.ping(frame::ping(b"late")), Pushed::Done);
-    assert_eq!(fixture.pong(b"late"), Pushed::Done);
-    assert_eq!(fixture.close(), Pushed::Done);
+    assert_eq!(fixture.close(), Outcome::Done);
+    assert_eq!(fixture.push(&["late"]), Outcome::Done);
+    assert_eq!(fixture.outbox.ping(frame::ping(b"late")), Outcome::Done);
+    assert_eq!(fixture.pong(b"late"), Outcome::Done);
+    assert_eq!(fixture.close(), Outcome::Done);
     assert_eq!(
         fixture.came_out(),
         ["w", "a", "CLOSE 1000 end"].map(str::to_owned)
@@ -356,9 +356,9 @@ fn a_close_that_is_cut_is_finished_by_the_writer() {
     for room in 0..5 {
         let mut fixture = Fixture::new(SlowConsumer::Disconnect);
         fixture.socket.set_room(room);
-        assert_eq!(fixture.close(), Pushed::Done);
+        assert_eq!(fixture.close(), Outcome::Done);
         fixture.outbox.finish();
-        assert_eq!(fixture.push(&["late"]), Pushed::Done);
+        assert_eq!(fixture.push(&["late"]), Outcome::Done);
         assert_eq!(fixture.socket.wire().finished, 0);
         assert_eq!(fixture.outbox.backlog_messages(), 0);
         assert_eq!(fixture.came_out(), ["CLOSE 1000 end"]);
@@ -389,7 +389,7 @@ fn our_direction_ends_when_the_close_is_out_and_not_before() {
 #[test]
 fn discarding_tells_how_far_behind_and_keeps_what_the_writer_has() {
     let mut fixture = Fixture::full(SlowConsumer::Disconnect);
-    assert_eq!(fixture.push(&["a", "b"]), Pushed::Done);
+    assert_eq!(fixture.push(&["a", "b"]), Outcome::Done);
     fixture.outbox.ping(frame::ping(b""));
     fixture.pong(b"");
     assert_eq!(fixture.outbox.discard(), (3, 9));
@@ -424,7 +424,7 @@ fn shedding_drops_one_message_as_the_policy_says() {
 #[test]
 fn a_socket_that_fails_is_a_cause_to_end() {
     let kind = io::ErrorKind::BrokenPipe;
-    let operations: [fn(&mut Fixture) -> Pushed; 4] = [
+    let operations: [fn(&mut Fixture) -> Outcome; 4] = [
         |fixture| fixture.push(&["a"]),
         |fixture| fixture.outbox.ping(frame::ping(b"")),
         |fixture| fixture.pong(b""),
@@ -433,7 +433,7 @@ fn a_socket_that_fails_is_a_cause_to_end() {
     for operation in operations {
         let mut fixture = Fixture::new(SlowConsumer::Disconnect);
         fixture.socket.wire().error = Some(kind);
-        let failed = Pushed::Failed(Cause::WriteFailed(kind));
+        let failed = Outcome::Failed(Cause::WriteFailed(kind));
         assert_eq!(operation(&mut fixture), failed);
     }
 }
@@ -442,9 +442,9 @@ fn a_socket_that_fails_is_a_cause_to_end() {
 fn a_writer_thread_that_cannot_be_started_is_a_cause_to_end() {
     let mut fixture = Fixture::new(SlowConsumer::Disconnect);
     fixture.writers.refuse();
-    assert_eq!(fixture.push(&["a"]), Pushed::Done);
+    assert_eq!(fixture.push(&["a"]), Outcome::Done);
     fixture.socket.set_room(0);
-    let failed = Pushed::Failed(Cause::NoWriterThread);
+    let failed = Outcome::Failed(Cause::NoWriterThread);
     assert_eq!(fixture.push(&["b"]), failed);
 }
 

@@ -116,7 +116,11 @@ impl Server {
                 .stack_size(shared.config.stack_size)
         };
         let (address, commands) = (self.address, self.commands);
-        let hub = Hub::new(&shared.config, shared.counters.clone());
+        let hub = Hub::new(
+            &shared.config,
+            shared.counters.clone(),
+            shared.publisher.interest.clone(),
+        );
         let guard = StopOnDrop(shared.clone());
         let hub = spawn("hubcast-hub")
             .spawn(move || {

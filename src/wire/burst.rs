@@ -1,11 +1,13 @@
 //! Messages as shared bytes, whatever the encoding.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
+use super::sse;
 use crate::message::Message;
 use crate::wire::frame::{frame_len, header_len, write_frame};
-use crate::wire::sse::event_len;
 
 /// How messages are written for a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,33 +18,59 @@ pub(crate) enum Encoding {
     Events,
 }
 
+impl Encoding {
+    pub(crate) const ALL: [Encoding; 2] = [Encoding::Frames, Encoding::Events];
+}
+
 /// One or more whole messages as wire bytes, one frame (or event) each, in
 /// order.
 #[derive(Clone, Debug)]
 pub(crate) struct Burst {
     pub(crate) bytes: Bytes,
     pub(crate) messages: u32,
-    pub(crate) encoding: Encoding,
+    encoding: Encoding,
+    /// Where each event ends, if there are several; a frame says its length.
+    ends: Arc<[usize]>,
 }
 
 impl Burst {
-    /// The frames of this burst, each as a slice of the shared bytes.
+    fn of_frames(bytes: Bytes, messages: u32) -> Burst {
+        Burst {
+            bytes,
+            messages,
+            encoding: Encoding::Frames,
+            ends: Arc::default(),
+        }
+    }
+
+    /// Events, of which each ends where `ends` says.
+    pub(super) fn of_events(bytes: Bytes, ends: Vec<usize>) -> Burst {
+        Burst {
+            bytes,
+            messages: ends.len() as u32,
+            encoding: Encoding::Events,
+            ends: ends.into(),
+        }
+    }
+
+    /// The frames (or events) of this burst, each as a slice of the shared
+    /// bytes.
     pub(crate) fn frames(&self) -> impl Iterator<Item = Bytes> + '_ {
-        let mut at = 0;
-        // Most bursts are a single message: no header to read.
-        let single = self.messages == 1;
+        let (mut at, mut index) = (0, 0);
         std::iter::from_fn(move || {
             let rest = &self.bytes[at..];
             if rest.is_empty() {
                 return None;
             }
-            let len = match self.encoding {
-                _ if single => rest.len(),
-                Encoding::Frames => frame_len(rest),
-                Encoding::Events => event_len(rest),
+            let start = at;
+            at = match self.encoding {
+                // Most bursts are a single message: no header to read.
+                _ if self.messages == 1 => self.bytes.len(),
+                Encoding::Frames => at + frame_len(rest),
+                Encoding::Events => self.ends[index],
             };
-            at += len;
-            Some(self.bytes.slice(at - len..at))
+            index += 1;
+            Some(self.bytes.slice(start..at))
         })
     }
 
@@ -54,6 +82,39 @@ impl Burst {
             let is_text = frame[0] & 0x0f == u8::from(OpCode::Data(Data::Text));
             (is_text, frame.slice(header_len(&frame)..))
         })
+    }
+}
+
+/// The same messages in every encoding that somebody needs.
+///
+/// The thread that publishes encodes: what takes time in proportion to bytes
+/// must not run on the hub.
+#[derive(Clone, Debug)]
+pub(crate) struct Forms {
+    pub(crate) frames: Burst,
+    pub(crate) events: Option<Burst>,
+}
+
+impl Forms {
+    /// The messages in this encoding. A form that is missing is made: somebody
+    /// has begun to need it while the messages were on their way.
+    pub(crate) fn burst(&self, encoding: Encoding) -> Burst {
+        match encoding {
+            Encoding::Frames => self.frames.clone(),
+            Encoding::Events => match &self.events {
+                Some(events) => events.clone(),
+                None => sse::encode(&self.frames),
+            },
+        }
+    }
+}
+
+impl From<Burst> for Forms {
+    fn from(frames: Burst) -> Forms {
+        Forms {
+            frames,
+            events: None,
+        }
     }
 }
 
@@ -86,13 +147,10 @@ impl BurstBuilder {
     /// The burst so far; the builder is empty again.
     pub(crate) fn take(&mut self) -> Burst {
         let bytes = std::mem::take(&mut self.bytes);
-        Burst {
-            // The queue keeps these bytes for as long as the slowest client
-            // takes: no spare capacity in them.
-            bytes: Bytes::from(bytes.into_boxed_slice()),
-            messages: std::mem::take(&mut self.messages),
-            encoding: Encoding::Frames,
-        }
+        // The queue keeps these bytes for as long as the slowest client
+        // takes: no spare capacity in them.
+        let bytes = Bytes::from(bytes.into_boxed_slice());
+        Burst::of_frames(bytes, std::mem::take(&mut self.messages))
     }
 }
 

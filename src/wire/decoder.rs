@@ -12,7 +12,7 @@ use tungstenite::Message as Ws;
 use tungstenite::error::{CapacityError, Error as WsError};
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 
-use crate::close::{Cause, CloseCode, CloseFrame};
+use crate::close::{Cause, CloseCode, CloseFrame, Violation};
 use crate::config::Config;
 use crate::wire::headers::Progress;
 
@@ -38,14 +38,6 @@ impl Unit {
             Unit::Close(frame) => frame.reason.len(),
         }
     }
-}
-
-/// How a client is told that it broke a rule, and what is noted about it.
-#[derive(Debug)]
-pub(crate) struct Violation {
-    pub(crate) code: CloseCode,
-    pub(crate) reason: String,
-    pub(crate) cause: Cause,
 }
 
 /// The protocol's state of one client.
@@ -112,7 +104,6 @@ impl Decoder {
         }
         if allowed < bytes.len() {
             return Err(Violation {
-                code: CloseCode::POLICY_VIOLATION,
                 reason: format!("more than {} fragments", self.max_fragments),
                 cause: Cause::TooManyFragments,
             }
@@ -162,31 +153,21 @@ fn close_frame(frame: Option<tungstenite::protocol::CloseFrame>) -> CloseFrame {
 
 /// What an error of the protocol's reader means (RFC 6455 §7.4.1).
 fn violation(error: WsError) -> Violation {
-    let (code, reason, cause) = match error {
+    let (reason, cause) = match error {
         WsError::Capacity(CapacityError::MessageTooLong { max_size, .. }) => (
-            CloseCode::TOO_LARGE,
             format!("messages have at most {max_size} bytes here"),
             Cause::TooLarge,
         ),
-        WsError::Utf8(_) => (
-            CloseCode::INVALID_PAYLOAD,
-            "text must be UTF-8".to_owned(),
-            Cause::InvalidUtf8,
-        ),
+        WsError::Utf8(_) => ("text must be UTF-8".to_owned(), Cause::InvalidUtf8),
         error => {
             let rule = match error {
                 WsError::Protocol(rule) => rule.to_string(),
                 other => other.to_string(),
             };
-            let cause = Cause::ProtocolError(rule.clone());
-            (CloseCode::PROTOCOL_ERROR, rule, cause)
+            (rule.clone(), Cause::ProtocolError(rule))
         }
     };
-    Violation {
-        code,
-        reason,
-        cause,
-    }
+    Violation { cause, reason }
 }
 
 /// Bytes as the stream that tungstenite reads; behind them it would block.

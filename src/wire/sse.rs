@@ -3,36 +3,45 @@
 use bytes::Bytes;
 use data_encoding::BASE64;
 
+use super::burst::Burst;
 use crate::close::CloseFrame;
-use crate::wire::burst::{Burst, Encoding};
 
-/// The messages of some bursts as events, in one burst.
-pub(crate) fn encode(bursts: &[Burst]) -> Burst {
-    let mut bytes = Vec::new();
-    let mut messages = 0;
-    for (is_text, payload) in bursts.iter().flat_map(Burst::payloads) {
-        messages += 1;
-        match std::str::from_utf8(&payload) {
-            Ok(text) if is_text => text_event(&mut bytes, text),
-            _ => binary_event(&mut bytes, &payload),
+/// What an event adds to each line of a text.
+const LINE: &[u8] = b"data: ";
+
+/// The messages of a burst of frames as events.
+pub(crate) fn encode(burst: &Burst) -> Burst {
+    // Enough for text of one line; more lines make it grow.
+    let room = burst.bytes.len() + burst.messages as usize * (LINE.len() + 2);
+    let mut bytes = Vec::with_capacity(room);
+    let mut ends = Vec::with_capacity(burst.messages as usize);
+    for (is_text, payload) in burst.payloads() {
+        match is_text {
+            true => text_event(&mut bytes, &payload),
+            false => binary_event(&mut bytes, &payload),
         }
+        ends.push(bytes.len());
     }
-    Burst {
-        bytes: Bytes::from(bytes),
-        messages,
-        encoding: Encoding::Events,
-    }
+    Burst::of_events(Bytes::from(bytes.into_boxed_slice()), ends)
 }
 
 /// A text: a `data` line for each of its lines, whichever way they end.
-fn text_event(out: &mut Vec<u8>, text: &str) {
-    let text = text.replace("\r\n", "\n");
-    for line in text.split(['\n', '\r']) {
-        out.extend_from_slice(b"data: ");
-        out.extend_from_slice(line.as_bytes());
+fn text_event(out: &mut Vec<u8>, text: &[u8]) {
+    let mut rest = text;
+    out.extend_from_slice(LINE);
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+        out.extend_from_slice(&rest[..at]);
         out.push(b'\n');
+        out.extend_from_slice(LINE);
+        let end = if rest[at..].starts_with(b"\r\n") {
+            2
+        } else {
+            1
+        };
+        rest = &rest[at + end..];
     }
-    out.push(b'\n');
+    out.extend_from_slice(rest);
+    out.extend_from_slice(b"\n\n");
 }
 
 /// Bytes, as base64 under an event name of their own.
@@ -40,12 +49,6 @@ fn binary_event(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(b"event: binary\ndata: ");
     out.extend_from_slice(BASE64.encode(bytes).as_bytes());
     out.extend_from_slice(b"\n\n");
-}
-
-/// The length of the first event of `bytes`: it ends with an empty line.
-pub(crate) fn event_len(bytes: &[u8]) -> usize {
-    let end = bytes.windows(2).position(|pair| pair == b"\n\n");
-    end.map_or(bytes.len(), |at| at + 2)
 }
 
 /// The last event of a stream: what a Close frame would say.
@@ -61,10 +64,10 @@ mod tests {
     use super::*;
     use crate::close::CloseCode;
     use crate::message::Message;
-    use crate::wire::burst::single;
+    use crate::wire::burst::{BurstBuilder, single};
 
     fn event(message: impl Into<Message>) -> String {
-        let burst = encode(&[single(&message.into(), false)]);
+        let burst = encode(&single(&message.into(), false));
         String::from_utf8(burst.bytes.to_vec()).unwrap()
     }
 
@@ -97,8 +100,11 @@ mod tests {
 
     #[test]
     fn events_split_as_they_were_joined() {
-        let messages = ["a", "b\nc", ""].map(|text| single(&Message::from(text), false));
-        let burst = encode(&messages);
+        let mut builder = BurstBuilder::default();
+        for text in ["a", "b\nc", ""] {
+            builder.text(text, false);
+        }
+        let burst = encode(&builder.take());
         assert_eq!(burst.messages, 3);
         let events: Vec<Bytes> = burst.frames().collect();
         assert_eq!(
