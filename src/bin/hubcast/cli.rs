@@ -1,320 +1,366 @@
-//! The options of the program, and what they say in a [`Config`].
+//! The options of the binary, and the [`Config`] that they describe.
 
-use std::fmt;
-use std::fs;
 use std::path::PathBuf;
-use std::str::FromStr;
-use std::time::Duration;
+use std::sync::LazyLock;
 
-use clap::builder::FalseyValueParser;
-use clap::{Parser, ValueEnum};
-use hubcast::{Config, Secret, SlowConsumer};
+use clap::{ArgAction, Args, Parser};
+use hubcast::{Config, Secret};
+
+use crate::environment::Variable;
+use crate::token;
+use crate::values::{LogLevel, Policy, Size, Time};
+
+/// The version, and the features that this binary was built with.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let built = FEATURES.iter().filter(|(_, is_built)| *is_built);
+    let names: Vec<&str> = built.map(|(name, _)| *name).collect();
+    let version = env!("CARGO_PKG_VERSION");
+    format!("{version} (features: {})", names.join(", "))
+});
+
+/// The features of Cargo.toml, and whether each is in this binary.
+const FEATURES: [(&str, bool); 1] = [("cli", cfg!(feature = "cli"))];
 
 /// A WebSocket broadcast server: what one client of a room sends, every
 /// client of that room receives. The path of the URL names the room.
 ///
-/// Sizes are written 512, 64KiB or 1MiB, durations 500ms, 20s or 2m. The
-/// log goes to standard error; RUST_LOG steers it (RUST_LOG=hubcast=debug).
+/// Sizes are written 512, 64KiB or 1MiB, times 500ms, 20s or 2m.
+///
+/// Each option is also an environment variable: --max-clients is
+/// HUBCAST_MAX_CLIENTS, and HUBCAST_NO_ECHO=1 is a switch that is on (0, false,
+/// no and off are off). An empty variable counts as unset; what stands on the
+/// command line comes first.
+///
+/// The log goes to standard error. RUST_LOG sets its level for single modules
+/// (RUST_LOG=hubcast=debug), where neither --log-level nor -q nor -v does.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(name = "hubcast", version = VERSION.as_str(), max_term_width = 100)]
 pub(crate) struct Options {
     /// The address and port to listen on; port 0 takes a free one
-    #[arg(
-        long,
-        env = "HUBCAST_LISTEN",
-        value_name = "HOST:PORT",
-        default_value = "127.0.0.1:8080"
-    )]
-    pub(crate) listen: String,
+    #[arg(long, short, value_name = "HOST:PORT")]
+    #[arg(default_value = "127.0.0.1:8080")]
+    #[arg(aliases = ["bind", "address"])]
+    listen: String,
+
+    /// Listen on this port of 127.0.0.1
+    #[arg(long, short, value_name = "PORT", hide = true)]
+    #[arg(conflicts_with = "listen")]
+    port: Option<u16>,
 
     /// A client does not receive its own messages
-    #[arg(long, env = "HUBCAST_NO_ECHO", value_parser = FalseyValueParser::new())]
+    #[arg(long)]
     no_echo: bool,
 
     /// Append a newline to every text message delivered
-    #[arg(long, env = "HUBCAST_APPEND_NEWLINE", value_parser = FalseyValueParser::new())]
+    #[arg(long)]
     append_newline: bool,
 
+    /// What is logged: off, error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    #[arg(overrides_with_all = ["quiet", "verbose"])]
+    #[arg(hide_possible_values = true)]
+    log_level: LogLevel,
+
+    /// Log warnings and errors only
+    #[arg(long, short, overrides_with_all = ["log_level", "verbose"])]
+    quiet: bool,
+
+    /// Log more: refused requests and why; -vv logs everything
+    #[arg(long, short, action = ArgAction::Count)]
+    #[arg(overrides_with_all = ["log_level", "quiet"])]
+    verbose: u8,
+
+    #[command(flatten)]
+    messages: Messages,
+    #[command(flatten)]
+    slow_clients: SlowClients,
+    #[command(flatten)]
+    connections: Connections,
+    #[command(flatten)]
+    guards: Guards,
+    #[command(flatten)]
+    pub(crate) doors: Doors,
+
+    /// Whether one of the options above sets the log level.
+    #[arg(skip)]
+    pub(crate) level_is_set: bool,
+    /// The variables that set options.
+    #[arg(skip)]
+    pub(crate) variables: Vec<Variable>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Messages")]
+struct Messages {
     /// The largest message a client may send; a larger one ends with 1009
-    #[arg(long, env = "HUBCAST_MAX_MESSAGE_SIZE", value_name = "SIZE", default_value_t = Size(defaults().max_message_size))]
+    #[arg(long, value_name = "SIZE", default_value = "1MiB")]
     max_message_size: Size,
 
     /// The most fragments a message may come in
-    #[arg(long, env = "HUBCAST_MAX_FRAGMENTS", value_name = "N", default_value_t = defaults().max_fragments)]
+    #[arg(long, value_name = "N", default_value = "32768")]
     max_fragments: usize,
 
-    /// The most messages that may wait for one client
-    #[arg(long, env = "HUBCAST_QUEUE_MESSAGES", value_name = "N", default_value_t = defaults().queue_messages)]
-    queue_messages: usize,
-
-    /// The most bytes that may wait for one client
-    #[arg(long, env = "HUBCAST_QUEUE_BYTES", value_name = "SIZE", default_value_t = Size(defaults().queue_bytes))]
-    queue_bytes: Size,
-
-    /// The most bytes that may wait for all clients together
-    #[arg(long, env = "HUBCAST_QUEUE_TOTAL", value_name = "SIZE", default_value_t = Size(defaults().queue_total))]
-    queue_total: Size,
-
-    /// What is done about a client for which too much waits
-    #[arg(
-        long,
-        env = "HUBCAST_SLOW_CONSUMER",
-        value_name = "POLICY",
-        default_value = "disconnect"
-    )]
-    slow_consumer: Policy,
-
-    /// The deadline of the whole opening handshake
-    #[arg(long, env = "HUBCAST_HANDSHAKE_TIMEOUT", value_name = "TIME", default_value_t = Span(defaults().handshake_timeout))]
-    handshake_timeout: Span,
-
-    /// The most connections in their opening handshake at once
-    #[arg(long, env = "HUBCAST_MAX_HANDSHAKES", value_name = "N", default_value_t = defaults().max_handshakes)]
-    max_handshakes: usize,
-
-    /// The most connections at once; 0: as many as the system's limits allow
-    #[arg(long, env = "HUBCAST_MAX_CLIENTS", value_name = "N", default_value_t = defaults().max_clients)]
-    max_clients: usize,
-
-    /// The most connections from one IP address; 0: no limit
-    #[arg(long, env = "HUBCAST_MAX_CLIENTS_PER_IP", value_name = "N", default_value_t = defaults().max_clients_per_ip)]
-    max_clients_per_ip: usize,
+    /// How long a message that was begun may take to be complete
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    message_timeout: Time,
 
     /// The most messages per second of one client, which is read more slowly
     /// when it sends more; 0: no limit
-    #[arg(long, env = "HUBCAST_MAX_MESSAGE_RATE", value_name = "N", default_value_t = defaults().max_message_rate)]
+    #[arg(long, value_name = "N", default_value = "0")]
+    #[arg(alias = "max-rate")]
     max_message_rate: u32,
 
     /// The most bytes per second of one client; 0: no limit
-    #[arg(long, env = "HUBCAST_MAX_BYTE_RATE", value_name = "SIZE", default_value_t = Size(defaults().max_byte_rate as usize))]
+    #[arg(long, value_name = "SIZE", default_value = "0")]
+    #[arg(alias = "max-bytes-rate")]
     max_byte_rate: Size,
+}
 
-    /// After how long a silence a client gets a ping; 0: never
-    #[arg(long, env = "HUBCAST_PING_INTERVAL", value_name = "TIME", default_value_t = Span(defaults().ping_interval))]
-    ping_interval: Span,
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Slow clients")]
+struct SlowClients {
+    /// The most messages that may wait for one client
+    #[arg(long, value_name = "N", default_value = "1024")]
+    #[arg(aliases = ["queue-len", "max-queue", "outbox-messages"])]
+    queue_messages: usize,
 
-    /// How long a client may stay silent after a ping
-    #[arg(long, env = "HUBCAST_PONG_TIMEOUT", value_name = "TIME", default_value_t = Span(defaults().pong_timeout))]
-    pong_timeout: Span,
+    /// The most bytes that may wait for one client
+    #[arg(long, value_name = "SIZE", default_value = "1MiB")]
+    #[arg(aliases = ["queue-max-size", "max-pending", "outbox-bytes"])]
+    queue_bytes: Size,
 
-    /// How long a message that was begun may take to be complete
-    #[arg(long, env = "HUBCAST_MESSAGE_TIMEOUT", value_name = "TIME", default_value_t = Span(defaults().message_timeout))]
-    message_timeout: Span,
+    /// The most bytes that may wait for all clients together
+    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
+    #[arg(alias = "max-backlog-total")]
+    queue_total: Size,
+
+    /// What is done about a client for which too much waits
+    #[arg(long, value_name = "POLICY", default_value = "disconnect")]
+    slow_consumer: Policy,
 
     /// How long one frame may take to be written to a client
-    #[arg(long, env = "HUBCAST_WRITE_TIMEOUT", value_name = "TIME", default_value_t = Span(defaults().write_timeout))]
-    write_timeout: Span,
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    write_timeout: Time,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Connections")]
+struct Connections {
+    /// The most connections at once; 0: as many as the system's limits allow
+    #[arg(long, value_name = "N", default_value = "0")]
+    #[arg(alias = "max-connections")]
+    max_clients: usize,
+
+    /// The most connections from one IP address; 0: no limit
+    #[arg(long, value_name = "N", default_value = "0")]
+    #[arg(alias = "max-connections-per-ip")]
+    max_clients_per_ip: usize,
+
+    /// The most connections in their opening handshake at once
+    #[arg(long, value_name = "N", default_value = "1024")]
+    max_handshakes: usize,
+
+    /// The deadline of the whole opening handshake
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    handshake_timeout: Time,
+
+    /// After how long a silence a client gets a ping; 0: never
+    #[arg(long, value_name = "TIME", default_value = "20s")]
+    ping_interval: Time,
+
+    /// How long a client may stay silent after a ping
+    #[arg(long, value_name = "TIME", default_value = "20s")]
+    #[arg(alias = "ping-timeout")]
+    pong_timeout: Time,
 
     /// How long the closing handshake may take
-    #[arg(long, env = "HUBCAST_CLOSE_TIMEOUT", value_name = "TIME", default_value_t = Span(defaults().close_timeout))]
-    close_timeout: Span,
+    #[arg(long, value_name = "TIME", default_value = "5s")]
+    close_timeout: Time,
 
     /// How long the shutdown may take
-    #[arg(long, env = "HUBCAST_SHUTDOWN_TIMEOUT", value_name = "TIME", default_value_t = Span(defaults().shutdown_timeout))]
-    shutdown_timeout: Span,
+    #[arg(long, value_name = "TIME", default_value = "5s")]
+    shutdown_timeout: Time,
 
     /// The read buffer of one client
-    #[arg(long, env = "HUBCAST_READ_BUFFER", value_name = "SIZE", default_value_t = Size(defaults().read_buffer))]
+    #[arg(long, value_name = "SIZE", default_value = "4KiB")]
+    #[arg(alias = "read-buffer-size")]
     read_buffer: Size,
 
     /// The stack of each thread, in address space
-    #[arg(long, env = "HUBCAST_STACK_SIZE", value_name = "SIZE", default_value_t = Size(defaults().stack_size))]
+    #[arg(long, value_name = "SIZE", default_value = "256KiB")]
     stack_size: Size,
+}
 
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Who may come in")]
+struct Guards {
     /// Let in browsers from pages of this origin, scheme://host[:port], or
     /// from any with *; may be given several times
-    #[arg(
-        long,
-        env = "HUBCAST_ALLOW_ORIGIN",
-        value_name = "ORIGIN",
-        value_delimiter = ','
-    )]
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
+    #[arg(aliases = ["origin", "allowed-origin", "allowed-origins"])]
+    #[arg(aliases = ["cors-origin", "cors-origins"])]
     allow_origin: Vec<String>,
 
-    /// Answer this subprotocol where a client offers it; may be given
-    /// several times
-    #[arg(
-        long,
-        env = "HUBCAST_SUBPROTOCOL",
-        value_name = "NAME",
-        value_delimiter = ','
-    )]
-    subprotocol: Vec<String>,
-
-    /// The token that is needed to enter any room
-    #[arg(long, env = "HUBCAST_TOKEN", hide_env_values = true)]
+    /// The token that is needed to enter any room; who can list processes can
+    /// read it, which --token-file avoids
+    #[arg(long)]
     token: Option<String>,
 
     /// A file whose first line is the token
-    #[arg(
-        long,
-        env = "HUBCAST_TOKEN_FILE",
-        value_name = "FILE",
-        conflicts_with = "token"
-    )]
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
     token_file: Option<PathBuf>,
 
+    /// Answer this subprotocol where a client offers it; may be given
+    /// several times
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    subprotocol: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Doors")]
+pub(crate) struct Doors {
     /// Publish the body of a POST to a room there
-    #[arg(long, env = "HUBCAST_ALLOW_PUBLISH", value_parser = FalseyValueParser::new())]
+    #[arg(long, alias = "publish")]
     allow_publish: bool,
 
     /// The token that is needed to publish over HTTP
-    #[arg(
-        long,
-        env = "HUBCAST_PUBLISH_TOKEN",
-        value_name = "TOKEN",
-        requires = "allow_publish",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "TOKEN", requires = "allow_publish")]
     publish_token: Option<String>,
 
     /// Give browsers no chat page
-    #[arg(long, env = "HUBCAST_NO_PAGE", value_parser = FalseyValueParser::new())]
+    #[arg(long)]
     no_page: bool,
 
     /// Answer nothing under /-/: health, metrics, clients and rooms
-    #[arg(long, env = "HUBCAST_NO_ADMIN", value_parser = FalseyValueParser::new())]
+    #[arg(long)]
     no_admin: bool,
 
     /// Answer /-/ on this address instead
-    #[arg(long, env = "HUBCAST_ADMIN_LISTEN", value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", alias = "metrics-listen")]
     admin_listen: Option<String>,
 
     /// Broadcast each line of standard input in this room
-    #[arg(long, env = "HUBCAST_STDIN", value_name = "ROOM")]
+    #[arg(long, value_name = "ROOM")]
     pub(crate) stdin: Option<String>,
 
     /// End the server in order when standard input ends
-    #[arg(long, short = 'E', env = "HUBCAST_EXIT_ON_EOF", requires = "stdin", value_parser = FalseyValueParser::new())]
+    #[arg(long, short = 'E', requires = "stdin", alias = "stdin-exit")]
     pub(crate) exit_on_eof: bool,
 
     /// Print what this room receives, one message a line
-    #[arg(long, env = "HUBCAST_STDOUT", value_name = "ROOM")]
+    #[arg(long, value_name = "ROOM")]
     pub(crate) stdout: Option<String>,
 }
 
-fn defaults() -> Config {
-    Config::default()
-}
-
 impl Options {
-    /// The settings that these options say.
+    /// The address to listen on.
+    pub(crate) fn listen(&self) -> String {
+        match self.port {
+            Some(port) => format!("127.0.0.1:{port}"),
+            None => self.listen.clone(),
+        }
+    }
+
+    /// The log level, where an option sets one; else it is RUST_LOG's.
+    pub(crate) fn log_level(&self) -> LogLevel {
+        match (self.quiet, self.verbose) {
+            (true, _) => LogLevel::Warn,
+            (false, 0) => self.log_level,
+            (false, 1) => LogLevel::Debug,
+            (false, _) => LogLevel::Trace,
+        }
+    }
+
+    /// The settings that these options describe.
     pub(crate) fn config(&self) -> Result<Config, String> {
-        let mut config = defaults();
+        let mut config = Config::default();
         config.echo = !self.no_echo;
         config.append_newline = self.append_newline;
+        self.messages.apply(&mut config)?;
+        self.slow_clients.apply(&mut config);
+        self.connections.apply(&mut config);
+        self.guards.apply(&mut config)?;
+        self.doors.apply(&mut config);
+        Ok(config)
+    }
+}
+
+impl Messages {
+    fn apply(&self, config: &mut Config) -> Result<(), String> {
         config.max_message_size = self.max_message_size.0;
         config.max_fragments = self.max_fragments;
+        config.message_timeout = self.message_timeout.0;
+        config.max_message_rate = self.max_message_rate;
+        let rate = self.max_byte_rate.0;
+        config.max_byte_rate = u32::try_from(rate)
+            .map_err(|_| format!("max-byte-rate must be less than 4GiB, not {rate}"))?;
+        Ok(())
+    }
+}
+
+impl SlowClients {
+    fn apply(&self, config: &mut Config) {
         config.queue_messages = self.queue_messages;
         config.queue_bytes = self.queue_bytes.0;
         config.queue_total = self.queue_total.0;
         config.slow_consumer = self.slow_consumer.into();
-        config.handshake_timeout = self.handshake_timeout.0;
-        config.max_handshakes = self.max_handshakes;
+        config.write_timeout = self.write_timeout.0;
+    }
+}
+
+impl Connections {
+    fn apply(&self, config: &mut Config) {
         config.max_clients = self.max_clients;
         config.max_clients_per_ip = self.max_clients_per_ip;
-        config.max_message_rate = self.max_message_rate;
-        config.max_byte_rate = u32::try_from(self.max_byte_rate.0)
-            .map_err(|_| format!("max-byte-rate {} is 4GiB or more", self.max_byte_rate))?;
+        config.max_handshakes = self.max_handshakes;
+        config.handshake_timeout = self.handshake_timeout.0;
         config.ping_interval = self.ping_interval.0;
         config.pong_timeout = self.pong_timeout.0;
-        config.message_timeout = self.message_timeout.0;
-        config.write_timeout = self.write_timeout.0;
         config.close_timeout = self.close_timeout.0;
         config.shutdown_timeout = self.shutdown_timeout.0;
         config.read_buffer = self.read_buffer.0;
         config.stack_size = self.stack_size.0;
-        config.allow_origin.clone_from(&self.allow_origin);
-        config.subprotocol.clone_from(&self.subprotocol);
-        config.token = self.token()?;
+    }
+}
+
+impl Guards {
+    fn apply(&self, config: &mut Config) -> Result<(), String> {
+        config.allow_origin = trimmed(&self.allow_origin);
+        config.subprotocol = trimmed(&self.subprotocol);
+        config.token = match (&self.token_file, &self.token) {
+            (Some(path), _) => Some(token::of_file(path)?),
+            (None, Some(text)) => Some(token::bare(text)),
+            (None, None) => None,
+        };
+        Ok(())
+    }
+}
+
+impl Doors {
+    fn apply(&self, config: &mut Config) {
         config.allow_publish = self.allow_publish;
-        config.publish_token = self.publish_token.clone().map(Secret::from);
+        let token: Option<Secret> = self.publish_token.as_deref().map(token::bare);
+        config.publish_token = token;
         config.page = !self.no_page;
         config.admin = !self.no_admin;
         config.admin_listen.clone_from(&self.admin_listen);
-        Ok(config)
-    }
-
-    /// The token itself, or the first line of its file.
-    fn token(&self) -> Result<Option<Secret>, String> {
-        let Some(path) = &self.token_file else {
-            return Ok(self.token.clone().map(Secret::from));
-        };
-        let text = fs::read_to_string(path)
-            .map_err(|error| format!("token-file {}: {error}", path.display()))?;
-        Ok(Some(text.lines().next().unwrap_or_default().into()))
     }
 }
 
-/// A size in bytes, as people write it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Size(usize);
-
-impl FromStr for Size {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Size, String> {
-        let bytes = parse_size::parse_size(text).map_err(|error| error.to_string())?;
-        usize::try_from(bytes)
-            .map(Size)
-            .map_err(|_| "too large".to_owned())
-    }
-}
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            0 => write!(f, "0"),
-            n if n % (1 << 20) == 0 => write!(f, "{}MiB", n >> 20),
-            n if n % (1 << 10) == 0 => write!(f, "{}KiB", n >> 10),
-            n => write!(f, "{n}"),
-        }
-    }
-}
-
-/// A duration, as people write it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Span(Duration);
-
-impl FromStr for Span {
-    type Err = humantime::DurationError;
-
-    fn from_str(text: &str) -> Result<Span, humantime::DurationError> {
-        humantime::parse_duration(text).map(Span)
-    }
-}
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        humantime::format_duration(self.0).fmt(f)
-    }
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Policy {
-    /// Discard what waits and close with 1008
-    #[value(alias = "evict")]
-    Disconnect,
-    /// Drop the oldest message that waits
-    DropOldest,
-    /// Drop the new message
-    DropNewest,
-}
-
-impl From<Policy> for SlowConsumer {
-    fn from(policy: Policy) -> SlowConsumer {
-        match policy {
-            Policy::Disconnect => SlowConsumer::Disconnect,
-            Policy::DropOldest => SlowConsumer::DropOldest,
-            Policy::DropNewest => SlowConsumer::DropNewest,
-        }
-    }
+/// The entries of a list, without the blanks that people write behind a comma.
+fn trimmed(entries: &[String]) -> Vec<String> {
+    entries
+        .iter()
+        .map(|entry| entry.trim().to_owned())
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
+    use clap::{Arg, CommandFactory};
+    use hubcast::SlowConsumer;
+    use std::time::Duration;
 
     fn parse(args: &[&str]) -> Options {
         Options::try_parse_from([&["hubcast"], args].concat()).unwrap()
@@ -332,17 +378,6 @@ mod tests {
     }
 
     #[test]
-    fn every_option_has_its_environment_variable() {
-        for arg in Options::command().get_arguments() {
-            let Some(long) = arg.get_long().filter(|l| !["help", "version"].contains(l)) else {
-                continue;
-            };
-            let name = format!("HUBCAST_{}", long.to_uppercase().replace('-', "_"));
-            assert_eq!(arg.get_env().and_then(|e| e.to_str()), Some(name.as_str()));
-        }
-    }
-
-    #[test]
     fn sizes_and_durations_are_as_people_write_them() {
         let options = parse(&[
             "--max-message-size=64KiB",
@@ -350,7 +385,7 @@ mod tests {
             "--ping-interval=0",
             "--write-timeout=1m 30s",
             "--slow-consumer=drop-oldest",
-            "--allow-origin=https://a.example,https://b.example",
+            "--allow-origin=https://a.example, https://b.example",
         ]);
         let config = options.config().unwrap();
         assert_eq!(config.max_message_size, 64 * 1024);
@@ -358,28 +393,139 @@ mod tests {
         assert_eq!(config.ping_interval, Duration::ZERO);
         assert_eq!(config.write_timeout, Duration::from_secs(90));
         assert_eq!(config.slow_consumer, SlowConsumer::DropOldest);
-        assert_eq!(config.allow_origin.len(), 2);
+        assert_eq!(
+            config.allow_origin,
+            ["https://a.example", "https://b.example"]
+        );
     }
 
     #[test]
-    fn help_shows_no_secret_of_the_environment() {
-        for arg in Options::command().get_arguments() {
-            let is_secret = arg.get_id().as_str().ends_with("token");
-            assert_eq!(arg.is_hide_env_values_set(), is_secret, "{}", arg.get_id());
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_is_refused_by_name() {
+    fn a_value_that_cannot_be_parsed_is_refused_by_name() {
         for bad in [
             "--queue-bytes=much",
             "--ping-interval=20",
             "--slow-consumer=wait",
+            "--log-level=loud",
         ] {
             let error = Options::try_parse_from(["hubcast", bad]).unwrap_err();
             let (option, value) = bad.split_once('=').unwrap();
             let text = error.to_string();
             assert!(text.contains(option) && text.contains(value), "{text}");
         }
+        let error = parse(&["--max-byte-rate=4GiB"]).config().unwrap_err();
+        assert_eq!(
+            error,
+            "max-byte-rate must be less than 4GiB, not 4294967296"
+        );
+    }
+
+    #[test]
+    fn the_words_of_other_servers_work_and_are_not_listed() {
+        let said = |args: &[&str]| format!("{:?}", parse(args).config().unwrap());
+        for (theirs, ours) in [
+            ("--queue-len=7", "--queue-messages=7"),
+            ("--max-queue=7", "--queue-messages=7"),
+            ("--queue-max-size=7", "--queue-bytes=7"),
+            ("--max-pending=7", "--queue-bytes=7"),
+            ("--slow-consumer=evict", "--slow-consumer=disconnect"),
+            ("--ping-timeout=7s", "--pong-timeout=7s"),
+            ("--max-connections=7", "--max-clients=7"),
+            ("--max-connections-per-ip=7", "--max-clients-per-ip=7"),
+            ("--origin=*", "--allow-origin=*"),
+            ("--allowed-origins=*", "--allow-origin=*"),
+            ("--cors-origin=*", "--allow-origin=*"),
+            ("--read-buffer-size=7KiB", "--read-buffer=7KiB"),
+            ("--metrics-listen=a:7", "--admin-listen=a:7"),
+        ] {
+            assert_eq!(said(&[theirs]), said(&[ours]));
+            let help = Options::command().render_long_help().to_string();
+            let (theirs, _) = theirs.split_once('=').unwrap();
+            assert!(theirs == "--slow-consumer" || !help.contains(&format!("{theirs} ")));
+        }
+        for args in [&["--bind=a:7"], &["--address=a:7"], &["-la:7"]] {
+            assert_eq!(parse(args).listen(), "a:7");
+        }
+        for args in [&["--port=7"], &["-p7"]] {
+            assert_eq!(parse(args).listen(), "127.0.0.1:7");
+        }
+        assert!(parse(&["-E", "--stdin=/"]).doors.exit_on_eof);
+    }
+
+    #[test]
+    fn the_last_word_on_the_log_level_counts() {
+        for (args, level) in [
+            (&[][..], "Info"),
+            (&["--log-level=off"], "Off"),
+            (&["-q"], "Warn"),
+            (&["-v"], "Debug"),
+            (&["-vv"], "Trace"),
+            (&["-v", "-q"], "Warn"),
+            (&["-q", "-v"], "Debug"),
+            (&["-q", "--log-level=error"], "Error"),
+        ] {
+            assert_eq!(format!("{:?}", parse(args).log_level()), level, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn the_version_names_every_feature() {
+        let manifest = include_str!("../../../Cargo.toml");
+        let (_, features) = manifest.split_once("[features]").unwrap();
+        let (features, _) = features.split_once("\n[").unwrap();
+        let lines = features.lines().filter(|line| !line.starts_with('#'));
+        let names = lines.filter_map(|line| Some(line.split_once(" = ")?.0));
+        let names: Vec<&str> = names.filter(|name| *name != "default").collect();
+        assert_eq!(names, FEATURES.map(|(name, _)| name));
+        assert!(VERSION.ends_with(" (features: cli)") || FEATURES.len() > 1);
+    }
+
+    /// How the README's table lists an option: its name, value and letter; its
+    /// heading; its default.
+    type Row = (String, Option<String>, String);
+
+    fn row_of(arg: &Arg) -> Row {
+        let mut name = format!("`--{}", arg.get_long().unwrap());
+        for value in arg.get_value_names().unwrap_or_default() {
+            if arg.get_action().takes_values() {
+                name.push_str(&format!(" {value}"));
+            }
+        }
+        name.push('`');
+        if let Some(letter) = arg.get_short() {
+            name.push_str(&format!(", `-{letter}`"));
+        }
+        let heading = arg.get_help_heading().map(str::to_owned);
+        let default = match arg.get_default_values() {
+            _ if !arg.get_action().takes_values() => "off".to_owned(),
+            [default] => format!("`{}`", default.to_str().unwrap()),
+            _ => String::new(),
+        };
+        (name, heading, default)
+    }
+
+    #[test]
+    fn the_readme_lists_the_options_that_there_are_and_their_defaults() {
+        let command = Options::command();
+        let shown = command.get_arguments().filter(|arg| !arg.is_hide_set());
+        let options: Vec<Row> = shown.map(row_of).collect();
+        let mut heading = None;
+        let mut listed = Vec::new();
+        for line in include_str!("../../../README.md").lines() {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let ["", name, default, meaning, ""] = cells[..] else {
+                continue;
+            };
+            if let Some(title) = name.strip_prefix("**") {
+                heading = title.strip_suffix("**").map(str::to_owned);
+            } else if name.starts_with("`--") {
+                // Behind a comma stands what the default means.
+                let (value, _) = default.split_once(',').unwrap_or((default, ""));
+                let has_value = value == "off" || value.starts_with('`');
+                let value = if has_value { value } else { "" };
+                assert!(!default.is_empty() && !meaning.is_empty(), "{name}");
+                listed.push((name.to_owned(), heading.clone(), value.to_owned()));
+            }
+        }
+        assert_eq!(listed, options);
     }
 }

@@ -1,61 +1,112 @@
-//! The program: options, logger and signals around the library's server.
+//! The binary: options, logger and signals around the library's server.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
 
+use std::env;
 use std::fmt::Display;
+use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::Parser;
-use hubcast::{ErrorKind, Handle, Server};
+use hubcast::{ErrorKind, Server};
+use log::LevelFilter;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::cli::Options;
+use crate::environment::{Ended, with_variables};
 
 mod cli;
+mod environment;
 mod pipe;
+mod signals;
+mod token;
+mod values;
 
 /// The server could not run.
 const CANNOT_RUN: u8 = 1;
-/// The options are wrong; clap ends with this code too.
+/// The options are wrong.
 const WRONG_USAGE: u8 = 2;
-/// A second signal: the shell's code for an end by SIGINT.
-const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
+    let (options, warnings) = match environment::parse(env::args_os(), env::vars_os()) {
+        Ok(parsed) => parsed,
+        Err(ended) => return end(&ended),
+    };
+    start_logger(&options);
+    for warning in warnings {
+        log::warn!("{warning}");
+    }
+    match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, line)) => {
-            eprintln!("hubcast: {line}");
+            let line = with_variables(&format!("hubcast: {line}"), &options.variables);
+            let _ = print(io::stderr(), &line);
             ExitCode::from(code)
         }
     }
 }
 
-fn run(options: &Options) -> Result<(), (u8, String)> {
-    let logger = env_logger::Env::default().default_filter_or("info");
-    env_logger::Builder::from_env(logger)
+/// Prints help or an error. Where nobody can read it, the exit code says what
+/// can still be said.
+fn end(ended: &Ended) -> ExitCode {
+    if ended.is_error {
+        let _ = print(io::stderr(), &ended.text);
+        return ExitCode::from(WRONG_USAGE);
+    }
+    match print(io::stdout(), &ended.text) {
+        // Who reads the help has seen enough of it.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(CANNOT_RUN),
+        Ok(()) => ExitCode::SUCCESS,
+    }
+}
+
+fn print(mut output: impl Write, text: &str) -> io::Result<()> {
+    output.write_all(text.as_bytes())?;
+    output.flush()
+}
+
+/// Logs to standard error. What cannot be written there is lost, and no more.
+fn start_logger(options: &Options) {
+    let mut builder = env_logger::Builder::new();
+    builder
         .format_target(false)
-        .init();
+        .parse_write_style(&env::var(env_logger::DEFAULT_WRITE_STYLE_ENV).unwrap_or_default());
+    let level = LevelFilter::from(options.log_level());
+    let spec = env::var(env_logger::DEFAULT_FILTER_ENV).unwrap_or_default();
+    // A wrong one is a line on standard error otherwise, and where that is
+    // full, a panic.
+    let checked = env_filter::Builder::new().try_parse(&spec).map(drop);
+    match &checked {
+        Ok(()) if !options.level_is_set && !spec.is_empty() => builder.parse_filters(&spec),
+        _ => builder.filter_level(level),
+    };
+    builder.init();
+    if let (false, Err(error)) = (options.level_is_set, checked) {
+        log::warn!("RUST_LOG={spec:?} is ignored: {error}");
+    }
+}
+
+fn run(options: &Options) -> Result<(), (u8, String)> {
     raise_descriptor_limit();
     let config = options.config().map_err(|line| (WRONG_USAGE, line))?;
     let shutdown_timeout = config.shutdown_timeout;
     let server = Server::builder()
         .config(config)
-        .bind(&options.listen)
+        .bind(options.listen())
         .map_err(|error| match error.kind() {
             ErrorKind::Config => (WRONG_USAGE, error.to_string()),
             _ => cannot_run(error),
         })?;
     let handle = server.handle();
-    stop_on_signals(handle.clone()).map_err(cannot_run)?;
+    signals::stop_on_signals(handle.clone()).map_err(cannot_run)?;
     let mut printed = None;
-    if let Some(room) = &options.stdout {
+    if let Some(room) = &options.doors.stdout {
         let subscription = handle.subscribe(room).map_err(cannot_run)?;
         printed = Some(pipe::print_to_stdout(subscription).map_err(cannot_run)?);
     }
-    if let Some(room) = &options.stdin {
-        pipe::broadcast_stdin(handle, room.clone(), options.exit_on_eof).map_err(cannot_run)?;
+    if let Some(room) = &options.doors.stdin {
+        let exit = options.doors.exit_on_eof;
+        pipe::broadcast_stdin(handle, room.clone(), exit).map_err(cannot_run)?;
     }
     server.run().map_err(cannot_run)?;
     if let Some(printed) = printed {
@@ -67,17 +118,6 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
 
 fn cannot_run(error: impl Display) -> (u8, String) {
     (CANNOT_RUN, error.to_string())
-}
-
-/// The first signal ends the server in order, the second ends the process.
-fn stop_on_signals(handle: Handle) -> Result<(), ctrlc::Error> {
-    let stopping = AtomicBool::new(false);
-    ctrlc::set_handler(move || {
-        if stopping.swap(true, Ordering::SeqCst) {
-            std::process::exit(INTERRUPTED);
-        }
-        handle.shutdown();
-    })
 }
 
 /// Raises the soft limit on descriptors to the hard one: each client needs

@@ -1,0 +1,91 @@
+//! Values of options, as people write them.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use hubcast::SlowConsumer;
+use log::LevelFilter;
+
+/// A size in bytes: 512, 64KiB or 1MiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size(pub(crate) usize);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Size, String> {
+        let bytes = parse_size::parse_size(text)
+            .map_err(|error| format!("{error}; a size is 512, 64KiB or 1MiB"))?;
+        usize::try_from(bytes)
+            .map(Size)
+            .map_err(|_| "too large".to_owned())
+    }
+}
+
+/// A duration: 500ms, 20s or 2m.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Time(pub(crate) Duration);
+
+impl FromStr for Time {
+    type Err = humantime::DurationError;
+
+    fn from_str(text: &str) -> Result<Time, humantime::DurationError> {
+        humantime::parse_duration(text).map(Time)
+    }
+}
+
+/// What a switch's variable says: on or off. Any other word is an error, since
+/// it may mean either.
+pub(crate) fn switch(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Some(true),
+        "0" | "false" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Policy {
+    /// Discard what waits and close with 1008
+    #[value(alias = "evict")]
+    Disconnect,
+    /// Drop the oldest message that waits
+    DropOldest,
+    /// Drop the new message
+    DropNewest,
+}
+
+impl From<Policy> for SlowConsumer {
+    fn from(policy: Policy) -> SlowConsumer {
+        match policy {
+            Policy::Disconnect => SlowConsumer::Disconnect,
+            Policy::DropOldest => SlowConsumer::DropOldest,
+            Policy::DropNewest => SlowConsumer::DropNewest,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LogLevel {
+    Off,
+    Error,
+    #[value(alias = "warning")]
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> LevelFilter {
+        match level {
+            LogLevel::Off => LevelFilter::Off,
+            LogLevel::Error => LevelFilter::Error,
+            LogLevel::Warn => LevelFilter::Warn,
+            LogLevel::Info => LevelFilter::Info,
+            LogLevel::Debug => LevelFilter::Debug,
+            LogLevel::Trace => LevelFilter::Trace,
+        }
+    }
+}
