@@ -17,6 +17,7 @@ mod kit;
 mod library;
 mod limits;
 mod load;
+mod process;
 mod rfc6455;
 mod shutdown;
 mod slow;
