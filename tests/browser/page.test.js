@@ -82,8 +82,10 @@ test('pages and a terminal in one room exchange text, never markup', { timeout: 
   await alice.writing.fill('And a longer one, to see how a paragraph sits beside the short ones: what one client of a room sends, every client of that room receives, in the same order.');
   await alice.writing.press('Enter');
   await bob.sees('And a longer one, to see how a paragraph sits beside the short ones: what one client of a room sends, every client of that room receives, in the same order.');
-  await alice.reads('#here', /^[34] here$/);
-  await bob.reads('#here', /^[34] here$/);
+  for (const person of [alice, bob]) {
+    await person.looks();
+    await person.reads('#here', /^[34] here$/);
+  }
   await alice.picture('light');
   await bob.picture('dark');
   assert.equal(await alice.page.title(), '/lobby · hubcast');
@@ -455,7 +457,7 @@ test('a page that wakes from sleep does not trust the connection it had', { time
 
   // Woken where the server cannot be reached any more, which the connection itself does not know.
   await alice.page.route(server.http('/played'), (route) => route.abort());
-  await alice.page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
+  await alice.looks();
   await alice.page.clock.runFor(2e3);
   await until(() => connections.length === 3, 'a third connection');
   await alice.connected();

@@ -209,6 +209,9 @@ export class Person {
     }));
   }
 
+  /** Comes back to the page, which then asks anew how many are here; it would by itself, up to 10 s later. */
+  looks() { return this.page.evaluate(() => document.dispatchEvent(new Event('visibilitychange'))); }
+
   /** The texts in the log, notes of the page itself aside. */
   texts() { return this.page.locator('#list .text').allTextContents(); }
 

@@ -5,6 +5,7 @@ protocol by a pipe: JSON commands on its descriptor 3, answers and events on
 its descriptor 4, each ended by a zero byte.
 """
 
+import collections
 import json
 import os
 import pathlib
@@ -40,7 +41,8 @@ class Browser:
         )
         os.close(commands)
         os.close(answers)
-        self.events = self.read_events()
+        self.arriving = self.read_events()
+        self.passed_over = collections.deque()  # events, while an answer was waited for
         self.session = {}
         self.last_id = 0
         self.lock = threading.Lock()  # for last_id: two threads send
@@ -61,13 +63,20 @@ class Browser:
                 data = data[os.write(self.commands, data) :]
             return self.last_id
 
+    def events(self):
+        """All events, those first that came while an answer was waited for."""
+        while self.passed_over:
+            yield self.passed_over.popleft()
+        yield from self.arriving
+
     def result(self, number):
-        """Waits for the answer to a command; passes over all that comes before."""
-        for event in self.events:
+        """Waits for the answer to a command; what comes before it stays for events()."""
+        for event in self.arriving:
             if event.get("id") == number:
                 if "error" in event or "exceptionDetails" in event["result"]:
                     sys.exit(f"chromium: {event}")
                 return event["result"]
+            self.passed_over.append(event)
         sys.exit("chromium: ended unexpectedly")
 
     def call(self, method, **parameters):
@@ -123,7 +132,7 @@ def main(url):
                 awaitPromise=True,
             )
             threading.Thread(target=send_all, args=[browser], daemon=True).start()
-            for event in browser.events:
+            for event in browser.events():
                 if event.get("method") == "Runtime.bindingCalled":
                     line = event["params"]["payload"]
                     if line in ("clean", "unclean"):
