@@ -26,7 +26,7 @@ const PAGE: &str = concat!(
 /// them.
 const POLICY: &str = "default-src 'none'; \
     style-src 'sha256-T4S8wdjejw/WSydly97CG0Am8DZkX4CJlEYHkelo1eA='; \
-    script-src 'sha256-3xK3NM8OgGV8J8NIqHxLyFXsKp9iuCWl/29WFTOgU2U='; \
+    script-src 'sha256-4wPxK6EL9PfHpO4zs2Uy2AuWY363gUt7XXD2eIuD7rQ='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 

@@ -1,6 +1,7 @@
 'use strict';
 
 const MAX_SHOWN = 1000;        // messages kept in the document; older ones make way
+const PORTION = 200;           // messages put into the document at once; between two portions the page does whatever else is asked of it
 const MAX_CHARS = 20000;       // characters shown of one message
 const MAX_LINES = 200;         // lines shown of one message
 // Received text meets a pattern only when it was cut, and no pattern may look at a character more often than a few times.
@@ -96,7 +97,7 @@ function onOpen() {
 function onLost(code, reason, at = Date.now()) {
   const why = explain(code, reason);
   lost = { at, why };
-  flush();
+  flush(Infinity);
   note(why);
   pending.splice(0).forEach(doubt);
   // Ended on purpose by the application: coming back by itself would be arguing.
@@ -283,7 +284,7 @@ function takeEcho(received) {
 }
 
 // Shows what is queued, in the room's order: own messages that wait for their echo stay behind everything that has arrived.
-function flush() {
+function flush(most = PORTION) {
   clearTimeout(flushTimer);
   flushTimer = 0;
   skip();
@@ -291,12 +292,13 @@ function flush() {
   pace = queue.length > 20 ? 100 : 16;
   const batch = document.createDocumentFragment();
   const show = () => list.insertBefore(batch, list.querySelector('.sending'));
-  for (const { said, at, own } of queue.splice(0)) {
+  for (const { said, at, own } of queue.splice(0, most)) {
     if (own) { show(); settle(own); } else { batch.append(row(said, at)); unseen += 1; }
   }
   show();
   tidy();
   title();
+  if (queue.length) flushTimer = setTimeout(flush, pace);
 }
 
 function parse(wire) {
@@ -442,7 +444,7 @@ function send() {
 
 function post(wire, text) {
   if (!isOpen()) { hint('Not connected. What you wrote stays here until it can be sent.'); return false; }
-  flush();
+  flush(Infinity);
   socket.send(wire);
   const own = { wire, text, item: row({ ...shorten(text), mine: true }, new Date()) };
   own.timer = setTimeout(() => {
