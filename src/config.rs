@@ -72,7 +72,8 @@ pub struct Config {
     /// The most connections from one IP address; zero turns the limit off.
     /// Default: 0.
     pub max_clients_per_ip: usize,
-    /// The most messages per second of one client, control frames included. A
+    /// The most messages per second of one client. Control frames count, and
+    /// so do fragments of less than 1 KiB between the first and the last. A
     /// client that sends more is read more slowly, so that TCP makes it wait.
     /// Nothing is lost, with one exception: when a throttled client closes its
     /// side, it is read for [`close_timeout`](Config::close_timeout) more, and

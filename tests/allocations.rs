@@ -32,7 +32,7 @@ const RECEIVED: usize = 2 + PAYLOAD;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 #[test]
-fn a_broadcast_allocates_at_most_three_times_and_a_delivery_never() {
+fn a_broadcast_allocates_once_and_a_delivery_never() {
     let server = Server::bind("127.0.0.1:0").unwrap().spawn().unwrap();
     let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| join(&server)).collect();
     let frame = masked(Opcode::Text, &[b'x'; PAYLOAD]);
@@ -50,7 +50,8 @@ fn a_broadcast_allocates_at_most_three_times_and_a_delivery_never() {
     let change = region.change();
     let allocations = change.allocations + change.reallocations;
     println!("{allocations} allocations for {BROADCASTS} broadcasts to {CLIENTS} clients each");
-    assert!(allocations <= 3 * BROADCASTS, "{change:?}");
+    // And a little for what happens now and then.
+    assert!(allocations <= BROADCASTS * 11 / 10, "{change:?}");
 }
 
 fn join(server: &hubcast::Running) -> TcpStream {

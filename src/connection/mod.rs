@@ -228,7 +228,7 @@ impl Connection {
             follower::follow(&self.service.shared, client, &self.socket);
             return None;
         }
-        catch_unwind(AssertUnwindSafe(|| reader.run(&rest)))
+        catch_unwind(AssertUnwindSafe(|| reader.run(rest)))
             .unwrap_or_else(|_| reader.fail_for_panic())
     }
 

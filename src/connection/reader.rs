@@ -19,7 +19,7 @@ use crate::net::stream::Stream;
 use crate::wire::decoder::Decoder;
 use crate::wire::frame;
 
-use super::relay::{Relay, count};
+use super::relay::Relay;
 
 /// A read buffer up to this size lies on the thread's stack, of which the
 /// opening handshake has used as much already.
@@ -31,12 +31,12 @@ const THROTTLE_STEP: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
     inlet: Inlet<'a>,
-    decoder: Decoder,
+    pub(super) decoder: Decoder,
     keepalive: Keepalive,
     /// When the message that is in progress began.
-    begun: Option<Instant>,
-    units_rate: Option<Bucket>,
-    bytes_rate: Option<Bucket>,
+    pub(super) begun: Option<Instant>,
+    message_rate: Option<Bucket>,
+    byte_rate: Option<Bucket>,
     /// The peer has ended the stream; what it sent beyond its rates is read
     /// until then.
     last_call: Option<Instant>,
@@ -51,8 +51,8 @@ impl<'a> Reader<'a> {
             decoder: Decoder::new(&service.shared.config),
             keepalive: Keepalive::new(&service.shared.config),
             begun: None,
-            units_rate: Bucket::new(service.shared.config.max_message_rate, now),
-            bytes_rate: Bucket::new(service.shared.config.max_byte_rate, now),
+            message_rate: Bucket::new(service.shared.config.max_message_rate, now),
+            byte_rate: Bucket::new(service.shared.config.max_byte_rate, now),
             last_call: None,
             relay: Relay::new(service, client),
         }
@@ -61,7 +61,7 @@ impl<'a> Reader<'a> {
     /// Reads until the connection ends; returns the peer's Close frame, if
     /// it came. `early` are the bytes that came with the request. Why it
     /// ended is in the client's state then.
-    pub(crate) fn run(&mut self, early: &[u8]) -> Option<CloseFrame> {
+    pub(crate) fn run(&mut self, mut early: Vec<u8>) -> Option<CloseFrame> {
         let mut stack = [const { MaybeUninit::uninit() }; STACK_BUFFER];
         let mut heap = Vec::new();
         let size = self.relay.service.shared.config.read_buffer;
@@ -71,10 +71,11 @@ impl<'a> Reader<'a> {
             heap.resize(size, MaybeUninit::uninit());
             &mut heap[..]
         };
-        let mut step = match early {
+        let mut step = match early[..] {
             [] => Ok(()),
-            early => self.heard(early),
+            _ => self.heard(&mut early),
         };
+        drop(early);
         while step.is_ok() {
             step = self.step(buffer);
         }
@@ -141,8 +142,22 @@ impl<'a> Reader<'a> {
     /// Reads the socket once and does everything that follows from it.
     pub(super) fn step(&mut self, buffer: &mut [MaybeUninit<u8>]) -> Result<(), End> {
         let timeout = self.timeout();
-        match self.inlet.receive(buffer, timeout) {
-            Read::Bytes(bytes) => self.heard(bytes),
+        if let Some(room) = self.decoder.room(buffer.len()) {
+            let read = self.inlet.receive_into(room, timeout);
+            self.react(read, Self::heard_directly)
+        } else {
+            let read = self.inlet.receive(buffer, timeout);
+            self.react(read, Self::heard)
+        }
+    }
+
+    fn react<B>(
+        &mut self,
+        read: Read<B>,
+        heard: impl FnOnce(&mut Self, B) -> Result<(), End>,
+    ) -> Result<(), End> {
+        match read {
+            Read::Bytes(bytes) => heard(self, bytes),
             Read::Silence(time) => self.silence(time),
             Read::End => Err(End::Gone(Cause::EndOfStream)),
             Read::Failed(kind) => Err(End::Gone(Cause::ReadFailed(kind))),
@@ -162,18 +177,28 @@ impl<'a> Reader<'a> {
     // Its frame is not to lie on the stack while the thread waits: a page
     // that was touched once stays with every idle client.
     #[inline(never)]
-    pub(super) fn heard(&mut self, bytes: &[u8]) -> Result<(), End> {
+    pub(super) fn heard(&mut self, bytes: &mut [u8]) -> Result<(), End> {
+        let len = bytes.len() as u64;
+        self.relay.begin(len);
         let relay = &mut self.relay;
-        relay.units = 0;
-        // Before anybody can see what follows from them.
-        count(&relay.client.state.received_bytes, bytes.len() as u64);
-        relay
-            .service
-            .shared
-            .counters
-            .received_bytes
-            .add(bytes.len() as u64);
-        self.decoder.feed(bytes, |unit| relay.take(unit))?;
+        self.decoder.feed(bytes, |incoming| relay.take(incoming))?;
+        self.follow_up(len)
+    }
+
+    /// The peer has sent bytes of a large frame, which were received straight
+    /// into the message.
+    #[inline(never)]
+    pub(super) fn heard_directly(&mut self, len: usize) -> Result<(), End> {
+        self.relay.begin(len as u64);
+        let relay = &mut self.relay;
+        self.decoder
+            .received(len, |incoming| relay.take(incoming))?;
+        self.follow_up(len as u64)
+    }
+
+    /// Does what follows from bytes that are decoded.
+    fn follow_up(&mut self, len: u64) -> Result<(), End> {
+        let relay = &mut self.relay;
         relay.send()?;
         if let Some(rtt) = relay
             .pong
@@ -185,7 +210,11 @@ impl<'a> Reader<'a> {
             rtt.store(micros, Ordering::Relaxed);
         }
         self.keepalive.heard();
-        self.throttle(bytes.len() as u64)?;
+        if self.decoder.is_new() {
+            // What was open before is not what is open now.
+            self.begun = None;
+        }
+        self.throttle(len)?;
         self.watch_message()
     }
 
@@ -212,15 +241,15 @@ impl<'a> Reader<'a> {
     /// Waits until the client's rates allow the next read. What it sends
     /// meanwhile fills its socket, and TCP makes it wait.
     fn throttle(&mut self, bytes: u64) -> Result<(), End> {
-        if self.units_rate.is_none() && self.bytes_rate.is_none() {
+        if self.message_rate.is_none() && self.byte_rate.is_none() {
             return Ok(());
         }
         let start = Instant::now();
         let take = |bucket: &mut Option<Bucket>, n| {
             bucket.as_mut().map_or(Duration::ZERO, |b| b.take(n, start))
         };
-        let units = take(&mut self.units_rate, self.relay.units);
-        let until = start + units.max(take(&mut self.bytes_rate, bytes));
+        let messages = take(&mut self.message_rate, self.relay.incoming);
+        let until = start + messages.max(take(&mut self.byte_rate, bytes));
         while Instant::now() < until && !self.relay.client.state.is_ending() {
             if !self.pause(until.min(Instant::now() + THROTTLE_STEP))? {
                 break;

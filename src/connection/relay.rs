@@ -11,7 +11,7 @@ use crate::embed::client::Client;
 use crate::hub::{Audience, Command};
 use crate::message::Message;
 use crate::wire::burst::BurstBuilder;
-use crate::wire::decoder::Unit;
+use crate::wire::decoder::Incoming;
 use crate::wire::frame;
 
 /// A message larger than this is a burst of its own: the bytes of a burst
@@ -30,10 +30,10 @@ pub(super) struct Relay<'a> {
     pongs: Vec<u8>,
     /// Where the newest of them begins.
     newest_pong: usize,
-    /// The payload of the last Pong of this read.
-    pub(super) pong: Option<Bytes>,
-    /// Messages and control frames of this read.
-    pub(super) units: u64,
+    /// The payload of the last Pong of this read that may answer our Ping.
+    pub(super) pong: Option<[u8; 8]>,
+    /// Messages, short fragments and control frames of this read.
+    pub(super) incoming: u64,
 }
 
 impl<'a> Relay<'a> {
@@ -45,33 +45,43 @@ impl<'a> Relay<'a> {
             pongs: Vec::new(),
             newest_pong: 0,
             pong: None,
-            units: 0,
+            incoming: 0,
         }
     }
 
-    pub(super) fn take(&mut self, unit: Unit) -> Result<(), End> {
-        self.units += 1;
-        match unit {
-            Unit::Text(text) => self.message(
+    /// A read has brought this many bytes.
+    pub(super) fn begin(&mut self, bytes: u64) {
+        self.incoming = 0;
+        // Before anybody can see what follows from them.
+        count(&self.client.state.received_bytes, bytes);
+        self.service.shared.counters.received_bytes.add(bytes);
+    }
+
+    pub(super) fn take(&mut self, incoming: Incoming<'_>) -> Result<(), End> {
+        self.incoming += 1;
+        match incoming {
+            Incoming::Text(text) => self.message(
                 text.len(),
-                |burst, newline| burst.text(&text, newline),
-                || Message::Text(text.as_str().to_owned()),
+                |burst, newline| burst.text(text, newline),
+                // It is UTF-8, so nothing is replaced.
+                || Message::Text(String::from_utf8_lossy(text).into_owned()),
             ),
-            Unit::Binary(bytes) => self.message(
+            Incoming::Binary(bytes) => self.message(
                 bytes.len(),
-                |burst, _| burst.binary(&bytes),
+                |burst, _| burst.binary(bytes),
                 || Message::Binary(bytes.to_vec()),
             ),
-            Unit::Ping(payload) => {
+            Incoming::ShortFragment => Ok(()),
+            Incoming::Ping(payload) => {
                 self.newest_pong = self.pongs.len();
-                frame::append_pong(&mut self.pongs, &payload);
+                frame::append_pong(&mut self.pongs, payload);
                 Ok(())
             }
-            Unit::Pong(payload) => {
-                self.pong = Some(payload);
+            Incoming::Pong(payload) => {
+                self.pong = payload.try_into().ok().or(self.pong);
                 Ok(())
             }
-            Unit::Close(frame) => Err(End::Closed(frame)),
+            Incoming::Close(frame) => Err(End::Closed(frame)),
         }
     }
 
@@ -147,6 +157,6 @@ impl<'a> Relay<'a> {
 }
 
 /// Counts on a counter that only this thread writes.
-pub(super) fn count(counter: &AtomicU64, n: u64) {
+fn count(counter: &AtomicU64, n: u64) {
     counter.store(counter.load(Ordering::Relaxed) + n, Ordering::Relaxed);
 }

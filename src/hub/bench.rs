@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use crate::close::Violation;
 use crate::config::{Config, SlowConsumer};
 use crate::hub::client_state::ClientState;
 use crate::hub::interest::Interest;
@@ -20,8 +21,9 @@ use crate::names::ClientId;
 use crate::net::outlet::Outlet;
 use crate::outbox::writer::{Chunk, StartWriter};
 use crate::outbox::{Outbox, OutboxRules};
-use crate::wire::burst::{Burst, Encoding, single};
-use crate::wire::decoder::Decoder;
+use crate::wire::burst::{Burst, BurstBuilder, Encoding, single};
+use crate::wire::decoder::{Decoder, Incoming};
+use crate::wire::decoder_old::{self, Decoder as OldDecoder, Unit};
 
 /// How long each case is measured.
 const TIME: Duration = Duration::from_millis(500);
@@ -189,21 +191,155 @@ fn codec() {
     measure("encode a text of 128 bytes", 1, || {
         black_box(single(&text, false));
     });
-    let mut frame = vec![0x81, 0x80 | 126, 0, 128, 1, 2, 3, 4];
-    frame.extend((0..128).map(|i| b'x' ^ [1, 2, 3, 4][i % 4]));
-    let mut decoder = Decoder::new(&Config::default());
-    let mut decode = |bytes: &[u8]| {
-        let fed = decoder.feed(bytes, |unit| {
-            black_box(unit);
-            Ok::<(), crate::close::Violation>(())
-        });
-        assert!(fed.is_ok());
-    };
-    measure("decode a text of 128 bytes, one a read", 1, || {
-        decode(&frame)
-    });
-    let many = frame.repeat(28);
-    measure("decode a text of 128 bytes, 28 a read", 28, || {
-        decode(&many)
-    });
+    for (len, in_a_read) in [
+        (16, 60),
+        (128, 1),
+        (128, 28),
+        (1024, 1),
+        (16 * 1024, 1),
+        (256 * 1024, 1),
+    ] {
+        let stream = text_frame(len).repeat(in_a_read as usize);
+        let mut reading = Reading::default();
+        let mut old = OldReading::default();
+        let mut buffer = [0; 4096];
+        let mut copy = || {
+            for piece in stream.chunks(4096) {
+                buffer[..piece.len()].copy_from_slice(piece);
+                black_box(&mut buffer);
+            }
+        };
+        let mut best = [f64::INFINITY; 3];
+        for _ in 0..20 {
+            let times = [
+                slice(in_a_read, || reading.run(&stream)),
+                slice(in_a_read, || old.run(&stream)),
+                slice(in_a_read, &mut copy),
+            ];
+            for (best, time) in best.iter_mut().zip(times) {
+                *best = best.min(time);
+            }
+        }
+        let [new, old, copy] = best;
+        println!(
+            "{in_a_read} x {len}: new {new:.1} old {old:.1} ns, {:.2}x; without the copy of {copy:.1}: {:.2}x",
+            old / new,
+            (old - copy) / (new - copy)
+        );
+    }
+}
+
+fn slice(units: u64, mut act: impl FnMut()) -> f64 {
+    let (start, mut times) = (Instant::now(), 0);
+    while start.elapsed() < Duration::from_millis(10) {
+        (0..4).for_each(|_| act());
+        times += 4;
+    }
+    start.elapsed().as_nanos() as f64 / (times * units) as f64
+}
+
+/// A masked text frame with a payload of this length.
+fn text_frame(len: usize) -> Vec<u8> {
+    let mut frame = vec![0x81];
+    match len {
+        ..126 => frame.push(0x80 | len as u8),
+        126..65_536 => {
+            frame.push(0x80 | 126);
+            frame.extend((len as u16).to_be_bytes());
+        }
+        _ => {
+            frame.push(0x80 | 127);
+            frame.extend((len as u64).to_be_bytes());
+        }
+    }
+    frame.extend([1, 2, 3, 4]);
+    frame.extend((0..len).map(|i| b'x' ^ [1, 2, 3, 4][i % 4]));
+    frame
+}
+
+/// Decodes what a socket brings, and encodes it again, as a reader does.
+struct Reading {
+    decoder: Decoder,
+    buffer: [u8; 4096],
+    burst: BurstBuilder,
+}
+
+impl Default for Reading {
+    fn default() -> Reading {
+        Reading {
+            decoder: Decoder::new(&Config::default()),
+            buffer: [0; 4096],
+            burst: BurstBuilder::default(),
+        }
+    }
+}
+
+impl Reading {
+    fn run(&mut self, mut stream: &[u8]) {
+        let Reading {
+            decoder,
+            buffer,
+            burst,
+        } = self;
+        while !stream.is_empty() {
+            let take = |incoming: Incoming<'_>| {
+                if let Incoming::Text(text) = incoming {
+                    burst.text(text, false);
+                }
+                Ok::<(), Violation>(())
+            };
+            let (fed, rest) = match decoder.room(buffer.len()) {
+                Some(room) => {
+                    let (now, rest) = stream.split_at(room.len().min(stream.len()));
+                    room[..now.len()].copy_from_slice(now);
+                    (decoder.received(now.len(), take), rest)
+                }
+                None => {
+                    let (now, rest) = stream.split_at(buffer.len().min(stream.len()));
+                    buffer[..now.len()].copy_from_slice(now);
+                    (decoder.feed(&mut buffer[..now.len()], take), rest)
+                }
+            };
+            assert!(fed.is_ok());
+            stream = rest;
+        }
+        black_box(burst.take());
+    }
+}
+
+struct OldReading {
+    decoder: OldDecoder,
+    buffer: [u8; 4096],
+    burst: BurstBuilder,
+}
+
+impl Default for OldReading {
+    fn default() -> OldReading {
+        OldReading {
+            decoder: OldDecoder::new(&Config::default()),
+            buffer: [0; 4096],
+            burst: BurstBuilder::default(),
+        }
+    }
+}
+
+impl OldReading {
+    fn run(&mut self, stream: &[u8]) {
+        let OldReading {
+            decoder,
+            buffer,
+            burst,
+        } = self;
+        for piece in stream.chunks(buffer.len()) {
+            buffer[..piece.len()].copy_from_slice(piece);
+            let fed = decoder.feed(&buffer[..piece.len()], |unit| {
+                if let Unit::Text(text) = unit {
+                    burst.text(text.as_str(), false);
+                }
+                Ok::<(), decoder_old::Violation>(())
+            });
+            assert!(fed.is_ok());
+        }
+        black_box(burst.take());
+    }
 }

@@ -9,10 +9,10 @@ use rustix::io::Errno;
 use crate::net::outlet::Outlet;
 use crate::net::stream::Stream;
 
-/// What a read has brought.
+/// What a read has brought: of bytes, a `B`.
 #[derive(Debug)]
-pub(crate) enum Read<'b> {
-    Bytes(&'b [u8]),
+pub(crate) enum Read<B> {
+    Bytes(B),
     /// The peer has been silent for so long: the timeout, or less when a
     /// signal has cut the wait short.
     Silence(Duration),
@@ -42,15 +42,36 @@ impl<'a> Inlet<'a> {
         &mut self,
         buffer: &'b mut [MaybeUninit<u8>],
         timeout: Option<Duration>,
-    ) -> Read<'b> {
-        self.set_timeout(timeout);
-        let start = Instant::now();
+    ) -> Read<&'b mut [u8]> {
+        let start = self.set_timeout(timeout);
         match self.socket.receive(buffer) {
             Ok([]) => Read::End,
             Ok(bytes) => Read::Bytes(bytes),
-            Err(Errno::INTR) => Read::Silence(start.elapsed()),
-            Err(Errno::AGAIN) => Read::Silence(timeout.unwrap_or_default()),
-            Err(errno) => Read::Failed(io::Error::from(errno).kind()),
+            Err(errno) => self.failed(errno, start),
+        }
+    }
+
+    /// The same with memory that is initialised; returns how many bytes have
+    /// come.
+    pub(crate) fn receive_into(
+        &mut self,
+        buffer: &mut [u8],
+        timeout: Option<Duration>,
+    ) -> Read<usize> {
+        let start = self.set_timeout(timeout);
+        match self.socket.receive_into(buffer) {
+            Ok(0) => Read::End,
+            Ok(len) => Read::Bytes(len),
+            Err(errno) => self.failed(errno, start),
+        }
+    }
+
+    /// What it means that a read which began at `start` brought no bytes.
+    fn failed<B>(&self, errno: Errno, start: Instant) -> Read<B> {
+        match errno {
+            Errno::INTR => Read::Silence(start.elapsed()),
+            Errno::AGAIN => Read::Silence(self.timeout.unwrap_or_default()),
+            errno => Read::Failed(io::Error::from(errno).kind()),
         }
     }
 
@@ -69,7 +90,8 @@ impl<'a> Inlet<'a> {
         while let Read::Bytes(_) | Read::Silence(_) = self.receive(buffer, self.timeout) {}
     }
 
-    fn set_timeout(&mut self, timeout: Option<Duration>) {
+    /// Sets how long the next read may block; returns the time.
+    fn set_timeout(&mut self, timeout: Option<Duration>) -> Instant {
         // Zero would mean for ever.
         let timeout = timeout.map(|timeout| timeout.max(Duration::from_millis(1)));
         if timeout != self.timeout {
@@ -77,5 +99,6 @@ impl<'a> Inlet<'a> {
             // It fails only when the socket is gone, as the read will tell.
             let _ = self.socket.set_read_timeout(timeout);
         }
+        Instant::now()
     }
 }

@@ -51,9 +51,16 @@ impl Stream {
     pub(crate) fn receive<'b>(
         &self,
         buffer: &'b mut [MaybeUninit<u8>],
-    ) -> Result<&'b [u8], rustix::io::Errno> {
+    ) -> Result<&'b mut [u8], rustix::io::Errno> {
         let ((bytes, _), _) = recv(self, buffer, RecvFlags::empty())?;
         Ok(bytes)
+    }
+
+    /// Reads once into initialised memory; returns how many bytes have come.
+    /// None: the peer has ended the stream.
+    pub(crate) fn receive_into(&self, buffer: &mut [u8]) -> Result<usize, rustix::io::Errno> {
+        let (len, _) = recv(self, buffer, RecvFlags::empty())?;
+        Ok(len)
     }
 
     /// How long a read may block; `None`: for ever.

@@ -126,9 +126,10 @@ pub(crate) struct BurstBuilder {
 }
 
 impl BurstBuilder {
-    pub(crate) fn text(&mut self, text: &str, append_newline: bool) {
+    /// Adds a text message; the bytes are UTF-8.
+    pub(crate) fn text(&mut self, text: impl AsRef<[u8]>, append_newline: bool) {
         let newline: &[u8] = if append_newline { b"\n" } else { b"" };
-        self.frame(OpCode::Data(Data::Text), text.as_bytes(), newline);
+        self.frame(OpCode::Data(Data::Text), text.as_ref(), newline);
     }
 
     pub(crate) fn binary(&mut self, bytes: &[u8]) {

@@ -1,52 +1,91 @@
 //! From a client's bytes to its messages, without I/O.
 //!
-//! tungstenite parses and checks the frames. Its state is made when bytes
-//! come and dropped when the client rests, or has sent something large, so
-//! that an idle client holds no buffer. What it would write is discarded: pongs and Close replies are the
-//! hub's to send.
+//! A state machine over tungstenite's frame headers: tungstenite reads and
+//! writes headers and opcodes, and names the rules; the messages are
+//! assembled here. tungstenite's own assembly refuses every frame with RSV1,
+//! so that no extension can compress messages
+//! (<https://github.com/snapview/tungstenite-rs/pull/426> would change that),
+//! it checks text at the end of a frame instead of as it comes, and it
+//! reserves what a header announces.
+//!
+//! What is whole in the bytes of one read is never copied: an [`Incoming`]
+//! borrows from them. Only a message that is cut is collected, and of a large
+//! frame the reader receives the rest straight into the message (see
+//! [`Decoder::room`]).
 
-use std::io::{self, Read, Write};
+use std::io::Cursor;
 
-use bytes::Bytes;
-use tungstenite::Message as Ws;
-use tungstenite::error::{CapacityError, Error as WsError};
-use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
+use tungstenite::error::{Error as WsError, ProtocolError};
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use crate::close::{Cause, CloseCode, CloseFrame, Violation};
 use crate::config::Config;
-use crate::wire::headers::Progress;
 
-/// A payload larger than this leaves a large buffer behind.
+/// The longest frame header (RFC 6455 §5.2).
+const MAX_HEADER: usize = 14;
+/// The longest payload of a control frame (RFC 6455 §5.5).
+const MAX_CONTROL: u64 = 125;
+/// A message larger than this leaves no buffer behind.
 const LARGE: usize = 64 * 1024;
+/// At least and at most this much is received straight into a message at
+/// once.
+const ROOM: std::ops::RangeInclusive<usize> = 4 * 1024..=64 * 1024;
+/// A fragment shorter than this is work without content: it is reported.
+const SHORT_FRAGMENT: u64 = 1024;
 
-/// Something whole that a client has sent.
+/// Something that a client has sent.
 #[derive(Debug)]
-pub(crate) enum Unit {
-    Text(tungstenite::Utf8Bytes),
-    Binary(Bytes),
-    Ping(Bytes),
-    Pong(Bytes),
+pub(crate) enum Incoming<'a> {
+    /// A text message; the bytes are UTF-8.
+    Text(&'a [u8]),
+    /// A binary message.
+    Binary(&'a [u8]),
+    /// A short piece of a message, behind its first: it costs as much as a
+    /// message. What is in it comes with the message.
+    ShortFragment,
+    Ping(&'a [u8]),
+    Pong(&'a [u8]),
     Close(CloseFrame),
 }
 
-impl Unit {
-    /// How many bytes of payload it holds.
-    fn len(&self) -> usize {
-        match self {
-            Unit::Text(text) => text.len(),
-            Unit::Binary(bytes) | Unit::Ping(bytes) | Unit::Pong(bytes) => bytes.len(),
-            Unit::Close(frame) => frame.reason.len(),
-        }
-    }
+/// A frame whose payload has not come whole.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    opcode: OpCode,
+    is_final: bool,
+    /// Turned, so that it begins with the byte that comes next.
+    mask: [u8; 4],
+    /// Bytes of payload that are still to come.
+    left: usize,
+}
+
+/// The kind of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Binary,
 }
 
 /// The protocol's state of one client.
 #[derive(Debug)]
 pub(crate) struct Decoder {
-    settings: WebSocketConfig,
+    max_message_size: usize,
     max_fragments: usize,
-    context: Option<WebSocketContext>,
-    progress: Progress,
+    /// The beginning of a header that came in pieces.
+    header: [u8; MAX_HEADER],
+    header_len: usize,
+    /// The frame that is open.
+    frame: Option<Frame>,
+    /// The kind of the message that is open.
+    kind: Option<Kind>,
+    /// Its frames so far.
+    fragments: usize,
+    message: Collected,
+    /// The beginning of a control frame's payload that came in pieces.
+    control: Vec<u8>,
+    /// What is open began in the last feed.
+    is_new: bool,
     /// The Close frame has come.
     closed: bool,
 }
@@ -54,141 +93,437 @@ pub(crate) struct Decoder {
 impl Decoder {
     pub(crate) fn new(config: &Config) -> Decoder {
         Decoder {
-            settings: WebSocketConfig::default()
-                .read_buffer_size(config.read_buffer)
-                .write_buffer_size(0)
-                .max_message_size(Some(config.max_message_size))
-                .max_frame_size(Some(config.max_message_size)),
+            max_message_size: config.max_message_size,
             max_fragments: config.max_fragments,
-            context: None,
-            progress: Progress::default(),
+            header: [0; MAX_HEADER],
+            header_len: 0,
+            frame: None,
+            kind: None,
+            fragments: 0,
+            message: Collected::default(),
+            control: Vec::new(),
+            is_new: false,
             closed: false,
         }
     }
 
-    /// Decodes the next bytes of the stream and passes everything that is
-    /// whole to `take`, until that fails or a rule is broken.
+    /// Decodes the next bytes of the stream, unmasks them where they are, and
+    /// passes everything that is whole to `take`, until that fails or a rule
+    /// is broken. Nothing counts behind a Close (RFC 6455 §5.5.1).
     pub(crate) fn feed<E: From<Violation>>(
         &mut self,
-        bytes: &[u8],
-        mut take: impl FnMut(Unit) -> Result<(), E>,
+        mut bytes: &mut [u8],
+        mut take: impl FnMut(Incoming<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        if self.closed {
-            return Ok(());
-        }
-        let allowed = self.progress.feed(bytes, self.max_fragments);
-        let settings = self.settings;
-        let context = self
-            .context
-            .get_or_insert_with(|| WebSocketContext::new(Role::Server, Some(settings)));
-        let mut largest = 0;
-        let mut fed = Fed(&bytes[..allowed]);
-        loop {
-            match context.read(&mut fed) {
-                Ok(message) => {
-                    let Some(unit) = unit(message) else {
-                        continue;
+        self.is_new = false;
+        while !bytes.is_empty() && !self.closed {
+            let mut frame = match self.frame.take() {
+                Some(frame) => frame,
+                None => {
+                    let Some((header, len)) = self.header(&mut bytes)? else {
+                        break;
                     };
-                    let is_last = matches!(unit, Unit::Close(_));
-                    largest = largest.max(unit.len());
-                    take(unit)?;
-                    if is_last {
-                        // Nothing counts behind a Close (RFC 6455 §5.5.1).
-                        self.closed = true;
-                        return Ok(());
+                    let frame = self.begin(&header, len)?;
+                    if is_short_fragment(&header, len) {
+                        take(Incoming::ShortFragment)?;
                     }
+                    frame
                 }
-                Err(WsError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(violation(error).into()),
+            };
+            let (piece, rest) = bytes.split_at_mut(frame.left.min(bytes.len()));
+            bytes = rest;
+            frame.came(piece);
+            if frame.left > 0 {
+                self.frame = Some(frame);
             }
-        }
-        if allowed < bytes.len() {
-            return Err(Violation {
-                reason: format!("more than {} fragments", self.max_fragments),
-                cause: Cause::TooManyFragments,
+            match frame.opcode {
+                OpCode::Data(_) => self.data(frame, piece, &mut take)?,
+                OpCode::Control(control) => self.control(control, frame.left, piece, &mut take)?,
             }
-            .into());
-        }
-        if largest > LARGE {
-            self.rest();
         }
         Ok(())
     }
 
-    /// Lets go of the buffer, unless a message is in it: the client has been
-    /// silent for a while.
+    /// Where the reader receives straight into the message, which saves it
+    /// many reads: there while a frame is open of which more is to come than
+    /// a read buffer of that size holds. [`Decoder::received`] takes it from
+    /// there. The memory grows with the bytes that have come, not with what a
+    /// header has announced.
+    pub(crate) fn room(&mut self, buffer: usize) -> Option<&mut [u8]> {
+        let frame = self.frame.filter(|frame| frame.left > buffer)?;
+        // A control frame is collected elsewhere.
+        matches!(frame.opcode, OpCode::Data(_))
+            .then(|| self.message.room(frame.left, self.bound(frame)))
+    }
+
+    /// The first `len` bytes of [`Decoder::room`] have been received.
+    pub(crate) fn received<E: From<Violation>>(
+        &mut self,
+        len: usize,
+        mut take: impl FnMut(Incoming<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.is_new = false;
+        let Some(mut frame) = self.frame.take() else {
+            return Ok(());
+        };
+        frame.came(self.message.received(len));
+        if frame.left > 0 {
+            self.frame = Some(frame);
+        }
+        self.collected(frame, &mut take)
+    }
+
+    /// Lets go of the buffers, unless a message is in them: the client has
+    /// been silent for a while.
     pub(crate) fn rest(&mut self) {
-        if !self.progress.in_message() {
-            self.context = None;
+        if !self.in_message() {
+            self.message = Collected::default();
+            self.control = Vec::new();
         }
     }
 
     /// Whether a frame or a fragmented message is incomplete.
     pub(crate) fn in_message(&self) -> bool {
-        self.progress.in_message()
+        self.kind.is_some() || self.frame.is_some() || self.header_len > 0
     }
-}
 
-fn unit(message: Ws) -> Option<Unit> {
-    Some(match message {
-        Ws::Text(text) => Unit::Text(text),
-        Ws::Binary(bytes) => Unit::Binary(bytes),
-        Ws::Ping(payload) => Unit::Ping(payload),
-        Ws::Pong(payload) => Unit::Pong(payload),
-        Ws::Close(frame) => Unit::Close(close_frame(frame)),
-        // Never returned by a read.
-        Ws::Frame(_) => return None,
-    })
-}
+    /// Whether what is incomplete began in the bytes of the last feed.
+    pub(crate) fn is_new(&self) -> bool {
+        self.is_new
+    }
 
-/// A peer's Close frame in our words. tungstenite has put 1002 in the place
-/// of a code that must not be sent.
-fn close_frame(frame: Option<tungstenite::protocol::CloseFrame>) -> CloseFrame {
-    let Some(frame) = frame else {
-        return CloseFrame::empty();
-    };
-    let code = CloseCode::new(frame.code.into()).unwrap_or(CloseCode::PROTOCOL_ERROR);
-    CloseFrame::new(code, frame.reason.as_str())
-}
-
-/// What an error of the protocol's reader means (RFC 6455 §7.4.1).
-fn violation(error: WsError) -> Violation {
-    let (reason, cause) = match error {
-        WsError::Capacity(CapacityError::MessageTooLong { max_size, .. }) => (
-            format!("messages have at most {max_size} bytes here"),
-            Cause::TooLarge,
-        ),
-        WsError::Utf8(_) => ("text must be UTF-8".to_owned(), Cause::InvalidUtf8),
-        error => {
-            let rule = match error {
-                WsError::Protocol(rule) => rule.to_string(),
-                other => other.to_string(),
-            };
-            (rule.clone(), Cause::ProtocolError(rule))
+    /// Takes the next header from the bytes; `None` where it is not whole.
+    fn header(&mut self, bytes: &mut &mut [u8]) -> Result<Option<(FrameHeader, u64)>, Violation> {
+        if self.header_len == 0 {
+            // A control frame between fragments begins no message.
+            self.is_new |= self.kind.is_none();
+            if let Some((header, size, len)) = parse(bytes)? {
+                *bytes = &mut std::mem::take(bytes)[size..];
+                return Ok(Some((header, len)));
+            }
         }
-    };
-    Violation { cause, reason }
-}
-
-/// Bytes as the stream that tungstenite reads; behind them it would block.
-struct Fed<'a>(&'a [u8]);
-
-impl Read for Fed<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.0.read(buffer)? {
-            0 => Err(io::ErrorKind::WouldBlock.into()),
-            n => Ok(n),
+        while let Some((next, rest)) = std::mem::take(bytes).split_first_mut() {
+            *bytes = rest;
+            // It is whole before there is no place for a byte.
+            self.header[self.header_len] = *next;
+            self.header_len += 1;
+            if let Some((header, _, len)) = parse(&self.header[..self.header_len])? {
+                self.header_len = 0;
+                return Ok(Some((header, len)));
+            }
         }
-    }
-}
-
-impl Write for Fed<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(bytes.len())
+        Ok(None)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    /// Opens a frame, checked by its header before any memory is spent on it.
+    fn begin(&mut self, header: &FrameHeader, len: u64) -> Result<Frame, Violation> {
+        if len >> 63 != 0 {
+            // RFC 6455 §5.2; tungstenite leaves it to its limits.
+            return Err(broken("The most significant bit of a length is not 0"));
+        }
+        let Some(mask) = header.mask else {
+            return Err(ProtocolError::UnmaskedFrameFromClient.into());
+        };
+        // No extension is negotiated that would give them a meaning.
+        if header.rsv1 || header.rsv2 || header.rsv3 {
+            return Err(ProtocolError::NonZeroReservedBits.into());
+        }
+        match header.opcode {
+            OpCode::Data(data) => self.begin_data(data, len)?,
+            OpCode::Control(_) if !header.is_final => {
+                return Err(ProtocolError::FragmentedControlFrame.into());
+            }
+            OpCode::Control(_) if len > MAX_CONTROL => {
+                return Err(ProtocolError::ControlFrameTooBig.into());
+            }
+            OpCode::Control(_) => {}
+        }
+        Ok(Frame {
+            opcode: header.opcode,
+            is_final: header.is_final,
+            mask,
+            left: len as usize,
+        })
+    }
+
+    /// The next frame of the message that is open, or the first of one.
+    fn begin_data(&mut self, data: Data, len: u64) -> Result<(), Violation> {
+        match (data, self.kind) {
+            (Data::Continue, None) => return Err(ProtocolError::UnexpectedContinueFrame.into()),
+            (Data::Continue, Some(_)) => self.fragments += 1,
+            (_, Some(_)) => return Err(ProtocolError::ExpectedFragment(data).into()),
+            (Data::Text, None) => (self.kind, self.fragments) = (Some(Kind::Text), 1),
+            (_, None) => (self.kind, self.fragments) = (Some(Kind::Binary), 1),
+        }
+        if self.fragments > self.max_fragments {
+            return Err(too_many_fragments(self.max_fragments));
+        }
+        if len > (self.max_message_size - self.message.len) as u64 {
+            return Err(too_large(self.max_message_size));
+        }
         Ok(())
+    }
+
+    /// The most that the message of this frame may come to.
+    fn bound(&self, frame: Frame) -> usize {
+        match frame.is_final {
+            true => self.message.len + frame.left,
+            false => self.max_message_size,
+        }
+    }
+
+    /// A piece of the message that is open has come.
+    fn data<E: From<Violation>>(
+        &mut self,
+        frame: Frame,
+        piece: &[u8],
+        take: &mut impl FnMut(Incoming<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if frame.is_last() && self.message.len == 0 {
+            // The whole message in one read, as nearly all are.
+            let is_text = self.kind.take() == Some(Kind::Text);
+            if is_text && !piece.is_ascii() && std::str::from_utf8(piece).is_err() {
+                return Err(invalid_utf8().into());
+            }
+            return take(message(is_text, piece));
+        }
+        self.message.push(piece, self.bound(frame) + piece.len());
+        self.collected(frame, take)
+    }
+
+    /// Checks what has come last, and passes the message on if it is whole.
+    fn collected<E: From<Violation>>(
+        &mut self,
+        frame: Frame,
+        take: &mut impl FnMut(Incoming<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let is_text = self.kind == Some(Kind::Text);
+        if is_text && !self.message.is_utf8(frame.is_last()) {
+            return Err(invalid_utf8().into());
+        }
+        if frame.is_last() {
+            self.kind = None;
+            take(message(is_text, self.message.bytes()))?;
+            self.message.clear();
+        }
+        Ok(())
+    }
+
+    /// A piece of a control frame has come, and `left` bytes of it have not.
+    fn control<E: From<Violation>>(
+        &mut self,
+        control: Control,
+        left: usize,
+        piece: &[u8],
+        take: &mut impl FnMut(Incoming<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let is_cut = left > 0 || !self.control.is_empty();
+        if is_cut {
+            self.control.extend_from_slice(piece);
+        }
+        if left > 0 {
+            return Ok(());
+        }
+        let payload = if is_cut { &self.control } else { piece };
+        take(match control {
+            Control::Ping => Incoming::Ping(payload),
+            Control::Pong => Incoming::Pong(payload),
+            // A reserved opcode has no header that can be parsed.
+            Control::Close | Control::Reserved(_) => {
+                self.closed = true;
+                Incoming::Close(close_frame(payload)?)
+            }
+        })?;
+        self.control.clear();
+        Ok(())
+    }
+}
+
+impl Frame {
+    /// A piece of the payload has come: unmasks it.
+    fn came(&mut self, piece: &mut [u8]) {
+        unmask(piece, self.mask);
+        self.mask.rotate_left(piece.len() % 4);
+        self.left -= piece.len();
+    }
+
+    /// Whether the payload is whole and the message ends with it.
+    fn is_last(&self) -> bool {
+        self.is_final && self.left == 0
+    }
+}
+
+/// A message that comes in pieces.
+#[derive(Debug, Default)]
+struct Collected {
+    /// The message is the first `len` bytes.
+    memory: Vec<u8>,
+    len: usize,
+    /// So much of it is checked, and UTF-8: whole characters.
+    checked: usize,
+}
+
+impl Collected {
+    fn bytes(&self) -> &[u8] {
+        &self.memory[..self.len]
+    }
+
+    /// Appends a piece of a message that may come to `bound` bytes.
+    fn push(&mut self, piece: &[u8], bound: usize) {
+        self.reserve(piece.len(), bound);
+        let end = self.len + piece.len();
+        match self.memory.get_mut(self.len..end) {
+            Some(memory) => memory.copy_from_slice(piece),
+            None => {
+                self.memory.truncate(self.len);
+                self.memory.extend_from_slice(piece);
+            }
+        }
+        self.len = end;
+    }
+
+    /// Memory behind the message for the `left` bytes that are missing in a
+    /// frame, or for as many of them as have come already.
+    fn room(&mut self, left: usize, bound: usize) -> &mut [u8] {
+        let spare = self.memory.capacity() - self.len;
+        let size = self.len.max(spare).clamp(*ROOM.start(), *ROOM.end());
+        let size = size.min(left);
+        self.reserve(size, bound);
+        let end = self.len + size;
+        if self.memory.len() < end {
+            self.memory.resize(end, 0);
+        }
+        &mut self.memory[self.len..end]
+    }
+
+    /// The next `len` bytes of the memory, which are the message's now.
+    fn received(&mut self, len: usize) -> &mut [u8] {
+        let start = self.len;
+        self.len = (start + len).min(self.memory.len());
+        &mut self.memory[start..self.len]
+    }
+
+    /// Makes room for `more` bytes: twice as much as there was, unless the
+    /// message cannot come to that.
+    fn reserve(&mut self, more: usize, bound: usize) {
+        let needed = self.len + more;
+        let capacity = self.memory.capacity();
+        if needed > capacity {
+            let capacity = needed.max((2 * capacity).min(bound));
+            self.memory.reserve_exact(capacity - self.memory.len());
+        }
+    }
+
+    /// Checks what has come since the last time. A character may be cut off
+    /// at the end, unless the message is whole.
+    fn is_utf8(&mut self, is_whole: bool) -> bool {
+        let unchecked = &self.memory[self.checked..self.len];
+        // Most text is ASCII, which is the faster thing to ask.
+        if unchecked.is_ascii() {
+            self.checked = self.len;
+            return true;
+        }
+        match std::str::from_utf8(unchecked) {
+            Ok(_) => self.checked = self.len,
+            Err(error) if is_whole || error.error_len().is_some() => return false,
+            Err(error) => self.checked += error.valid_up_to(),
+        }
+        true
+    }
+
+    /// Forgets the message, and frees what is large.
+    fn clear(&mut self) {
+        self.len = 0;
+        self.checked = 0;
+        if self.memory.capacity() > LARGE {
+            self.memory = Vec::new();
+        }
+    }
+}
+
+/// Reads the header at the beginning of `bytes`: the header, its own length
+/// and that of the payload; `None` where it is not whole.
+fn parse(bytes: &[u8]) -> Result<Option<(FrameHeader, usize, u64)>, Violation> {
+    let mut cursor = Cursor::new(bytes);
+    match FrameHeader::parse(&mut cursor) {
+        Ok(parsed) => Ok(parsed.map(|(header, len)| (header, cursor.position() as usize, len))),
+        Err(WsError::Protocol(rule)) => Err(rule.into()),
+        Err(other) => Err(broken(&other.to_string())),
+    }
+}
+
+/// Whether this header's frame is a short piece of a message, neither its
+/// first nor its last.
+fn is_short_fragment(header: &FrameHeader, len: u64) -> bool {
+    header.opcode == OpCode::Data(Data::Continue) && !header.is_final && len < SHORT_FRAGMENT
+}
+
+/// Removes the mask (RFC 6455 §5.3), 16 bytes at a time.
+fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
+    let word = u128::from(u32::from_ne_bytes(mask));
+    let wide = word << 96 | word << 64 | word << 32 | word;
+    let (blocks, rest) = bytes.as_chunks_mut::<16>();
+    for block in blocks {
+        *block = (u128::from_ne_bytes(*block) ^ wide).to_ne_bytes();
+    }
+    for (byte, mask) in rest.iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= mask;
+    }
+}
+
+fn message(is_text: bool, payload: &[u8]) -> Incoming<'_> {
+    match is_text {
+        true => Incoming::Text(payload),
+        false => Incoming::Binary(payload),
+    }
+}
+
+/// The payload of a Close frame (RFC 6455 §5.5.1).
+fn close_frame(payload: &[u8]) -> Result<CloseFrame, Violation> {
+    let ([high, low], reason) = match payload {
+        [] => return Ok(CloseFrame::empty()),
+        [high, low, reason @ ..] => ([*high, *low], reason),
+        [_] => return Err(ProtocolError::InvalidCloseSequence.into()),
+    };
+    let value = u16::from_be_bytes([high, low]);
+    let code = CloseCode::new(value)
+        .ok_or_else(|| broken(&format!("Close code {value} must not be sent")))?;
+    let reason = std::str::from_utf8(reason).map_err(|_| invalid_utf8())?;
+    Ok(CloseFrame::new(code, reason))
+}
+
+impl From<ProtocolError> for Violation {
+    fn from(rule: ProtocolError) -> Violation {
+        broken(&rule.to_string())
+    }
+}
+
+/// A rule of the protocol was broken.
+fn broken(rule: &str) -> Violation {
+    Violation {
+        reason: rule.to_owned(),
+        cause: Cause::ProtocolError(rule.to_owned()),
+    }
+}
+
+fn invalid_utf8() -> Violation {
+    Violation {
+        reason: "text must be UTF-8".to_owned(),
+        cause: Cause::InvalidUtf8,
+    }
+}
+
+fn too_large(max: usize) -> Violation {
+    Violation {
+        reason: format!("messages have at most {max} bytes here"),
+        cause: Cause::TooLarge,
+    }
+}
+
+fn too_many_fragments(max: usize) -> Violation {
+    Violation {
+        reason: format!("more than {max} fragments"),
+        cause: Cause::TooManyFragments,
     }
 }
 
@@ -199,58 +534,300 @@ mod tests {
     /// "Hi", a Ping, binary 1, and a Close with 1000, all masked with zeros.
     const STREAM: &[u8] =
         b"\x81\x82\0\0\0\0Hi\x89\x80\0\0\0\0\x82\x81\0\0\0\0\x01\x88\x82\0\0\0\0\x03\xe8";
+    /// "Hel" + "lo" in two masked fragments with a Ping between them.
+    const FRAGMENTS: &[u8] =
+        b"\x01\x83\x01\x02\x03\x04Igo\x89\x80\x01\x02\x03\x04\x80\x82\x01\x02\x03\x04mm";
+
+    fn decoder() -> Decoder {
+        Decoder::new(&Config::default())
+    }
 
     fn decode(decoder: &mut Decoder, bytes: &[u8], out: &mut String) -> Result<(), Violation> {
-        decoder.feed(bytes, |unit| {
-            out.push_str(&format!("{unit:?};"));
+        decoder.feed(&mut bytes.to_vec(), |incoming| {
+            match incoming {
+                Incoming::Text(text) => out.push_str(std::str::from_utf8(text).unwrap()),
+                other => out.push_str(&format!("{other:?}")),
+            }
+            out.push(';');
             Ok(())
         })
     }
 
+    /// What these bytes come to, and the code of the violation.
+    fn outcome(config: &Config, bytes: &[u8]) -> (String, Option<u16>) {
+        let mut out = String::new();
+        let decoded = decode(&mut Decoder::new(config), bytes, &mut out);
+        (
+            out,
+            decoded
+                .err()
+                .map(|violation| violation.cause.close_code().map_or(0, CloseCode::value)),
+        )
+    }
+
+    /// The code that these bytes are refused with.
+    fn refused(bytes: &[u8]) -> Option<u16> {
+        outcome(&Config::default(), bytes).1
+    }
+
+    /// A frame that is masked with zeros.
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![first];
+        match payload.len() {
+            len @ 0..126 => frame.push(0x80 | len as u8),
+            len @ 126..65_536 => {
+                frame.push(0x80 | 126);
+                frame.extend((len as u16).to_be_bytes());
+            }
+            len => {
+                frame.push(0x80 | 127);
+                frame.extend((len as u64).to_be_bytes());
+            }
+        }
+        frame.extend([0; 4]);
+        frame.extend(payload);
+        frame
+    }
+
     #[test]
-    fn every_cut_of_the_stream_gives_the_same_units() {
-        let mut whole = String::new();
-        decode(&mut Decoder::new(&Config::default()), STREAM, &mut whole).unwrap();
-        assert_eq!(whole.matches(';').count(), 4, "{whole}");
-        for cut in 1..STREAM.len() {
-            let mut decoder = Decoder::new(&Config::default());
-            let mut units = String::new();
-            decode(&mut decoder, &STREAM[..cut], &mut units).unwrap();
-            decode(&mut decoder, &STREAM[cut..], &mut units).unwrap();
-            assert_eq!(units, whole, "cut at {cut}");
+    fn every_cut_of_the_stream_comes_to_the_same() {
+        for (stream, count) in [(STREAM, 4), (FRAGMENTS, 2)] {
+            let (whole, violation) = outcome(&Config::default(), stream);
+            assert_eq!(violation, None);
+            assert_eq!(whole.matches(';').count(), count, "{whole}");
+            for cut in 1..stream.len() {
+                let mut decoder = decoder();
+                let mut out = String::new();
+                decode(&mut decoder, &stream[..cut], &mut out).unwrap();
+                decode(&mut decoder, &stream[cut..], &mut out).unwrap();
+                assert_eq!(out, whole, "cut at {cut}");
+            }
         }
     }
 
     #[test]
+    fn a_message_is_open_from_its_first_byte_to_its_last() {
+        let mut decoder = decoder();
+        for (i, byte) in FRAGMENTS.iter().enumerate() {
+            decode(&mut decoder, &[*byte], &mut String::new()).unwrap();
+            assert_eq!(decoder.in_message(), i + 1 < FRAGMENTS.len(), "byte {i}");
+            // The Ping between the fragments is no message of its own.
+            assert_eq!(decoder.is_new(), i == 0, "byte {i}");
+        }
+    }
+
+    #[test]
+    fn a_message_that_begins_where_another_ends_is_new() {
+        let mut decoder = decoder();
+        let bytes = frame(0x82, b"abc").repeat(3);
+        for piece in [&bytes[..4], &bytes[4..13], &bytes[13..22]] {
+            decode(&mut decoder, piece, &mut String::new()).unwrap();
+            assert!(decoder.in_message() && decoder.is_new());
+        }
+        decode(&mut decoder, &bytes[22..26], &mut String::new()).unwrap();
+        assert!(decoder.in_message() && !decoder.is_new());
+    }
+
+    #[test]
     fn a_client_at_rest_holds_nothing() {
-        let mut decoder = Decoder::new(&Config::default());
-        decode(&mut decoder, &STREAM[..3], &mut String::new()).unwrap();
+        let mut decoder = decoder();
+        decode(&mut decoder, &STREAM[..7], &mut String::new()).unwrap();
         decoder.rest();
-        assert!(decoder.context.is_some(), "in the middle of a message");
-        decode(&mut decoder, &STREAM[3..8], &mut String::new()).unwrap();
-        decoder.rest();
-        assert!(decoder.context.is_none());
-    }
-
-    #[test]
-    fn nothing_large_is_held() {
-        let mut decoder = Decoder::new(&Config::default());
-        let mut large = b"\x82\xff\0\0\0\0\0\x02\0\0\0\0\0\0".to_vec();
-        large.resize(large.len() + 0x20000, 7);
-        decode(&mut decoder, &large, &mut String::new()).unwrap();
-        assert!(decoder.context.is_none());
-    }
-
-    #[test]
-    fn fragments_are_counted() {
-        let mut config = Config::default();
-        config.max_fragments = 2;
-        let mut decoder = Decoder::new(&config);
+        assert_eq!(decoder.message.bytes(), b"H", "in the middle of a message");
         let mut out = String::new();
-        decode(&mut decoder, b"\x01\x80\0\0\0\0\0\x80\0\0\0\0", &mut out).unwrap();
-        // The third is the last, and empty: the message is not to be taken.
-        let violation = decode(&mut decoder, b"\x80\x80\0\0\0\0", &mut out).unwrap_err();
-        assert_eq!(violation.cause, Cause::TooManyFragments);
-        assert_eq!(out, "");
+        decode(&mut decoder, &STREAM[7..8], &mut out).unwrap();
+        assert_eq!(out, "Hi;");
+        decoder.rest();
+        assert_eq!(decoder.message.memory.capacity(), 0);
+    }
+
+    #[test]
+    fn nothing_large_is_kept() {
+        let mut decoder = decoder();
+        let large = frame(0x82, &[7; 0x20000]);
+        let (first, rest) = large.split_at(4096);
+        decode(&mut decoder, first, &mut String::new()).unwrap();
+        decode(&mut decoder, rest, &mut String::new()).unwrap();
+        assert!(!decoder.in_message());
+        assert_eq!(decoder.message.memory.capacity(), 0);
+    }
+
+    #[test]
+    fn a_large_frame_is_received_straight_into_its_message() {
+        let payload: Vec<u8> = (0..300_000u32).map(|i| (i % 100) as u8).collect();
+        let mut large = frame(0x81, &payload);
+        let header = large.len() - payload.len();
+        large[header - 4..header].copy_from_slice(b"\x01\x02\x03\x04");
+        unmask(&mut large[header..], *b"\x01\x02\x03\x04");
+        let mut decoder = decoder();
+        let mut stream = &large[..];
+        let mut whole = Vec::new();
+        let (mut reads, mut came) = (0, 0_usize);
+        while !stream.is_empty() {
+            let mut take = |incoming: Incoming<'_>| {
+                match incoming {
+                    Incoming::Text(text) => whole.extend_from_slice(text),
+                    other => panic!("{other:?}"),
+                }
+                Ok::<(), Violation>(())
+            };
+            let len = match decoder.room(4096) {
+                None => {
+                    let len = stream.len().min(4096);
+                    decoder
+                        .feed(&mut stream[..len].to_vec(), &mut take)
+                        .map(|()| len)
+                }
+                Some(room) => {
+                    // A bit less than there is room for, as a socket may do.
+                    let len = room.len() - reads % 2;
+                    assert!(
+                        len <= (came + 1).next_power_of_two().max(4096),
+                        "{len} at {came}"
+                    );
+                    room[..len].copy_from_slice(&stream[..len]);
+                    decoder.received(len, &mut take).map(|()| len)
+                }
+            }
+            .unwrap();
+            stream = &stream[len..];
+            (reads, came) = (reads + 1, came + len);
+            assert!(decoder.message.memory.capacity() <= 2 * came.max(4096));
+        }
+        assert_eq!(whole, payload);
+        assert!(reads < 15, "{reads}");
+    }
+
+    #[test]
+    fn what_a_header_announces_is_not_reserved() {
+        let mut config = Config::default();
+        config.max_message_size = usize::MAX;
+        let mut decoder = Decoder::new(&config);
+        let header = b"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0";
+        decode(&mut decoder, header, &mut String::new()).unwrap();
+        assert!(decoder.room(4096).unwrap().len() <= 4096);
+        assert!(decoder.message.memory.capacity() <= 4096);
+    }
+
+    #[test]
+    fn the_limits_are_checked_before_the_payload_comes() {
+        let mut config = Config::default();
+        config.max_message_size = 5;
+        config.max_fragments = 2;
+        let header = |frame: Vec<u8>| frame[..6].to_vec();
+        let code = |bytes: &[u8]| outcome(&config, bytes).1;
+        assert_eq!(code(&header(frame(0x82, b"12345"))), None);
+        assert_eq!(code(&header(frame(0x82, b"123456"))), Some(1009));
+        let begun = frame(0x02, b"123");
+        let more = |rest: Vec<u8>| code(&[&begun[..], &rest].concat());
+        assert_eq!(more(header(frame(0x80, b"45"))), None);
+        assert_eq!(more(header(frame(0x80, b"456"))), Some(1009));
+        // Control frames have a limit of their own.
+        assert_eq!(code(&frame(0x89, b"a longer ping")), None);
+        let three = [frame(0x01, b""), frame(0, b""), frame(0x80, b"")].concat();
+        assert_eq!(outcome(&config, &three).1, Some(1008));
+    }
+
+    #[test]
+    fn frames_that_break_a_rule_are_refused_at_their_header() {
+        let begun = frame(0x02, b"");
+        let header = |first: u8, len: &[u8]| [&[first], len, &[0; 4][..]].concat();
+        for (bytes, what) in [
+            (header(0xc2, b"\x85"), "RSV1"),
+            (header(0xa2, b"\x85"), "RSV2"),
+            (header(0x92, b"\x85"), "RSV3"),
+            (header(0x82, b"\x05"), "no mask"),
+            (header(0x83, b"\x85"), "an unknown data opcode"),
+            (header(0x8b, b"\x85"), "an unknown control opcode"),
+            (header(0x09, b"\x85"), "a fragmented Ping"),
+            (header(0x89, b"\xfe\x00\x7e"), "a Ping of 126 bytes"),
+            (header(0x80, b"\x85"), "nothing to continue"),
+            (
+                [&begun[..], &header(0x82, b"\x85")].concat(),
+                "a message within another",
+            ),
+            (
+                [&begun[..], &header(0xc0, b"\x85")].concat(),
+                "RSV1 on a continuation",
+            ),
+            (
+                header(0x82, b"\xff\x80\0\0\0\0\0\0\0"),
+                "a length of 64 bits",
+            ),
+        ] {
+            assert_eq!(refused(&bytes), Some(1002), "{what}");
+        }
+    }
+
+    #[test]
+    fn text_is_checked_as_it_comes() {
+        // Of RFC 3629: whole, cut, overlong, a surrogate, beyond U+10FFFF.
+        let open = |payload: &[u8]| refused(&frame(0x01, payload));
+        let whole = |payload: &[u8]| refused(&frame(0x81, payload));
+        for text in ["κόσμε", "😀", "\u{7ff}\u{ffff}"] {
+            assert_eq!(whole(text.as_bytes()), None);
+            for cut in 0..text.len() {
+                let is_boundary = text.is_char_boundary(cut);
+                assert_eq!(open(&text.as_bytes()[..cut]), None, "{text} cut at {cut}");
+                let code = (!is_boundary).then_some(1007);
+                assert_eq!(whole(&text.as_bytes()[..cut]), code, "{text} cut at {cut}");
+            }
+        }
+        for bad in [
+            &b"\xc0\xaf"[..],
+            b"a\xed\xa0",
+            b"\xf4\x90",
+            b"\xff",
+            b"\x80",
+        ] {
+            assert_eq!(open(bad), Some(1007), "{bad:x?}");
+            // In the middle of a frame whose end has not come.
+            let cut = &frame(0x81, &[bad, b"more"].concat())[..6 + bad.len()];
+            assert_eq!(refused(cut), Some(1007), "{bad:x?}");
+        }
+        assert_eq!(refused(&frame(0x82, b"\xff")), None, "binary is anything");
+    }
+
+    #[test]
+    fn a_character_may_be_cut_between_fragments() {
+        let text = "a😀b".as_bytes();
+        for cut in 0..=text.len() {
+            let bytes = [frame(0x01, &text[..cut]), frame(0x80, &text[cut..])].concat();
+            let (out, code) = outcome(&Config::default(), &bytes);
+            assert_eq!((out.as_str(), code), ("a😀b;", None));
+        }
+    }
+
+    #[test]
+    fn close_frames_are_checked() {
+        let close = |payload: &[u8]| refused(&frame(0x88, payload));
+        assert_eq!(close(b""), None);
+        assert_eq!(close(b"\x03\xe8bye"), None);
+        assert_eq!(close(b"\x03"), Some(1002));
+        assert_eq!(close(b"\x03\xed"), Some(1002), "1005 is never sent");
+        assert_eq!(close(b"\x03\xe8\xff"), Some(1007));
+    }
+
+    #[test]
+    fn nothing_counts_behind_a_close() {
+        let mut decoder = decoder();
+        let mut out = String::new();
+        let bytes = [frame(0x88, b""), frame(0x83, b"")].concat();
+        decode(&mut decoder, &bytes, &mut out).unwrap();
+        decode(&mut decoder, &frame(0x81, b"late"), &mut out).unwrap();
+        assert_eq!(out.matches(';').count(), 1, "{out}");
+    }
+
+    #[test]
+    fn short_fragments_are_reported() {
+        let bytes = [
+            frame(0x02, b""),
+            frame(0, b""),
+            frame(0, &[1; 1023]),
+            frame(0, &[1; 1024]),
+            frame(0x80, b""),
+        ];
+        let (out, _) = outcome(&Config::default(), &bytes.concat());
+        assert_eq!(out.matches("ShortFragment").count(), 2);
     }
 }

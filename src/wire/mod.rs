@@ -4,6 +4,9 @@
 
 pub(crate) mod burst;
 pub(crate) mod decoder;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod decoder_old;
 pub(crate) mod frame;
+#[cfg(any(fuzzing, test))]
 pub(crate) mod headers;
 pub(crate) mod sse;

@@ -340,6 +340,27 @@ fn a_hasty_client_is_read_more_slowly_and_nothing_is_lost() {
 }
 
 #[test]
+fn short_fragments_count_as_messages() {
+    let server = server(|config| {
+        config.echo = false;
+        config.max_message_rate = 500;
+    });
+    let mut hasty = Raw::connect(&server, "/");
+    let mut other = Raw::connect(&server, "/");
+    let fragments = fragment(Opcode::Continuation, b"").repeat(1500);
+    let (begin, end) = (
+        fragment(Opcode::Text, b"a"),
+        masked(Opcode::Continuation, b"b"),
+    );
+    let start = Instant::now();
+    hasty.send_bytes(&[begin, fragments, end].concat());
+    assert_eq!(other.data().payload, b"ab");
+    let took = start.elapsed();
+    assert!(took > millis(1000), "{took:?}");
+    assert!(took < deadline() / 2, "{took:?}");
+}
+
+#[test]
 fn a_client_within_its_rates_is_not_slowed_down() {
     let server = server(|config| {
         config.max_message_rate = 1000;

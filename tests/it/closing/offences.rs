@@ -47,6 +47,12 @@ fn wrongs() -> (impl FnOnce(&mut Config), Vec<Wrong>) {
     broken("a Close of 126 bytes", masked(Opcode::Close, &[0; 126]));
     broken("a Close of one byte", masked(Opcode::Close, &[3]));
     broken(
+        "a Close with a code that is never sent",
+        masked(Opcode::Close, &1005_u16.to_be_bytes()),
+    );
+    let beyond = b"\x82\xff\x80\0\0\0\0\0\0\0mask".to_vec();
+    broken("a length of 2^63", beyond);
+    broken(
         "a continuation of nothing",
         masked(Opcode::Continuation, b"hi"),
     );
@@ -75,8 +81,8 @@ fn wrongs() -> (impl FnOnce(&mut Config), Vec<Wrong>) {
     );
     let claim = b"\x82\xff\0\0\x7f\0\0\0\0\0mask".to_vec();
     large("a message that is said to be huge", claim);
-    let beyond = b"\x82\xff\x80\0\0\0\0\0\0\0mask".to_vec();
-    large("a message of 2^63 bytes", beyond);
+    let most = b"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xffmask".to_vec();
+    large("a message of 2^63 - 1 bytes", most);
     let sum = fragments(Opcode::Binary, 3, &[0; 400]);
     large("fragments that are too large together", sum);
     let many = fragments(Opcode::Text, 5, b"x");
