@@ -23,30 +23,30 @@ use crate::net::outlet::Outlet;
 use crate::net::poll::poll_until;
 use crate::net::stream::Stream;
 
-/// The first wait after a trouble that lasts, such as a lack of descriptors;
-/// it doubles up to [`MAX_BACKOFF`].
+/// The first wait after an error that lasts, such as a lack of descriptors; it
+/// doubles up to [`MAX_BACKOFF`].
 const MIN_BACKOFF: Duration = Duration::from_millis(10);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
-/// How often at the most the same trouble is logged.
+/// The shortest time between two log lines about the same error.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
-/// The most refused connections whose answer is waited for; more are closed
-/// at once.
+/// The most refused connections that are kept until their answer was read.
+/// Beyond that the oldest are closed.
 const MAX_REFUSALS: usize = 32;
-/// In how many seconds a refused client may try again.
+/// `Retry-After` of a refused connection, in seconds.
 const RETRY_AFTER: u32 = 5;
 
-/// A listener, and what those who come by it find.
+/// A listener, and what its connections are checked and counted by.
 #[derive(Debug)]
 pub(super) struct Gate {
     pub(super) listener: TcpListener,
     pub(super) entrance: Entrance,
-    /// The operator's has places of its own: it answers when the server is
-    /// full.
+    /// The operator's listener has its own places, so that it answers when the
+    /// server is full.
     pub(super) admission: Arc<Admission>,
 }
 
-/// Lets connections in by all gates, each on a thread of its own but for the
-/// first, until the server stops.
+/// Accepts connections at all gates until the server stops: the first gate on
+/// this thread, each other on a thread of its own.
 pub(super) fn accept(
     gates: &[Gate],
     service: &Arc<Service>,
@@ -74,21 +74,21 @@ pub(super) fn accept(
     })
 }
 
-/// Lets connections in by one gate until the server stops. However that
-/// ends, the server does: no other gate must serve on alone.
+/// Accepts connections at one gate until the server stops. When it returns, for
+/// whatever reason, the server stops, so that no other gate goes on alone.
 fn accept_at(gate: &Gate, service: &Arc<Service>, threads: &Arc<Threads>) -> io::Result<()> {
     let result = Acceptor::new(gate, service, threads).run();
     service.shared.stop.trigger();
     result
 }
 
-/// The accept thread's own.
+/// What an accept thread owns.
 struct Acceptor<'a> {
     gate: &'a Gate,
     service: &'a Arc<Service>,
     threads: &'a Arc<Threads>,
-    /// Connections that were refused without a thread, and when to forget
-    /// them: closing one before the peer has read the answer may destroy it.
+    /// Connections that were refused without a thread, and when to close them.
+    /// Closing one before the peer has read the answer may destroy the answer.
     refusals: VecDeque<(Instant, Stream)>,
     backoff: Duration,
     logged: Option<Instant>,
@@ -129,15 +129,16 @@ impl<'a> Acceptor<'a> {
     /// Answers those who were still waiting to be accepted when the server
     /// stopped: closing the listener would reset them.
     fn turn_away(&mut self) {
-        // No more than may have waited: others go on coming.
+        // At most as many as fit into the backlog, because new ones keep
+        // coming.
         for _ in 0..LISTEN_BACKLOG {
             let Ok((socket, peer)) = self.gate.listener.accept() else {
                 return;
             };
             let socket = Stream::from(socket);
             self.service.shared.counters.accepted.add(1);
-            // What it has asked is read: closed before, its socket would be
-            // reset all the same, and the answer lost.
+            // Reads the request first: a socket closed with unread bytes is
+            // reset, and the answer would be lost.
             let is_gone = socket.set_nonblocking(true).is_err() || is_over(&socket);
             if !is_gone {
                 self.refuse(socket, peer.into(), STOPPING);
@@ -157,8 +158,8 @@ impl<'a> Acceptor<'a> {
         poll_until(&mut fds, deadline)?;
         let ended: Vec<bool> = fds[2..].iter().map(|fd| !fd.revents().is_empty()).collect();
         let mut ended = ended.into_iter();
-        // What a refused peer still sends is read and forgotten; its end of
-        // stream ends the wait for it.
+        // What a refused peer still sends is discarded. At its end of stream
+        // the connection is closed.
         self.refusals
             .retain(|(_, socket)| !(ended.next().unwrap_or(false) && is_over(socket)));
         Ok(())
@@ -175,10 +176,11 @@ impl<'a> Acceptor<'a> {
 
     /// Gives a connection its thread, or a 503 without one.
     fn admit(&mut self, socket: Stream, peer: Peer) {
-        // Linux does not hand the listener's mode down; other systems do.
+        // An accepted socket inherits the listener's non-blocking mode on other
+        // systems than Linux.
         #[cfg(not(target_os = "linux"))]
         let _ = socket.set_nonblocking(false);
-        // Numbers are never used again (invariant 9).
+        // Client ids are never reused (invariant 9).
         let id = self.service.shared.counters.accepted.next();
         let place = match self.gate.admission.admit(peer.ip()) {
             Ok(place) => place,
@@ -223,7 +225,8 @@ impl<'a> Acceptor<'a> {
             .refused
             .count(answer.status.as_u16());
         log::debug!("peer={peer} refused: {why}");
-        // A fresh socket takes so short an answer at once.
+        // The send buffer of a new socket is empty, so it takes this short
+        // answer at once.
         let _ = socket.try_send(&answer.to_bytes());
         socket.finish();
         if socket.set_nonblocking(true).is_ok() {
@@ -235,7 +238,7 @@ impl<'a> Acceptor<'a> {
         match Errno::from_io_error(&error) {
             Some(Errno::AGAIN) => Trouble::Empty,
             // The connection was aborted, or the network failed it: the next
-            // one is not concerned (accept(2), "Error handling").
+            // one is not affected (accept(2), "Error handling").
             Some(
                 Errno::INTR
                 | Errno::CONNABORTED
@@ -248,8 +251,8 @@ impl<'a> Acceptor<'a> {
                 | Errno::HOSTDOWN
                 | Errno::HOSTUNREACH,
             ) => Trouble::Passing,
-            // No descriptors, no memory, or a listener that does not listen
-            // any more: trying again at once would only burn a core.
+            // No descriptors, no memory, or a listener that was shut down.
+            // Trying again at once would only burn a core.
             _ => Trouble::Lasting(error),
         }
     }
@@ -266,7 +269,7 @@ impl<'a> Acceptor<'a> {
         Ok(())
     }
 
-    /// Logs a trouble, but not again and again.
+    /// Logs an error, unless the same was logged a moment ago.
     fn log(&mut self, trouble: &str) {
         if self.logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
             self.logged = Some(Instant::now());

@@ -137,7 +137,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets a closure as [`Handler::on_upgrade`]: it decides who may come in.
+    /// Sets a closure as [`Handler::on_upgrade`]: it decides which requests are
+    /// let in.
     ///
     /// ```
     /// use http::StatusCode;
@@ -164,7 +165,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets a closure as [`Handler::on_join`]: it greets who has come in.
+    /// Sets a closure as [`Handler::on_join`]: it is called with each client
+    /// that has joined.
     ///
     /// ```
     /// use hubcast::Server;
@@ -256,15 +258,15 @@ impl ServerBuilder {
     /// connections are queued by the system; they are served once the server
     /// runs.
     ///
-    /// A name that stands for several addresses is bound to the first that
-    /// can be.
+    /// If a name stands for several addresses, the server is bound to the first
+    /// that is free.
     ///
     /// # Errors
     ///
-    /// A setting has a value that cannot be, or the address is none
-    /// ([`ErrorKind::Config`](crate::ErrorKind::Config)), the address cannot
-    /// be listened on ([`Bind`](crate::ErrorKind::Bind)), or the system lacks
-    /// what the server needs ([`Start`](crate::ErrorKind::Start)).
+    /// A setting is out of range or the address cannot be parsed
+    /// ([`ErrorKind::Config`](crate::ErrorKind::Config)), the address cannot be
+    /// listened on ([`Bind`](crate::ErrorKind::Bind)), or the system lacks what
+    /// the server needs ([`Start`](crate::ErrorKind::Start)).
     pub fn bind(self, address: impl ToSocketAddrs + fmt::Debug) -> Result<Server, Error> {
         self.check()?;
         let listener = listen(address)?;
@@ -276,9 +278,8 @@ impl ServerBuilder {
         doors::check(&self.config)
     }
 
-    /// Takes a listener that is bound already: one that was handed over by
-    /// a service manager, or a test's. It is made non-blocking; its backlog
-    /// stays as it is.
+    /// Takes a listener that is bound already, for example one from a service
+    /// manager or a test. It is made non-blocking; its backlog stays as it is.
     ///
     /// # Errors
     ///

@@ -5,8 +5,8 @@ use std::fs;
 
 use rustix::process::{Resource, getrlimit};
 
-/// Descriptors kept free: the standard streams, the listener, the stop
-/// event, connections that are only refused, and what the program has open.
+/// Descriptors kept free: the standard streams, the listener, the stop event,
+/// connections that are only refused, and what your program has open.
 const SPARE_DESCRIPTORS: u64 = 64;
 /// Threads and processes kept free for everything else.
 const SPARE_THREADS: u64 = 64;
@@ -35,8 +35,8 @@ impl ClientLimit {
         }
     }
 
-    /// What this process's limits allow. A limit that cannot be read is
-    /// taken for none.
+    /// What this process's limits allow. A limit that cannot be read counts as
+    /// unlimited.
     pub(super) fn of_this_process() -> ClientLimit {
         let descriptors = getrlimit(Resource::Nofile).current;
         let limits = [
@@ -68,7 +68,7 @@ impl ClientLimit {
         ];
         let known = limits.into_iter().filter_map(|(name, limit, spare, each)| {
             let limit = limit?;
-            // Of a small limit no more than a quarter is kept free.
+            // At most a quarter of a small limit is kept free.
             Some(((limit - spare.min(limit / 4)) / each, name, limit))
         });
         match known.min() {
@@ -81,7 +81,7 @@ impl ClientLimit {
     }
 }
 
-/// The number that a file of the system holds; `None` for `max`, too.
+/// The number in a file of the system; `None` if it is `max` or cannot be read.
 fn number(path: &str) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }

@@ -10,8 +10,8 @@ use crate::error::Error;
 /// A server that runs on threads of its own; from [`Server::spawn`].
 ///
 /// Dropping it shuts the server down and waits, as
-/// [`shutdown`](Running::shutdown) does. Keep it for as long as the server is
-/// to live, or [`wait`](Running::wait).
+/// [`shutdown`](Running::shutdown) does. Keep it for as long as the server
+/// should run, or call [`wait`](Running::wait).
 ///
 /// ```
 /// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
@@ -41,8 +41,8 @@ impl Running {
     }
 
     /// Ends the server in order and waits for its end, for at most
-    /// [`Config::shutdown_timeout`] and a second: no new connections, every
-    /// client its queued messages and a Close with 1001.
+    /// [`Config::shutdown_timeout`] and a second. No new connections are
+    /// accepted; every client gets its queued messages and a Close with 1001.
     ///
     /// # Errors
     ///
@@ -75,7 +75,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         if self.accept.is_some() {
             self.handle.shutdown();
-            // Whoever drops it does not want to know.
+            // A drop cannot return the error.
             let _ = self.join();
         }
     }

@@ -14,9 +14,9 @@ use crate::embed::shared::Shared;
 use crate::error::Error;
 use crate::hub::Command;
 
-/// How long clients have to answer the Close of a shutdown.
+/// How long a client may take to answer the Close of a shutdown.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(800);
-/// How long aborted connections may take to be gone.
+/// How long the threads of aborted connections may take to end.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Stops the server when the hub thread ends, however it ends.
@@ -126,10 +126,10 @@ fn shut_down(shared: &Shared, threads: &Threads) -> (usize, usize) {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
-    /// How many threads of clients were still there at the shutdown's
-    /// deadline, so that their connections were aborted.
+    /// How many client threads were still running at the shutdown's deadline.
+    /// Their connections were aborted.
     pub aborted: usize,
-    /// How many of them did not end even then: a hook has not returned.
+    /// How many of them did not end even then, because a hook has not returned.
     pub left: usize,
     /// The final counters.
     pub stats: crate::stats::Stats,

@@ -33,7 +33,8 @@ impl StartWriter for Writers {
             .stack_size(self.stack_size)
             .spawn(move || {
                 let _presence = presence;
-                // Whoever has waited for this thread finds the socket closed.
+                // Dropped before `_presence`, so that the socket is closed when
+                // this thread is counted out.
                 let socket = socket;
                 writer::run(id, &*socket, &chunks, timeout, |result| {
                     inbox.send(Command::Written { id, result }).is_ok()
