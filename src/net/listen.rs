@@ -18,7 +18,7 @@ pub(crate) fn listen(address: impl ToSocketAddrs + fmt::Debug) -> Result<TcpList
         Ok(listener)
     });
     bound.map_err(|error| match error.kind() {
-        // It is no address at all, whatever the system has to offer.
+        // The address cannot be parsed, so no system could listen on it.
         io::ErrorKind::InvalidInput if error.raw_os_error().is_none() => {
             let line = format!("cannot listen on {address:?}: {error}; HOST:PORT is expected");
             Error::config(line)

@@ -1,6 +1,6 @@
-//! Sockets and waiting, and nothing of hubcast's: what a client's socket can
-//! do, reading it, listening, polling by a deadline, and the stop event.
-//! Whoever waits on a socket uses it.
+//! Sockets and waiting, without anything of hubcast's own: what a client's
+//! socket can do, reading it, listening, polling by a deadline, and the stop
+//! event.
 
 pub(crate) mod inlet;
 pub(crate) mod listen;

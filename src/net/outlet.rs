@@ -20,24 +20,24 @@ pub(crate) trait Outlet: Debug + Send + Sync {
     /// behind what was sent.
     fn finish(&self);
 
-    /// Ends both directions; whoever is blocked on the socket returns. What
-    /// was sent still goes out.
+    /// Ends both directions; a thread that is blocked on the socket returns.
+    /// What was sent still goes out.
     fn end(&self);
 
-    /// Like [`end`](Outlet::end), but nothing goes out any more: what is
-    /// unsent is dropped when the socket is closed, and the peer gets a
-    /// reset. Otherwise the system keeps offering it for minutes to a peer
-    /// that does not read.
+    /// Like [`end`](Outlet::end), but nothing goes out any more: what is unsent
+    /// is dropped when the socket is closed, and the peer gets a reset.
+    /// Otherwise the system would go on sending for minutes to a peer that does
+    /// not read.
     fn abort(&self);
 }
 
-/// Sends all of it by the deadline, however little the peer takes at a time.
+/// Sends everything by the deadline, however little the peer takes at a time.
 pub(crate) fn send_all(
     socket: &dyn Outlet,
     mut slices: &mut [IoSlice<'_>],
     deadline: Instant,
 ) -> io::Result<()> {
-    // Empty slices are nothing to send.
+    // Skips empty slices, which would look like no progress.
     IoSlice::advance_slices(&mut slices, 0);
     while !slices.is_empty() {
         let left = deadline.saturating_duration_since(Instant::now());

@@ -11,17 +11,17 @@ use rustix::event::{PollFd, PollFlags};
 
 use crate::net::poll::poll_until;
 
-/// What a poll says of a peer that will send nothing more. Where a system has
-/// no word for it, a reset alone is noticed: that is always said.
+/// The poll flag for a peer that has ended its stream. Systems without one
+/// report only a reset, which needs no flag.
 #[cfg(target_os = "linux")]
 const HUNG_UP: PollFlags = PollFlags::RDHUP;
 #[cfg(not(target_os = "linux"))]
 const HUNG_UP: PollFlags = PollFlags::empty();
 
-/// What ended a wait.
+/// The reason why a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wake {
-    /// What was waited for on the socket (or it has failed: a read tells).
+    /// The socket is ready, or has failed, which a read reports.
     Ready,
     /// The server is stopping.
     Stopping,
@@ -29,10 +29,11 @@ pub(crate) enum Wake {
     TimedOut,
 }
 
-/// An event that can be polled beside a socket: once triggered it stays so.
+/// An event that can be polled beside a socket. Once triggered it stays
+/// triggered.
 ///
-/// It is a socket pair of which one end is never written to: shutting it
-/// down makes the other end readable for every poller, for ever.
+/// It is a socket pair of which one end is never written to: shutting it down
+/// makes the other end readable for all threads, for good.
 #[derive(Debug)]
 pub(crate) struct Stop {
     stopping: AtomicBool,
@@ -54,7 +55,7 @@ impl Stop {
     pub(crate) fn trigger(&self) -> bool {
         let first = !self.stopping.swap(true, Ordering::SeqCst);
         if first {
-            // It fails only when it has been done already.
+            // It fails only if it was done before.
             let _ = self.trigger.shutdown(Shutdown::Both);
         }
         first
@@ -79,8 +80,8 @@ impl Stop {
         self.wait_for(PollFlags::IN, socket, deadline)
     }
 
-    /// Waits until the peer has ended the stream, whatever is still to be
-    /// read before its end, the server stops, or `deadline` passes.
+    /// Waits until the peer has ended the stream, even if bytes before its end
+    /// are unread, the server stops, or `deadline` passes.
     pub(crate) fn wait_hung_up(&self, socket: impl AsFd, deadline: Instant) -> io::Result<Wake> {
         self.wait_for(HUNG_UP, socket, Some(deadline))
     }

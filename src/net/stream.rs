@@ -120,9 +120,9 @@ impl Outlet for Stream {
     }
 
     fn send_within(&self, slices: &[IoSlice<'_>], timeout: Duration) -> io::Result<usize> {
-        // A blocking send takes what fits, waits for room for the rest, and
-        // returns the first part when its time is over: that would look like
-        // progress and be none.
+        // A blocking send takes what fits and waits for room for the rest. When
+        // its time is over it returns the part that fitted at first, which
+        // would look like progress.
         let deadline = Instant::now() + timeout;
         let mut fds = [PollFd::new(self, PollFlags::OUT)];
         while poll_until(&mut fds, Some(deadline))? {
