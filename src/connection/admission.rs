@@ -1,4 +1,5 @@
-//! Who is let in: the limits on connections, handshakes and addresses.
+//! Which connections are accepted: the limits on connections, handshakes and
+//! addresses.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -17,8 +18,8 @@ pub(crate) struct Admission {
     max_handshakes: u64,
     max_per_ip: usize,
     counters: Arc<Counters>,
-    /// Connections by address; used only where there is a limit. The accept
-    /// thread and ending connections hold it for the time of one look-up.
+    /// Connections by address; used only if `max_clients_per_ip` is set. The
+    /// accept thread and ending connections hold the lock for one look-up.
     per_ip: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -31,7 +32,7 @@ pub(crate) struct Place {
 }
 
 impl Admission {
-    /// `max_clients` is the limit to use where the configuration has none.
+    /// `max_clients` is the limit on connections, configured or computed.
     pub(crate) fn new(config: &Config, max_clients: usize, counters: Arc<Counters>) -> Admission {
         Admission {
             max_clients: max_clients as u64,
@@ -42,8 +43,8 @@ impl Admission {
         }
     }
 
-    /// The places of the operator's own listener, which the clients cannot
-    /// take.
+    /// The places of the operator's own listener, apart from those of the
+    /// clients.
     pub(crate) fn of_operator() -> Admission {
         Admission {
             max_clients: OPERATORS,
@@ -54,8 +55,9 @@ impl Admission {
         }
     }
 
-    /// Gives a connection from this address a place, or says why there is
-    /// none. Only one accept thread asks, so nobody comes in between.
+    /// Gives a connection from this address a place, or says why there is none.
+    /// Only the accept thread calls this, so the counts do not grow between
+    /// check and increment.
     pub(crate) fn admit(self: &Arc<Admission>, ip: Option<IpAddr>) -> Result<Place, &'static str> {
         if self.counters.connections.get() >= self.max_clients {
             return Err("the server is full; try again later");

@@ -9,7 +9,7 @@ pub(super) enum End {
     Closed(CloseFrame),
     /// The connection is closed by us: how, and why.
     Fail(Violation),
-    /// The stream has ended or failed: there is nobody to talk to.
+    /// The stream has ended or failed, so nothing more can be sent.
     Gone(Cause),
 }
 
@@ -19,7 +19,7 @@ impl From<Violation> for End {
     }
 }
 
-/// The hub is gone, so the server is.
+/// The hub has ended, and with it the server.
 impl From<InboxError> for End {
     fn from(_: InboxError) -> End {
         End::Gone(Cause::Shutdown)

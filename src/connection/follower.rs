@@ -10,11 +10,10 @@ use crate::embed::shared::Shared;
 use crate::hub::Command;
 use crate::net::stream::Stream;
 
-/// The most bytes a client of events may send behind its request; it has
-/// nothing to say.
+/// The most bytes a client of events may send after its request.
 const MAX_INPUT: usize = 4096;
 
-/// What keeps an idle stream alive: a comment, which clients ignore.
+/// Keeps an idle stream alive: a comment, which clients ignore.
 const KEEPALIVE: &[u8] = b": keepalive\n\n";
 
 /// Runs on the client's thread: waits for the end of the stream and keeps it
@@ -22,8 +21,8 @@ const KEEPALIVE: &[u8] = b": keepalive\n\n";
 pub(crate) fn follow(shared: &Shared, client: &Client, mut socket: &Stream) {
     let interval = shared.config.ping_interval;
     let _ = socket.set_read_timeout((!interval.is_zero()).then_some(interval));
-    // It answers no ping: that it has vanished shows in a keepalive, or a
-    // message, that nobody acknowledges.
+    // An event stream has no pong. That the client has vanished is noticed when
+    // TCP gets no acknowledgement for a keepalive or a message.
     #[cfg(target_os = "linux")]
     if !interval.is_zero() {
         let patience = shared.config.pong_timeout.as_millis();
@@ -54,6 +53,6 @@ pub(crate) fn follow(shared: &Shared, client: &Client, mut socket: &Stream) {
             Err(error) => break Cause::ReadFailed(error.kind()),
         }
     };
-    // The hub may have ended it first.
+    // Fails if the hub has set a cause first.
     let _ = client.state.cause.set(cause);
 }

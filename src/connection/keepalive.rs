@@ -4,26 +4,26 @@ use std::time::{Duration, Instant};
 
 use crate::config::Config;
 
-/// Counts the silence of one peer. No timer thread is needed: a read of the
-/// socket that times out is the clock.
+/// Measures the silence of one peer. No timer thread is needed, because the
+/// socket's read timeout is the clock.
 #[derive(Debug)]
 pub(crate) struct Keepalive {
     interval: Duration,
     pong_timeout: Duration,
     silent: Duration,
-    /// When the ping that is not answered yet was sent.
+    /// When the unanswered ping was sent.
     pinged: Option<Instant>,
     number: u64,
 }
 
-/// What silence asks for.
+/// What to do about a silence.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Silence {
-    /// More patience.
+    /// Nothing yet.
     Wait,
     /// A ping with this payload.
     Ping([u8; 8]),
-    /// The end: no ping was answered.
+    /// Close: the ping was not answered in time.
     Dead,
 }
 
@@ -38,7 +38,7 @@ impl Keepalive {
         }
     }
 
-    /// How long silence may still last before it asks for something.
+    /// How long the silence may last before something must be done.
     pub(crate) fn patience(&self) -> Option<Duration> {
         let limit = match self.pinged {
             None if self.interval.is_zero() => return None,
@@ -54,7 +54,7 @@ impl Keepalive {
         self.pinged = None;
     }
 
-    /// The peer has been silent for so much longer.
+    /// The peer has been silent for `time` more.
     pub(crate) fn silent_for(&mut self, time: Duration) -> Silence {
         self.silent += time;
         if self.patience().is_none_or(|left| !left.is_zero()) {

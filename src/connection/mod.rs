@@ -45,9 +45,9 @@ pub(crate) struct Connection {
     pub(crate) socket: Arc<Stream>,
     pub(crate) service: Arc<Service>,
     pub(crate) entrance: Entrance,
-    /// Its place among the connections; given back at the end.
+    /// Its place among the connections, freed when dropped.
     pub(crate) place: Place,
-    /// Its thread is counted until everything else is dropped.
+    /// Counts this thread until all other fields are dropped.
     pub(crate) _presence: Presence,
 }
 
@@ -80,7 +80,7 @@ enum Opening {
     Answered(Answer),
     /// The peer speaks another protocol; it is not answered in HTTP/1.1.
     Foreign(&'static str),
-    /// The peer ended the stream, or it failed; there is nobody to answer.
+    /// The stream has ended or failed, so no answer can be sent.
     Gone(io::ErrorKind),
 }
 
@@ -114,7 +114,8 @@ impl Connection {
     /// Reads the request and shows it to the doors.
     fn open(&self) -> Opening {
         let shared = &self.service.shared;
-        // It fails only when the connection is gone, as the next read tells.
+        // It fails only when the connection is gone, which the next read
+        // reports.
         let _ = self.socket.set_nodelay();
         let deadline = Instant::now() + shared.config.handshake_timeout;
         let Head { request, rest } = match read_head(&self.socket, &shared.stop, deadline) {
@@ -171,7 +172,8 @@ impl Connection {
     fn serve(&self, entry: Entry, rest: Vec<u8>) {
         let sent = self.socket.try_send(&entry.response);
         if sent.ok() != Some(entry.response.len()) {
-            // An empty send buffer takes an answer whole, or the peer is gone.
+            // The send buffer is empty, so it takes the whole answer, unless
+            // the peer is gone.
             log::debug!("peer={} gone in the handshake", self.peer);
             return;
         }
@@ -214,8 +216,9 @@ impl Connection {
 
     /// The conversation and the hooks around it. A panic in any of them ends
     /// this connection with 1011.
-    // Its frame, which is large, is not to lie below that of the log line of
-    // the join: a page of the stack that was touched once stays.
+    // Not inlined: its stack frame is large, and inlined it would lie beneath
+    // that of the log call in `join`. A stack page stays resident once it was
+    // touched, for every client.
     #[inline(never)]
     fn converse(&self, client: &Client, encoding: Encoding, rest: Vec<u8>) -> Option<CloseFrame> {
         let mut reader = Reader::new(&self.service, client, &self.socket);
@@ -232,7 +235,7 @@ impl Connection {
             .unwrap_or_else(|_| reader.fail_for_panic())
     }
 
-    /// Logs the end, counts it, and tells the program.
+    /// Logs the end, counts it, and calls the hook.
     fn departed(&self, client: &Client, received: Option<CloseFrame>) {
         let state = &client.state;
         let departure = Departure {
@@ -263,8 +266,8 @@ impl Connection {
     }
 }
 
-/// Why the connection ended. A write that failed because the peer had closed
-/// in order, and gone, is not what ended it.
+/// Why the connection ended. If the peer sent a Close and went, a write that
+/// failed afterwards is not the cause.
 fn departure_cause(state: &ClientState, close_came: bool) -> Cause {
     match state.cause.get() {
         Some(Cause::WriteFailed(_) | Cause::ReadFailed(_)) if close_came => Cause::ClosedByPeer,

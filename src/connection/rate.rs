@@ -11,7 +11,7 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    /// A full bucket; `None` where the rate is zero, which means no limit.
+    /// A full bucket; `None` if the rate is zero, which means no limit.
     pub(crate) fn new(per_second: u32, now: Instant) -> Option<Bucket> {
         (per_second > 0).then(|| Bucket {
             per_second: f64::from(per_second),
@@ -20,8 +20,8 @@ impl Bucket {
         })
     }
 
-    /// Takes `n` tokens. They may not be there yet: returns how long to wait
-    /// before more is taken.
+    /// Takes `n` tokens, even if that overdraws the bucket. Returns how long to
+    /// wait before taking more.
     pub(crate) fn take(&mut self, n: u64, now: Instant) -> Duration {
         let elapsed = now.saturating_duration_since(self.filled).as_secs_f64();
         self.filled = now;

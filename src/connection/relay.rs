@@ -1,4 +1,4 @@
-//! From what a client has sent to commands for the hub.
+//! Turns what a client has sent into commands for the hub.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,12 +14,12 @@ use crate::wire::burst::BurstBuilder;
 use crate::wire::decoder::Incoming;
 use crate::wire::frame;
 
-/// A message larger than this is a burst of its own: the bytes of a burst
-/// are freed together, and a small message that waits for a slow consumer
-/// would keep the large one in memory.
+/// A message larger than this is a burst of its own. The bytes of a burst are
+/// freed together, so a small message that waits for a slow consumer would keep
+/// the large one in memory.
 const LARGE_MESSAGE: usize = 4096;
 
-/// The way from a client's messages to the hub.
+/// Gathers what one read brought, and sends it to the hub.
 #[derive(Debug)]
 pub(super) struct Relay<'a> {
     pub(super) service: &'a Service,
@@ -28,7 +28,7 @@ pub(super) struct Relay<'a> {
     burst: BurstBuilder,
     /// The answers to the Pings of this read.
     pongs: Vec<u8>,
-    /// Where the newest of them begins.
+    /// Where the newest Pong begins in `pongs`.
     newest_pong: usize,
     /// The payload of the last Pong of this read that may answer our Ping.
     pub(super) pong: Option<[u8; 8]>,
@@ -108,7 +108,7 @@ impl<'a> Relay<'a> {
             encode(&mut self.burst, newline);
             return self.send_burst();
         };
-        // The hook may take its time.
+        // The hook may take long, so its time is not counted as silence.
         self.send_pongs()?;
         let client = self.client;
         let hook = || handler.on_message(client, message());
@@ -118,7 +118,8 @@ impl<'a> Relay<'a> {
             Some(Message::Binary(bytes)) => self.burst.binary(&bytes),
             None => return Ok(()),
         }
-        // Before the next hook runs: a program sees its actions in order.
+        // Sent before the next hook runs, so that your program's actions keep
+        // their order.
         self.send_burst()
     }
 
@@ -143,7 +144,7 @@ impl<'a> Relay<'a> {
             .send(Command::Pong { id, all, newest })?)
     }
 
-    /// Sends what has gathered to the client's room.
+    /// Sends the gathered burst to the client's room.
     fn send_burst(&mut self) -> Result<(), End> {
         if self.burst.is_empty() {
             return Ok(());

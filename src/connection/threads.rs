@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
-/// Counts the reader and writer threads of a server. They are not joined one
-/// by one: thousands of handles would have to be kept and swept.
+/// Counts the reader and writer threads of a server. They are not joined one by
+/// one, because thousands of join handles would have to be kept.
 #[derive(Debug, Default)]
 pub(crate) struct Threads {
     live: AtomicUsize,
@@ -14,13 +14,13 @@ pub(crate) struct Threads {
     waiter: OnceLock<Thread>,
 }
 
-/// That a thread lives: made before it is started, so that it is never
-/// missed, and dropped as the last thing it does.
+/// Counts one live thread. Made before the thread is spawned, so that none is
+/// missed, and dropped as the last thing the thread does.
 #[derive(Debug)]
 pub(crate) struct Presence(Arc<Threads>);
 
 impl Threads {
-    /// Counts a thread in.
+    /// Counts one more thread.
     pub(crate) fn enter(self: &Arc<Threads>) -> Presence {
         self.live.fetch_add(1, Ordering::SeqCst);
         Presence(self.clone())
@@ -36,8 +36,8 @@ impl Threads {
             if live == 0 || left.is_zero() {
                 return live;
             }
-            // The last thread unparks this one; a park that ends for another
-            // reason is asked again above.
+            // The last thread unparks this one; if the park ends for another
+            // reason, the loop checks again.
             thread::park_timeout(left);
         }
     }
