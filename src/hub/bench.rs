@@ -28,7 +28,7 @@ use crate::wire::decoder_old::{self, Decoder as OldDecoder, Unit};
 /// How long each case is measured.
 const TIME: Duration = Duration::from_millis(500);
 
-/// A socket that takes everything at once, or nothing.
+/// A socket that takes everything, or nothing.
 #[derive(Debug, Default)]
 struct Sink {
     is_full: AtomicBool,
@@ -116,8 +116,8 @@ fn publish(hub: &mut Hub, burst: &Burst) {
     });
 }
 
-/// Repeats `act` for a while; prints the time per unit, of which it does so
-/// many each time.
+/// Repeats `act` for a while and prints the time per unit. Each call does
+/// `units` of them.
 fn measure(what: &str, units: u64, mut act: impl FnMut()) {
     (0..10).for_each(|_| act());
     let (start, mut times) = (Instant::now(), 0);

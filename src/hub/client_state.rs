@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::close::{Cause, CloseFrame};
 use crate::names::{ClientId, Peer};
 
-/// What a program attached to a client.
+/// The value that `Upgrade::attach` attached to a client.
 pub(crate) type Attachment = Arc<dyn Any + Send + Sync>;
 type WeakAttachment = Weak<dyn Any + Send + Sync>;
 
@@ -20,18 +20,19 @@ pub(crate) struct ClientState {
     /// The room the client came in by.
     pub(crate) room: Arc<str>,
     pub(crate) joined: Instant,
-    /// Weak, since the hub holds this too: dropping what a program has
-    /// attached may run the program's code (invariant 1).
+    /// Weak, because the hub holds this state too, and dropping the attached
+    /// value may run your program's code (invariant 1).
     pub(crate) attachment: Option<WeakAttachment>,
-    /// Why the connection ends: set once, by whoever sees the end first.
-    /// Once it is set, what the client sends is read and discarded.
+    /// Why the connection ends. Set once, by the thread that sees the end
+    /// first. From then on what the client sends is discarded.
     pub(crate) cause: OnceLock<Cause>,
     /// The Close frame that the hub sent.
     pub(crate) sent: OnceLock<CloseFrame>,
-    // Written by the reader alone, read by whoever asks: no order needed.
+    // Written by the reader thread alone, read by any. No order is needed.
     pub(crate) received_messages: AtomicU64,
     pub(crate) received_bytes: AtomicU64,
-    /// The last ping's round trip in microseconds; zero: none yet.
+    /// The round trip of the last answered ping in microseconds; zero before
+    /// the first.
     pub(crate) rtt_micros: AtomicU64,
 }
 

@@ -1,4 +1,4 @@
-//! Everything that can be asked of the hub.
+//! All commands of the hub.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::names::ClientId;
 use crate::outbox::Outbox;
 use crate::wire::burst::{Encoding, Forms};
 
-/// Everything that can be asked of the hub.
+/// All commands of the hub.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// A client has finished its opening handshake.
@@ -42,8 +42,8 @@ pub(crate) enum Command {
     Tap { room: Arc<str>, tap: Tap },
     /// A Ping frame for a client.
     Ping { id: ClientId, frame: Bytes },
-    /// Pong frames for a client: all that are due, and the newest of them
-    /// alone.
+    /// Pong frames for a client: all that are due, and apart from them the
+    /// newest.
     Pong {
         id: ClientId,
         all: Bytes,
@@ -51,8 +51,8 @@ pub(crate) enum Command {
     },
     /// The peer's Close frame has come; this is the answer to it.
     PeerClosed { id: ClientId, reply: CloseFrame },
-    /// Close the connection. `finish`: what the peer sends is not
-    /// understood any more, so its Close is not waited for.
+    /// Close the connection. If `finish`, the peer's Close is not waited for,
+    /// because its bytes cannot be read any more.
     Close {
         id: ClientId,
         frame: CloseFrame,
@@ -84,7 +84,8 @@ pub(crate) enum Command {
     Rooms { reply: Sender<Vec<RoomInfo>> },
     /// Close every client, now and from now on.
     Shutdown,
-    /// End the connections whose Close is out: they have had their time.
+    /// End the connections whose Close was sent, without waiting for the
+    /// answer.
     EndClosed,
     /// End every connection at once.
     Abort,

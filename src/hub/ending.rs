@@ -30,10 +30,10 @@ impl Hub {
         }
     }
 
-    /// Treats the client with the largest backlog as a slow consumer for as
-    /// long as all backlogs together are too large. What the writer threads
-    /// have cannot be taken back, so only who has more than that is looked
-    /// at; of who is ending already, what waits goes before its Close.
+    /// While all backlogs together exceed `queue_total`, applies the policy to
+    /// the client with the largest one. A chunk that a writer thread has cannot
+    /// be taken back, so clients with nothing behind it are skipped. A client
+    /// that is closing already loses its queue; only its Close remains.
     pub(super) fn relieve(&mut self) {
         while self.totals.backlog > self.queue_total {
             let members = self.members.iter();
@@ -68,8 +68,7 @@ impl Hub {
         }
     }
 
-    /// Forgets what waits for a member. Returns how many messages and bytes
-    /// its backlog was.
+    /// Discards a member's backlog. Returns how many messages and bytes it had.
     pub(super) fn discard(&mut self, place: u32) -> (usize, usize) {
         let mut was = (0, 0);
         if let Some(member) = self.members.get_mut(place) {
@@ -97,15 +96,15 @@ impl Hub {
         let Some(member) = self.members.get_mut(place) else {
             return;
         };
-        // The reader may have seen another end first.
+        // Fails if the reader has set another cause first.
         let _ = member.client.cause.set(cause);
         member.ending = true;
         member.outbox.abort();
         self.leave_rooms(place);
     }
 
-    /// Sends a Close frame behind what waits for a client, and takes it out
-    /// of its rooms. `finish`: end our direction of the stream then.
+    /// Sends a Close frame behind a client's backlog, and takes the client out
+    /// of its rooms. If `finish`, ends our direction of the stream after it.
     pub(super) fn close(&mut self, id: ClientId, frame: CloseFrame, cause: Cause, finish: bool) {
         let Some(&place) = self.places.get(&id) else {
             return;
@@ -128,7 +127,7 @@ impl Hub {
                 .totals
                 .track(&mut member.outbox, |outbox| outbox.close(wire));
         }
-        // A client of events has no Close of its own to wait for.
+        // A client of events sends no Close that could be waited for.
         if finish || member.encoding == Encoding::Events {
             member.outbox.finish();
         }

@@ -25,7 +25,7 @@ impl Hub {
             }
             return;
         }
-        // What was published before goes out first, and may end a client.
+        // Earlier messages go out first. That may end a client.
         self.flush();
         if matches!(to, Audience::Everybody { .. }) {
             self.rooms.give_to_all_taps(&forms);
@@ -35,7 +35,7 @@ impl Hub {
         drop(permit);
     }
 
-    /// Where those of an audience are whose end is not under way.
+    /// The places of the members of an audience that are not ending.
     fn places_of(&self, to: &Audience) -> Vec<u32> {
         match to {
             Audience::Room { .. } => Vec::new(),
@@ -49,7 +49,7 @@ impl Hub {
         }
     }
 
-    /// Where a client is, unless its end is under way.
+    /// The place of a client, unless it is ending.
     fn open_place(&self, id: ClientId) -> Option<u32> {
         let place = *self.places.get(&id)?;
         let member = self.members.get(place)?;
@@ -63,8 +63,8 @@ impl Hub {
         except: Option<ClientId>,
         permit: Option<Permit>,
     ) {
-        // A client of several rooms gets everything in the order it was
-        // published, so what waits for other rooms goes first.
+        // A client of several rooms gets everything in the order of publishing,
+        // so messages that are pending for other rooms go first.
         if self.in_many_rooms > 0 && self.dirty.iter().any(|dirty| *dirty != room) {
             self.flush();
         }

@@ -17,22 +17,22 @@ pub(crate) struct Inbox {
 #[derive(Debug)]
 pub(crate) struct Commands {
     pub(crate) receiver: Receiver<Command>,
-    /// Dropped when the hub ends, and so seen by everybody who waits for it.
+    /// Dropped when the hub ends, which wakes everybody who waits for it.
     _alive: Sender<()>,
 }
 
-/// The event that the hub has ended. What still waits in its inbox then is
-/// neither answered nor dropped, so nobody waits for an answer alone.
+/// Signals that the hub has ended. Commands left in its inbox are never
+/// answered, so a caller waits for the answer and for this signal at once.
 #[derive(Clone, Debug)]
 pub(crate) struct Gone(Receiver<()>);
 
 impl Gone {
-    /// Receives from a channel that the hub sends on; `None` when the hub
-    /// has ended and nothing more comes.
+    /// Receives from a channel that the hub sends on; `None` when the hub has
+    /// ended and the channel is empty.
     pub(crate) fn or_recv<T>(&self, channel: &Receiver<T>) -> Option<T> {
         select! {
             recv(channel) -> value => value.ok(),
-            // What was sent before the end still counts.
+            // An answer that was sent before the end is still taken.
             recv(self.0) -> _ => channel.try_recv().ok(),
         }
     }

@@ -29,8 +29,8 @@ pub struct ClientInfo {
     pub sent_messages: u64,
     /// How many bytes were given to its outbox, frame headers included.
     pub sent_bytes: u64,
-    /// How many of the messages given to its outbox were dropped, because it
-    /// is a slow consumer.
+    /// How many of the messages given to its outbox were dropped because it was
+    /// too slow.
     pub dropped_messages: u64,
     /// The round trip of the last Ping that was answered; `None` before the
     /// first. A client that is never silent gets no Ping.

@@ -15,8 +15,8 @@ pub(super) struct Member {
     pub(super) outbox: Outbox,
     pub(super) id: ClientId,
     pub(super) encoding: Encoding,
-    /// Its Close is under way, or its connection has failed: it is in no
-    /// room any more.
+    /// Its Close is under way or its connection has failed, so it is in no room
+    /// any more.
     pub(super) ending: bool,
     pub(super) client: Arc<ClientState>,
     pub(super) rooms: Vec<Seat>,
@@ -34,7 +34,7 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    /// Lets `act` act on an outbox and keeps the sums true.
+    /// Calls `act` with an outbox and updates the sums by what changed.
     pub(super) fn track(
         &mut self,
         outbox: &mut Outbox,

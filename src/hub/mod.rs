@@ -1,10 +1,10 @@
 //! The hub thread: it owns the rooms and the members, and fans out.
 //!
-//! The hub takes commands from its inbox, as many as wait up to a bound, and
-//! fans out what they published at the end of each such pass, so that a
-//! burst becomes one send per client. It never waits for a client, runs no
-//! code of the program it is embedded in, and logs nothing: it waits only
-//! for its inbox and for its next deadline.
+//! In each pass the hub takes the commands that wait in its inbox, up to a
+//! bound, and at its end fans out what they published, so that a burst becomes
+//! one send per client. It never waits for a client, runs none of your
+//! program's code, and logs nothing. It waits only for its inbox and for its
+//! next deadline.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -59,10 +59,10 @@ pub(crate) struct Hub {
     members: Slab<Member>,
     places: HashMap<ClientId, u32>,
     rooms: Rooms,
-    /// The rooms with something to fan out, in the order it came.
+    /// The rooms with something to fan out, in the order in which it came.
     dirty: Vec<u32>,
-    /// When to abort the connections whose Close is under way. They all get
-    /// the same time, so the first is always the next.
+    /// When to abort the connections whose Close is under way. All have the
+    /// same timeout, so the front of the queue is due first.
     deadlines: VecDeque<(Instant, ClientId)>,
     /// How many members are in more than one room.
     in_many_rooms: usize,
@@ -126,7 +126,8 @@ impl Hub {
         }
     }
 
-    /// Fans out what the pass has gathered and does what is due.
+    /// Fans out what the pass has gathered, and aborts the connections whose
+    /// time is up.
     pub(crate) fn end_pass(&mut self) {
         self.flush();
         self.relieve();
@@ -224,7 +225,7 @@ impl Hub {
             return;
         };
         self.leave_rooms(place);
-        // What still waits for it is lost with it, and counted.
+        // Its backlog is lost with it, and counted.
         self.discard(place);
         if let Some(member) = self.members.remove(place) {
             self.totals.backlog -= member.outbox.backlog_bytes();
@@ -281,7 +282,8 @@ impl Hub {
             .for_each(|seat| self.vacate(seat, encoding));
     }
 
-    /// Takes a member out of a room and tells the one that took its index.
+    /// Takes a member out of a room, and corrects the index of the member that
+    /// was moved into its place.
     fn vacate(&mut self, seat: Seat, encoding: Encoding) {
         let Some(moved) = self.rooms.exit(seat, encoding) else {
             return;

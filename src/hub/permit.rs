@@ -7,16 +7,17 @@ use crate::wire::burst::Forms;
 
 /// Bursts up to this size count as a command only.
 const SMALL: usize = 64 * 1024;
-/// The most larger bursts that wait: each holds one of so many permits.
+/// How many larger bursts may wait: each holds a permit.
 const LARGE: usize = 16;
 
-/// Leave for one large burst to wait in the inbox; given back when dropped.
+/// Held by one large burst while it waits in the inbox; given back when
+/// dropped.
 #[derive(Debug)]
 pub(crate) struct Permit(Sender<()>);
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        // There are never more permits than places for them.
+        // Never full: the channel has a place for each permit.
         let _ = self.0.try_send(());
     }
 }
@@ -43,7 +44,7 @@ impl Permits {
         if forms.frames.bytes.len() <= SMALL {
             return None;
         }
-        // Without the hub no permit comes back, and none is needed.
+        // Once the hub has ended no permit comes back, and none is needed.
         gone.or_recv(&self.free)?;
         Some(Permit(self.back.clone()))
     }

@@ -1,4 +1,4 @@
-//! Rooms: which members are in which, and what is to be fanned out to them.
+//! Rooms: which members are in which, and what is pending for them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::wire::burst::{Burst, Encoding, Forms};
 pub(crate) struct Rooms {
     names: HashMap<Arc<str>, u32>,
     rooms: Slab<Room>,
-    /// How many of them have members; the others have subscriptions only.
+    /// How many rooms have members; the others have only subscriptions.
     inhabited: usize,
     interest: Arc<Interest>,
 }
@@ -26,9 +26,9 @@ pub(crate) struct Room {
     pub(crate) name: Arc<str>,
     /// The places of its members in the hub's slab.
     pub(crate) members: Vec<u32>,
-    /// What is to be fanned out at the end of this pass.
+    /// What will be fanned out at the end of this pass.
     pub(crate) pending: Pending,
-    /// Subscriptions of the program itself.
+    /// Subscriptions of your program.
     pub(crate) taps: Vec<Tap>,
     /// How many members there are of each encoding.
     of_encoding: [usize; Encoding::ALL.len()],
@@ -153,7 +153,7 @@ impl Rooms {
     }
 
     /// Takes a member out of a room; an empty room is forgotten. Returns the
-    /// member that took its index, which must be told.
+    /// member that was moved to its index, whose seat must be corrected.
     pub(crate) fn exit(&mut self, seat: Seat, encoding: Encoding) -> Option<u32> {
         let room = self.rooms.get_mut(seat.room)?;
         let index = seat.index as usize;
@@ -191,8 +191,8 @@ impl Rooms {
     }
 
     /// Forgets the subscriptions that were dropped, and rooms that had nothing
-    /// else. Nobody says so when one is dropped, so it is seen to when the
-    /// next one comes.
+    /// else. Dropping a subscription notifies nobody; dead ones are swept when
+    /// the next is added.
     fn forget_taps(&mut self) {
         let tapped = self.rooms.iter().filter(|(_, room)| !room.taps.is_empty());
         let tapped: Vec<u32> = tapped.map(|(place, _)| place).collect();

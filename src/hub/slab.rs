@@ -23,7 +23,8 @@ impl<T> Slab<T> {
             }
             None => {
                 self.places.push(Some(value));
-                // One thread a client: memory ends long before u32 does.
+                // Each client has a thread, so memory runs out long before u32
+                // does.
                 (self.places.len() - 1) as u32
             }
         }

@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::wire::burst::Burst;
 
-/// How many bursts may wait for the program to take them.
+/// How many bursts may wait for your program to take them.
 const BURSTS: usize = 1024;
 /// How many bytes may wait, whichever is reached first.
 const BYTES: usize = 4 * 1024 * 1024;
@@ -38,12 +38,12 @@ impl Tap {
         (tap, bursts, shared)
     }
 
-    /// Whether the other end is still there: it shares the counts.
+    /// Whether the subscription is still there: it shares the counts.
     pub(crate) fn is_heard(&self) -> bool {
         Arc::strong_count(&self.shared) > 1
     }
 
-    /// Copies a burst; false when nobody listens any more.
+    /// Copies a burst into the subscription; false if that was dropped.
     pub(crate) fn give(&self, burst: &Burst) -> bool {
         let len = burst.bytes.len();
         let waiting = self.shared.waiting_bytes.load(Ordering::Relaxed);
