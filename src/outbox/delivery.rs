@@ -5,11 +5,11 @@ use std::io::{self, IoSlice};
 use crate::net::outlet::Outlet;
 use crate::wire::burst::Burst;
 
-/// The bytes of one fan-out, prepared once for all who receive them.
+/// The bytes of one fan-out, prepared once for all receivers.
 #[derive(Debug)]
 pub(crate) struct Delivery<'a> {
     pub(crate) bursts: &'a [Burst],
-    /// All of it in one piece, where that is worth the copy.
+    /// All of it in one piece, if it is small enough to be worth the copy.
     joined: Option<&'a [u8]>,
     slices: &'a [IoSlice<'a>],
     pub(crate) bytes: usize,

@@ -1,4 +1,4 @@
-//! A client's socket and writer thread, both played by the test.
+//! A client's socket and writer thread, simulated for tests.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, IoSlice};
@@ -12,7 +12,7 @@ use crate::names::ClientId;
 use crate::net::outlet::Outlet;
 use crate::outbox::writer::{Chunk, StartWriter};
 
-/// A socket that takes as much as the test says.
+/// A socket that takes as many bytes as the test allows.
 #[derive(Debug)]
 pub(crate) struct FakeSocket {
     wire: Mutex<Wire>,
@@ -25,9 +25,9 @@ pub(crate) struct FakeSocket {
 pub(crate) struct Wire {
     /// All bytes that were sent, until the test takes them.
     pub(crate) out: Vec<u8>,
-    /// How many bytes the next send of the hub takes at the most.
+    /// How many bytes the hub's next send takes at most.
     pub(crate) room: usize,
-    /// What every send of the hub fails with.
+    /// The error of every send of the hub.
     pub(crate) error: Option<io::ErrorKind>,
     /// What the writer has not written yet of its chunk.
     writing: VecDeque<Bytes>,
@@ -64,7 +64,7 @@ impl FakeSocket {
         self.wire.lock().unwrap()
     }
 
-    /// From now on the hub's sends take so many bytes each.
+    /// From now on each of the hub's sends takes at most `n` bytes.
     pub(crate) fn set_room(&self, room: usize) {
         self.wire().room = room;
     }
@@ -90,8 +90,8 @@ impl FakeSocket {
         !self.wire().writing.is_empty() || !self.chunks.is_empty()
     }
 
-    /// The writer writes up to `n` bytes of its chunk. Returns whether it
-    /// has written the last of it, which the outbox is to be told.
+    /// The writer writes up to `n` bytes of its chunk. Returns whether the
+    /// chunk is finished; the test must then tell the outbox.
     pub(crate) fn write(&self, mut n: usize) -> bool {
         self.take_chunk();
         let mut wire = self.wire();

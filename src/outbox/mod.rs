@@ -1,4 +1,4 @@
-//! One client's way out: straight to the socket, or the queue.
+//! One client's way out: straight to the socket, or through a queue.
 //!
 //! An outbox belongs to the hub thread. While nothing is queued, the hub
 //! sends to the socket itself, without blocking. What the socket does not
@@ -31,11 +31,10 @@ pub(crate) mod writer;
 use backlog::{Backlog, Load};
 pub(crate) use rules::OutboxRules;
 
-/// What became of a delivery.
+/// The outcome of a delivery.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It is in the socket, or it waits, or it was dropped and counted, as
-    /// the policy says.
+    /// It was sent or queued, or dropped and counted as the policy says.
     Done,
     /// The outbox is full and the policy is to evict.
     Overflow,
@@ -59,7 +58,7 @@ pub(crate) struct Outbox {
     dropped: u64,
 }
 
-/// How far the closing of this direction has come.
+/// How far closing has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Closing {
     close: CloseSent,
@@ -70,7 +69,7 @@ struct Closing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CloseSent {
     No,
-    /// It is in the backlog; nothing else is taken.
+    /// The Close is in the backlog; nothing else is taken.
     Waiting,
     Yes,
 }
@@ -106,7 +105,7 @@ impl Outbox {
         }
     }
 
-    /// Queues what of the delivery lies behind the first `sent` bytes.
+    /// Queues the delivery from byte `sent` on.
     fn queue_from(&mut self, delivery: &Delivery<'_>, sent: usize) -> Outcome {
         let mut begun = None;
         let mut fits = true;
@@ -115,7 +114,7 @@ impl Outbox {
             let end = at + frame.len();
             if at >= sent {
                 fits = fits && self.queue(frame);
-                // Who is evicted loses the rest of the delivery, too.
+                // An evicted client loses the rest of the delivery, too.
                 self.dropped += u64::from(!fits);
             } else if end > sent {
                 begun = Some(frame.slice(sent - at..));
@@ -123,8 +122,8 @@ impl Outbox {
             }
             at = end;
         }
-        // Even a client that is about to be evicted gets the rest of the
-        // frame that it has the beginning of.
+        // Even a client that is about to be evicted gets the rest of a frame
+        // that was begun.
         let handed = match (fits, &begun) {
             (false, None) => Outcome::Done,
             _ => self.hand_over(begun),
@@ -135,8 +134,8 @@ impl Outbox {
         }
     }
 
-    /// Queues one frame of a message as the policy says. False: the outbox
-    /// is full and the policy is to evict.
+    /// Queues one frame of a message as the policy says; false if the client
+    /// must be evicted.
     fn queue(&mut self, frame: Bytes) -> bool {
         let backlog = self.backlog.get_or_insert_default();
         while !backlog.has_room(frame.len(), &self.rules) {
@@ -158,7 +157,7 @@ impl Outbox {
     }
 
     /// Gives the writer thread its next chunk, unless it has one. `begun` is
-    /// the rest of a frame of which a part is out already: it goes first.
+    /// the rest of a frame that was sent in part; it goes first.
     fn hand_over(&mut self, begun: Option<Bytes>) -> Outcome {
         let Some(backlog) = self.backlog.as_mut() else {
             return Outcome::Done;
@@ -211,11 +210,11 @@ impl Outbox {
                     .insert(started.map_err(|_| Cause::NoWriterThread)?)
             }
         };
-        // The channel holds one chunk and the thread has none: it fits.
+        // Never full: the channel holds one chunk, and the thread has none.
         writer.try_send(chunk).map_err(|_| Cause::NoWriterThread)
     }
 
-    /// Hears that the writer thread has written its chunk.
+    /// Called when the writer thread has written its chunk.
     pub(crate) fn written(&mut self) -> Outcome {
         let Some(backlog) = self.backlog.as_mut() else {
             return Outcome::Done;
@@ -259,8 +258,9 @@ impl Outbox {
         }
     }
 
-    /// Sends control frames while there is no backlog: `now`, and of what does
-    /// not fit, the rest of the frame that is begun and `later`, its last.
+    /// Sends control frames while there is no backlog. If the socket takes only
+    /// part of `now`, the frame that was cut is finished first; of the frames
+    /// not begun, only the newest, `later`, is kept.
     fn send_now(
         &mut self,
         now: Bytes,
@@ -307,8 +307,8 @@ impl Outbox {
         outcome
     }
 
-    /// Forgets what waits and has not begun to go out. Returns how much the
-    /// backlog was, all in all.
+    /// Discards what waits, except a frame that was begun. Returns the messages
+    /// and bytes that the whole backlog had.
     pub(crate) fn discard(&mut self) -> (usize, usize) {
         let was = (self.backlog_messages(), self.backlog_bytes());
         if let Some(backlog) = self.backlog.as_mut() {
@@ -325,8 +325,8 @@ impl Outbox {
     }
 
     /// Drops one message that waits, the oldest or the newest as the policy
-    /// says, because all backlogs together are too large. False: there is
-    /// none that could be dropped, or the policy is to evict.
+    /// says, because all backlogs together are too large; false if there is
+    /// none to drop, or the policy is to disconnect.
     pub(crate) fn shed(&mut self) -> bool {
         let Some(backlog) = self.backlog.as_mut() else {
             return false;
@@ -371,7 +371,8 @@ impl Outbox {
         self.socket.end();
     }
 
-    /// Ends the stream in both directions; whoever is blocked on it returns.
+    /// Ends the stream in both directions; a thread that is blocked on it
+    /// returns.
     pub(crate) fn abort(&self) {
         self.socket.abort();
     }
@@ -390,13 +391,13 @@ impl Outbox {
             .map_or(0, |backlog| backlog.handed.bytes + backlog.queued_bytes)
     }
 
-    /// How many messages were not queued or not kept for this client.
+    /// How many messages were dropped for this client.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
     }
 }
 
-/// How many bytes a non-blocking send took: none where it would block.
+/// How many bytes a non-blocking send took; zero if it would block.
 fn sent(result: io::Result<usize>) -> Result<usize, Cause> {
     match result {
         Ok(n) => Ok(n),

@@ -35,7 +35,7 @@ pub(crate) struct Tally {
     pub(crate) failed: u64,
 }
 
-/// Runs an outbox and its model for at most so many steps.
+/// Runs an outbox and its model for at most `steps` steps.
 pub(crate) fn run(
     choices: &mut Choices<'_>,
     slow_consumer: SlowConsumer,
@@ -47,7 +47,7 @@ pub(crate) fn run(
     while steps_left > 0 && world.choices.is_left() {
         steps_left -= 1;
         if world.model.close == Close::Sent {
-            // Only ever the same from here on.
+            // It does not change during a run.
             steps_left /= 2;
         }
         world.tally.steps += 1;
@@ -299,8 +299,8 @@ impl<'a, 'b> World<'a, 'b> {
             self.model.written();
             assert_eq!(self.outbox.written(), Outcome::Done);
         } else if !self.socket.is_writing() {
-            // Nothing was handed over: a report would be out of place, but
-            // does no harm.
+            // No chunk was handed over. A report is wrong then, and must do no
+            // harm.
             assert_eq!(self.outbox.written(), Outcome::Done);
         }
         self.hand_over();
@@ -327,7 +327,7 @@ impl<'a, 'b> World<'a, 'b> {
         self.model.discard();
     }
 
-    /// Holds what has happened against what was to happen.
+    /// Compares what has happened with what was expected.
     fn settle(&mut self, expected: Expected, outcome: Outcome) -> Life {
         let out = self.socket.take_out();
         assert!(out == expected.out, "the hub has sent something else");
@@ -409,7 +409,7 @@ impl<'a, 'b> World<'a, 'b> {
     }
 }
 
-/// What is to be seen after an operation.
+/// What must be visible after an operation.
 #[derive(Debug, Default)]
 struct Expected {
     /// What the hub sends itself.

@@ -3,11 +3,12 @@
 use crate::config::SlowConsumer;
 use crate::outbox::writer::StartWriter;
 
-/// A chunk for the writer thread is full at so many bytes of messages, but
-/// always takes one. What it holds can no longer be dropped or overtaken.
+/// At this many bytes of messages a chunk for the writer thread is full, but it
+/// always takes one message. What is in a chunk can no longer be dropped or
+/// overtaken.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// A chunk is also full at so many messages: it becomes one vectored send,
-/// and not every system takes many slices.
+/// At this many messages a chunk is full, too. It becomes one vectored send,
+/// and some systems take few slices.
 const CHUNK_MESSAGES: usize = 64;
 
 /// What every outbox of a server has in common.
@@ -20,8 +21,8 @@ pub(crate) struct OutboxRules {
 }
 
 impl OutboxRules {
-    /// How many messages and bytes of messages fill a chunk: never more than
-    /// half of what may wait, so that the other half is left to the newest.
+    /// How many messages and bytes fill a chunk: at most half of what may wait,
+    /// so that the other half is left for newer messages.
     pub(super) fn chunk(&self) -> (usize, usize) {
         let messages = CHUNK_MESSAGES.min(self.max_messages / 2).max(1);
         (messages, CHUNK_BYTES.min(self.max_bytes / 2).max(1))

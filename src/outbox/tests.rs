@@ -66,8 +66,8 @@ impl Fixture {
             .close(frame::close(&CloseFrame::new(CloseCode::NORMAL, "end")))
     }
 
-    /// Lets the writer write all it has and gets, and returns what came out
-    /// since this was asked last.
+    /// Lets the writer write everything. Returns what came out since the last
+    /// call.
     fn came_out(&mut self) -> Vec<String> {
         while self.socket.write(usize::MAX) {
             assert_eq!(self.outbox.written(), Outcome::Done);
@@ -485,7 +485,7 @@ fn model_holds(slow_consumer: SlowConsumer, seeds: u64) -> Tally {
 
 #[test]
 fn with_evict_any_schedule_gives_whole_frames_in_order_and_loses_none() {
-    // The lives of those who are evicted are short.
+    // Runs that end with an eviction are short.
     let tally = model_holds(SlowConsumer::Disconnect, 3 * SEEDS);
     assert!(tally.overflows > SEEDS, "{tally:?}");
     assert!(tally.dropped >= tally.overflows);

@@ -12,7 +12,7 @@ use crate::close::Cause;
 use crate::names::ClientId;
 use crate::net::outlet::Outlet;
 
-/// How often at the most one client's drops are logged.
+/// The shortest time between two log lines about one client's drops.
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What a writer thread writes next: frames, of which the first may be the
@@ -32,7 +32,7 @@ impl Chunk {
         }
     }
 
-    /// Writes all of it. Each frame has `timeout` to go out.
+    /// Writes the whole chunk. Each frame may take `timeout`.
     pub(crate) fn write(&self, socket: &dyn Outlet, timeout: Duration) -> Result<(), Cause> {
         let mut slices: Vec<IoSlice<'_>> = self
             .frames
