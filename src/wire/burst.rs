@@ -145,11 +145,11 @@ impl BurstBuilder {
         self.messages == 0
     }
 
-    /// The burst so far; the builder is empty again.
+    /// Takes the burst; the builder is empty then.
     pub(crate) fn take(&mut self) -> Burst {
         let bytes = std::mem::take(&mut self.bytes);
-        // The queue keeps these bytes for as long as the slowest client
-        // takes: no spare capacity in them.
+        // A queue keeps these bytes until the slowest client has them, so no
+        // spare capacity stays in them.
         let bytes = Bytes::from(bytes.into_boxed_slice());
         Burst::of_frames(bytes, std::mem::take(&mut self.messages))
     }

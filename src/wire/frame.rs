@@ -32,7 +32,7 @@ pub(crate) fn frame_len(bytes: &[u8]) -> usize {
         127 => {
             let mut len = [0; 8];
             len.copy_from_slice(&bytes[2..10]);
-            // It was a usize when it was written.
+            // It was a `usize` when the header was written, so it fits.
             u64::from_be_bytes(len) as usize
         }
         short => usize::from(short),
@@ -40,8 +40,8 @@ pub(crate) fn frame_len(bytes: &[u8]) -> usize {
     header_len(bytes) + payload
 }
 
-/// Where the frame ends that the first `sent` bytes of whole frames end in;
-/// `sent` itself, where they end with one.
+/// The end of the frame that byte `sent` falls into; `sent` itself if it is a
+/// frame boundary.
 pub(crate) fn begun_until(frames: &[u8], sent: usize) -> usize {
     let mut at = 0;
     while at < sent {
@@ -93,7 +93,7 @@ pub(crate) fn write_frame(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8], tai
     let len = (payload.len() + tail.len()) as u64;
     let whole = header.len(len) + payload.len() + tail.len();
     if out.is_empty() {
-        // A message alone, the common case: not a byte too many.
+        // A single message, the common case: allocated exactly.
         out.reserve_exact(whole);
     } else {
         out.reserve(whole.max(BURST_STEP));

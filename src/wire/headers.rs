@@ -1,8 +1,8 @@
-//! Where in a message the byte stream stands.
+//! Tracks where in a message the byte stream is.
 //!
-//! tungstenite parses and checks the frames; it does not say whether a
-//! message has begun, nor in how many fragments it comes. Both are needed
-//! for limits, so the headers are looked at on the way.
+//! tungstenite parses and checks the frames; it does not say whether a message
+//! has begun, nor in how many fragments it comes. Both are needed for limits,
+//! so the headers are scanned here as well.
 
 use std::io::Cursor;
 
@@ -21,11 +21,11 @@ pub(crate) struct Progress {
     header: [u8; MAX_HEADER],
     header_len: usize,
     payload_left: u64,
-    /// Data frames of the message that is open, so far.
+    /// How many data frames the incomplete message has so far.
     fragments: usize,
-    /// A data message has begun and its final fragment has not.
+    /// A message has begun, and its final fragment has not.
     open: bool,
-    /// No header could be read; tungstenite will say why.
+    /// A header was invalid; tungstenite will report why.
     broken: bool,
 }
 
@@ -68,7 +68,7 @@ impl Progress {
     }
 
     /// Reads the header at the beginning of `bytes`; returns its length, or
-    /// `None` where it is not whole.
+    /// `None` if it is incomplete.
     fn header_at(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut cursor = Cursor::new(bytes);
         let Ok(parsed) = FrameHeader::parse(&mut cursor) else {

@@ -25,7 +25,8 @@ pub(crate) fn encode(burst: &Burst) -> Burst {
     Burst::of_events(Bytes::from(bytes.into_boxed_slice()), ends)
 }
 
-/// A text: a `data` line for each of its lines, whichever way they end.
+/// A text: a `data` line for each of its lines, which may end in `\n`, `\r` or
+/// `\r\n`.
 fn text_event(out: &mut Vec<u8>, text: &[u8]) {
     let mut rest = text;
     out.extend_from_slice(LINE);
@@ -51,10 +52,11 @@ fn binary_event(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(b"\n\n");
 }
 
-/// The last event of a stream: what a Close frame would say.
+/// The last event of a stream, with the code and reason of a Close frame.
 pub(crate) fn close_event(frame: &CloseFrame) -> Bytes {
     let code = frame.code.map_or(1005, |code| code.value());
-    // A reason is ours, or the program's: a line of text all the same.
+    // A reason that your program gave may have line ends; an event's data line
+    // must not.
     let reason = frame.reason.replace(['\n', '\r'], " ");
     Bytes::from(format!("event: close\ndata: {code} {reason}\n\n"))
 }
