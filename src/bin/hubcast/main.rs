@@ -110,7 +110,8 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
     }
     server.run().map_err(cannot_run)?;
     if let Some(printed) = printed {
-        // Whoever does not read it holds up the end no longer than a client.
+        // A reader of standard output that is slow delays the end no longer
+        // than a slow client would.
         let _ = printed.recv_timeout(shutdown_timeout);
     }
     Ok(())
@@ -120,8 +121,8 @@ fn cannot_run(error: impl Display) -> (u8, String) {
     (CANNOT_RUN, error.to_string())
 }
 
-/// Raises the soft limit on descriptors to the hard one: each client needs
-/// one, and nothing here minds high numbers.
+/// Raises the soft limit on descriptors to the hard one, because each client
+/// needs one, and nothing here depends on low numbers.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {

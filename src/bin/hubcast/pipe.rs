@@ -44,7 +44,7 @@ fn broadcast_lines(handle: &Handle, room: &str, mut input: impl BufRead) -> io::
         let text = String::from_utf8_lossy(&line);
         let text = text.strip_suffix('\n').unwrap_or(&text);
         let text = text.strip_suffix('\r').unwrap_or(text);
-        // Behind the pieces of a long line, its end alone is no message.
+        // If the last piece of a long line is empty, it is not sent.
         let sent = match begun && text.is_empty() {
             true => Ok(()),
             false => handle.broadcast(room, text),
@@ -59,8 +59,8 @@ fn broadcast_lines(handle: &Handle, room: &str, mut input: impl BufRead) -> io::
     }
 }
 
-/// How much of a line that goes on is a piece: neither a character nor the
-/// end of the line is torn.
+/// How many bytes of an incomplete line to send as a piece, so that neither a
+/// character nor a line end is torn.
 fn whole(line: &[u8]) -> usize {
     let from_end = |n: usize| line.len().checked_sub(n).map(|at| line[at]);
     for n in 1..=3 {
@@ -76,8 +76,8 @@ fn whole(line: &[u8]) -> usize {
     line.len()
 }
 
-/// Prints what a room receives, on a thread of its own. What is returned ends
-/// when all is printed, once the server has ended.
+/// Prints what a room receives, on a thread of its own. The channel that is
+/// returned disconnects once the server has ended and everything was printed.
 pub(crate) fn print_to_stdout(subscription: Subscription) -> io::Result<Receiver<()>> {
     let (printing, printed) = channel();
     let pump = move || {
@@ -104,7 +104,7 @@ fn print_messages(mut messages: Subscription, mut output: impl Write) -> io::Res
     Ok(())
 }
 
-/// One line, whatever the message holds: a terminal is not to obey it.
+/// A message as one line, escaped so that it cannot steer a terminal.
 fn printable(message: &Message) -> String {
     let Some(text) = message.as_text() else {
         return format!("[binary, {} bytes]", message.len());
