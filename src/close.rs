@@ -41,9 +41,9 @@ impl CloseCode {
     /// 1013: try again later.
     pub const TRY_AGAIN_LATER: CloseCode = CloseCode(1013);
 
-    /// The code of that value, or `None` where it must not be sent: below
-    /// 1000, reserved (1004, 1005, 1006, 1015, 1016 to 2999), or above 4999
-    /// (RFC 6455 §7.4.1, §7.4.2).
+    /// The code of that value, or `None` if it must not be sent: below 1000,
+    /// reserved (1004, 1005, 1006, 1015, 1016 to 2999), or above 4999 (RFC 6455
+    /// §7.4.1, §7.4.2).
     pub fn new(value: u16) -> Option<CloseCode> {
         match value {
             1000..=1003 | 1007..=1014 | 3000..=4999 => Some(CloseCode(value)),
@@ -69,7 +69,7 @@ impl fmt::Display for CloseCode {
     }
 }
 
-/// What a Close frame says: nothing, or a code and a reason (RFC 6455
+/// The body of a Close frame: nothing, or a code and a reason (RFC 6455
 /// §5.5.1).
 ///
 /// Its text, for a log, has the reason escaped: it may come from a peer.
@@ -134,7 +134,8 @@ impl fmt::Display for CloseFrame {
     }
 }
 
-/// Why a connection ended: what happened first. Part of a [`Departure`].
+/// Why a connection ended: the first thing that happened. Part of a
+/// [`Departure`].
 ///
 /// The text is a phrase for a log; [`name`](Cause::name) is for counters.
 ///
@@ -187,7 +188,7 @@ pub enum Cause {
         /// Bytes that waited.
         bytes: usize,
     },
-    /// The program disconnected the client, with
+    /// Your program disconnected the client, with
     /// [`Handle::disconnect`](crate::Handle::disconnect).
     Disconnected,
     /// The server shut down; closed with 1001.
@@ -199,8 +200,8 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// Whether this is an ordinary end: a Close from the peer, a disconnect
-    /// by the program, or the server's shutdown.
+    /// Whether this is an ordinary end: a Close from the peer, a disconnect by
+    /// your program, or the server's shutdown.
     pub fn is_normal(&self) -> bool {
         matches!(
             self,
@@ -208,7 +209,7 @@ impl Cause {
         )
     }
 
-    /// A short name without spaces, as counters have it; see
+    /// A short name without spaces, for counters; see
     /// [`Stats::departed`](crate::Stats::departed).
     pub fn name(&self) -> &'static str {
         Cause::NAMES[self.index()]
@@ -288,7 +289,7 @@ impl Cause {
         }
     }
 
-    /// What happened when a write failed with this error.
+    /// The cause for a write that failed with this error.
     pub(crate) fn of_write(error: &io::Error) -> Cause {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Cause::WriteTimeout,
@@ -370,8 +371,8 @@ pub(crate) struct Violation {
 pub struct Departure {
     /// What ended the connection.
     pub cause: Cause,
-    /// The Close frame the server sent, if it came to that. To a client that
-    /// had stopped reading it may not have got through.
+    /// The Close frame the server sent, if it sent one. A client that had
+    /// stopped reading may not have received it.
     pub sent: Option<CloseFrame>,
     /// The Close frame the peer sent, if it did.
     pub received: Option<CloseFrame>,

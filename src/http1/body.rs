@@ -29,7 +29,7 @@ pub(crate) fn gone() -> Answer {
 pub(crate) struct Body<'a> {
     pub(crate) socket: &'a Stream,
     pub(crate) stop: &'a Stop,
-    /// What came together with the head and is not taken yet.
+    /// Bytes that came with the head and are not taken yet.
     pub(crate) early: Vec<u8>,
     pub(crate) deadline: Instant,
 }
@@ -95,7 +95,7 @@ impl Body<'_> {
     fn chunk_size(&mut self) -> Result<u64, Answer> {
         loop {
             match httparse::parse_chunk_size(&self.early) {
-                // httparse takes no digit at all for 0.
+                // httparse parses a line without a digit as 0.
                 Ok(httparse::Status::Complete((used, size)))
                     if self.early.first().is_some_and(u8::is_ascii_hexdigit) =>
                 {
@@ -110,7 +110,7 @@ impl Body<'_> {
         }
     }
 
-    /// The empty line behind the last chunk; trailers are forgotten.
+    /// Skips the trailers and the empty line after the last chunk.
     fn skip_trailers(&mut self) -> Result<(), Answer> {
         let mut lines = 0;
         loop {

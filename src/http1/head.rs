@@ -17,7 +17,7 @@ pub(crate) const MAX_HEAD: usize = 16 * 1024;
 pub(crate) const MAX_TARGET: usize = 4 * 1024;
 /// The most header lines.
 pub(crate) const MAX_HEADERS: usize = 100;
-/// A request head, and what came behind it in the same reads.
+/// A request head, and the bytes that came after it in the same reads.
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) request: Request<()>,
@@ -31,7 +31,7 @@ pub(crate) enum NoHead {
     Answered(Answer),
     /// The peer speaks another protocol; it is not answered in HTTP/1.1.
     Foreign(&'static str),
-    /// The peer ended the stream, or it failed; there is nobody to answer.
+    /// The stream has ended or failed, so no answer can be sent.
     Gone(io::ErrorKind),
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn read_head(
         if let Some(protocol) = foreign_protocol(&bytes) {
             return Err(NoHead::Foreign(protocol));
         }
-        // Only the end of a line can end a head, or be wrong in a new way.
+        // Only the end of a line can complete a head, or reveal a new error.
         let complete_lines = bytes[filled..].contains(&b'\n');
         if complete_lines
             && let Some((request, len)) = parse_head(&bytes).map_err(NoHead::Answered)?
@@ -103,7 +103,7 @@ fn target_too_long() -> Answer {
     )
 }
 
-/// Recognises what is certainly not HTTP/1.1 by its first bytes.
+/// Recognises other protocols by their first bytes.
 fn foreign_protocol(bytes: &[u8]) -> Option<&'static str> {
     // A TLS record of type handshake (RFC 8446 §5.1).
     if bytes.starts_with(b"\x16\x03") {
@@ -119,7 +119,7 @@ fn foreign_protocol(bytes: &[u8]) -> Option<&'static str> {
 /// Parses a request head. `None`: it is not whole yet. Otherwise the request
 /// and the length of its head, or the answer that refuses it.
 pub(crate) fn parse_head(bytes: &[u8]) -> Result<Option<(Request<()>, usize)>, Answer> {
-    // On the heap: a thread's stack stays as large as it once was.
+    // On the heap, because stack pages stay resident once touched.
     let mut lines = vec![httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut head = httparse::Request::new(&mut lines);
     let len = match head.parse(bytes) {

@@ -42,8 +42,8 @@ pub(crate) enum Command {
     Tap { room: Arc<str>, tap: Tap },
     /// A Ping frame for a client.
     Ping { id: ClientId, frame: Bytes },
-    /// Pong frames for a client: all that are due, and apart from them the
-    /// newest.
+    /// Pong frames for a client: all that are due, and the newest of them,
+    /// which is sent alone if the client has a backlog.
     Pong {
         id: ClientId,
         all: Bytes,

@@ -178,7 +178,7 @@ impl Hub {
                 finish,
             } => self.flushed().close(id, frame, cause, finish),
             Command::Tap { room, tap } => self.flushed().rooms.tap(&room, tap),
-            // An asker has gone away if there is no place for the reply.
+            // Sending a reply fails only if the caller has gone.
             Command::Clients { room, reply } => {
                 drop(reply.try_send(self.flushed().client_infos(room.as_deref())));
             }

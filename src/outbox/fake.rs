@@ -64,7 +64,7 @@ impl FakeSocket {
         self.wire.lock().unwrap()
     }
 
-    /// From now on each of the hub's sends takes at most `n` bytes.
+    /// From now on each of the hub's sends takes at most `room` bytes.
     pub(crate) fn set_room(&self, room: usize) {
         self.wire().room = room;
     }

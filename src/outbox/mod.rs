@@ -307,8 +307,8 @@ impl Outbox {
         outcome
     }
 
-    /// Discards what waits, except a frame that was begun. Returns the messages
-    /// and bytes that the whole backlog had.
+    /// Discards what the writer thread does not have yet, except a Close.
+    /// Returns how many messages and bytes the whole backlog had.
     pub(crate) fn discard(&mut self) -> (usize, usize) {
         let was = (self.backlog_messages(), self.backlog_bytes());
         if let Some(backlog) = self.backlog.as_mut() {

@@ -47,7 +47,7 @@ pub(crate) fn run(
     while steps_left > 0 && world.choices.is_left() {
         steps_left -= 1;
         if world.model.close == Close::Sent {
-            // It does not change during a run.
+            // After the Close every step is the same, so few are enough.
             steps_left /= 2;
         }
         world.tally.steps += 1;

@@ -28,8 +28,8 @@ pub use shutdown::Summary;
 /// A server that is bound to its address and not yet running.
 ///
 /// [`run`](Server::run) blocks for as long as the server lives;
-/// [`spawn`](Server::spawn) leaves the calling thread free. Dropped without
-/// either, the server gives its port back.
+/// [`spawn`](Server::spawn) leaves the calling thread free. Dropping it without
+/// either frees the port.
 ///
 /// ```no_run
 /// hubcast::Server::bind("127.0.0.1:8080")?.run()?;
@@ -56,10 +56,10 @@ impl Server {
     /// A handle to the server, to be given to other threads before
     /// [`run`](Server::run) takes this one.
     ///
-    /// What it is asked to do happens once the server runs. Until then a
-    /// question, such as [`Handle::clients`], waits, and so does a broadcast
-    /// once the inbox is full: do neither on the thread that is to call
-    /// `run`. If the server is dropped instead, they fail.
+    /// Commands are carried out once the server runs. Until then a query, such
+    /// as [`Handle::clients`], waits, and so does a broadcast once the inbox is
+    /// full. Call neither on the thread that will call `run`. If the server is
+    /// dropped instead, they fail.
     ///
     /// ```
     /// use std::thread;
@@ -86,9 +86,9 @@ impl Server {
     /// # Errors
     ///
     /// The system refuses a thread
-    /// ([`ErrorKind::Start`](crate::ErrorKind::Start)), or a thread ends that
-    /// must not ([`Internal`](crate::ErrorKind::Internal)). What happens to a
-    /// single client is never an error here.
+    /// ([`ErrorKind::Start`](crate::ErrorKind::Start)), or a thread of the
+    /// server ended unexpectedly ([`Internal`](crate::ErrorKind::Internal)).
+    /// What happens to a single client is never an error here.
     pub fn run(self) -> Result<Summary, Error> {
         self.spawn()?.wait()
     }
