@@ -1,5 +1,5 @@
-//! A model of the reader: what a client's bytes come to, however they are
-//! cut.
+//! A model of the reader: the commands that a client's bytes must cause,
+//! however they are cut.
 //!
 //! The bytes go through a reader in several ways of cutting them. Each time
 //! the commands that reach the hub must be those of a decoder that is written
@@ -59,7 +59,7 @@ pub(crate) fn run(settings: u8, cuts: u64, bytes: &[u8]) -> usize {
     })
 }
 
-/// What came of a client's bytes.
+/// What a client's bytes have caused.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Heard {
     /// All frames that were published, joined.
@@ -107,7 +107,8 @@ struct Hook;
 
 impl Handler for Hook {}
 
-/// Lets `act` use the ground of these settings, which is kept: it is dear.
+/// Lets `act` use the surroundings for these settings. They are kept between
+/// runs, because they are expensive.
 fn with_ground<R>(settings: u8, act: impl FnOnce(&Ground) -> R) -> R {
     thread_local! {
         static GROUNDS: RefCell<Vec<Option<Rc<Ground>>>> = const { RefCell::new(Vec::new()) };
@@ -173,7 +174,7 @@ impl Ground {
         }
     }
 
-    /// Runs a reader on these pieces, as if each was one read.
+    /// Runs a reader on these pieces, each as one read of the socket.
     fn check(&self, expected: &Heard, pieces: &mut dyn Iterator<Item = &[u8]>, way: Way) {
         let client = self.client();
         let mut heard = Heard {
@@ -294,7 +295,7 @@ impl<'a, F: FnMut() -> usize> Iterator for Cut<'a, F> {
     }
 }
 
-/// Decodes a whole stream as RFC 6455 §5 has it, in the plainest way.
+/// Decodes a whole stream after RFC 6455 §5, in the plainest way.
 fn decode(bytes: &[u8], config: &Config) -> Heard {
     let mut heard = Heard {
         published: Vec::new(),
@@ -325,7 +326,7 @@ struct Model<'a> {
     config: &'a Config,
     /// The message that was begun: whether it is text, and its bytes.
     open: Option<(bool, Vec<u8>)>,
-    /// Of the newest message, whether it is complete or not.
+    /// The fragments of the newest message, complete or not.
     fragments: usize,
     heard: &'a mut Heard,
 }
@@ -335,8 +336,8 @@ fn broken_rule() -> Ending {
 }
 
 impl Model<'_> {
-    /// Takes the first frame of `bytes`; returns its length, or `None` where
-    /// it is not whole.
+    /// Takes the first frame of `bytes`; returns its length, or `None` if it is
+    /// incomplete.
     fn frame(&mut self, bytes: &[u8]) -> Result<Option<usize>, Ending> {
         let [first, second, ..] = *bytes else {
             return Ok(None);

@@ -21,10 +21,10 @@ use crate::wire::frame;
 
 use super::relay::Relay;
 
-/// A read buffer up to this size lies on the thread's stack, of which the
-/// opening handshake has used as much already.
+/// A read buffer up to this size lies on the thread's stack. The opening
+/// handshake has used that much stack already.
 const STACK_BUFFER: usize = 4096;
-/// A throttled reader looks this often whether its client is ending.
+/// How often a throttled reader checks whether its client is ending.
 const THROTTLE_STEP: Duration = Duration::from_millis(250);
 
 /// Reads one client until its connection ends.
@@ -33,12 +33,12 @@ pub(crate) struct Reader<'a> {
     inlet: Inlet<'a>,
     pub(super) decoder: Decoder,
     keepalive: Keepalive,
-    /// When the message that is in progress began.
+    /// When the incomplete message began.
     pub(super) begun: Option<Instant>,
     message_rate: Option<Bucket>,
     byte_rate: Option<Bucket>,
-    /// The peer has ended the stream; what it sent beyond its rates is read
-    /// until then.
+    /// Set when a throttled peer has ended its stream: the time until which
+    /// what it sent before is still read.
     last_call: Option<Instant>,
     relay: Relay<'a>,
 }
@@ -58,9 +58,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads until the connection ends; returns the peer's Close frame, if
-    /// it came. `early` are the bytes that came with the request. Why it
-    /// ended is in the client's state then.
+    /// Reads until the connection ends; returns the peer's Close frame, if it
+    /// came. `early` are the bytes that came with the request. Sets the cause
+    /// in the client's state.
     pub(crate) fn run(&mut self, mut early: Vec<u8>) -> Option<CloseFrame> {
         let mut stack = [const { MaybeUninit::uninit() }; STACK_BUFFER];
         let mut heap = Vec::new();
@@ -82,13 +82,13 @@ impl<'a> Reader<'a> {
         self.conclude(step, buffer)
     }
 
-    /// Ends the connection for the reason that reading has ended for.
+    /// Ends the connection, for the reason for which reading ended.
     pub(super) fn conclude(
         &mut self,
         step: Result<(), End>,
         buffer: &mut [MaybeUninit<u8>],
     ) -> Option<CloseFrame> {
-        // What came before the end still counts.
+        // Messages that came before the end are still relayed.
         let _ = self.relay.send();
         match step {
             Ok(()) => None,
@@ -125,14 +125,16 @@ impl<'a> Reader<'a> {
                 let is_dead = cause == Cause::PongTimeout;
                 let _ = client.state.cause.set(cause);
                 if is_dead {
-                    // Whoever writes to it fails now, which is not the cause.
+                    // After the cause is set, because writes that fail from
+                    // here on are not the cause.
                     self.inlet.abort();
                 }
                 return None;
             }
         };
-        // The hub ends the stream when the Close is out and the peer has
-        // had its time; until then nothing that comes may cause a reset.
+        // The hub ends the stream once the Close is out and the peer has had
+        // its time to answer. Until then everything is read, because unread
+        // bytes would cause a reset.
         if self.relay.service.shared.inbox.send(command).is_ok() {
             self.inlet.discard(buffer);
         }
@@ -174,8 +176,8 @@ impl<'a> Reader<'a> {
     }
 
     /// The peer has sent bytes.
-    // Its frame is not to lie on the stack while the thread waits: a page
-    // that was touched once stays with every idle client.
+    // Not inlined, so that its stack frame is gone while the thread waits: a
+    // stack page once touched stays resident for every idle client.
     #[inline(never)]
     pub(super) fn heard(&mut self, bytes: &mut [u8]) -> Result<(), End> {
         let len = bytes.len() as u64;
@@ -218,12 +220,12 @@ impl<'a> Reader<'a> {
         self.watch_message()
     }
 
-    /// The peer has been silent for so long.
+    /// The peer has been silent for `time`.
     pub(super) fn silence(&mut self, time: Duration) -> Result<(), End> {
         self.decoder.rest();
         if self.relay.client.state.is_ending() {
-            // The hub waits for the closing handshake, with a deadline; for a
-            // message nobody waits any more.
+            // The hub waits for the closing handshake, with a deadline. The
+            // message that was begun does not matter any more.
             self.begun = None;
             return Ok(());
         }
@@ -255,13 +257,15 @@ impl<'a> Reader<'a> {
                 break;
             }
         }
-        // The wait was ours: it is not the message's time.
+        // The server caused this wait, so it does not count as the message's
+        // time.
         self.begun = self.begun.map(|begun| begun + start.elapsed());
         Ok(())
     }
 
-    /// Waits a while. False: the server is stopping. A peer that is gone does
-    /// not keep its place for as long as what it has sent would take.
+    /// Waits until `until`; false if the server is stopping. A peer that is
+    /// gone is read for `close_timeout` at most, so that it does not keep its
+    /// place longer.
     fn pause(&mut self, until: Instant) -> Result<bool, End> {
         let Shared { stop, config, .. } = &*self.relay.service.shared;
         let Some(last_call) = self.last_call else {
@@ -277,7 +281,7 @@ impl<'a> Reader<'a> {
         Ok(!stop.wait(until).unwrap_or(true))
     }
 
-    /// Holds the time limit of a message that is in progress.
+    /// Ends the connection if the incomplete message takes too long.
     fn watch_message(&mut self) -> Result<(), End> {
         if !self.decoder.in_message() {
             self.begun = None;

@@ -52,7 +52,7 @@ impl<'a> Relay<'a> {
     /// A read has brought this many bytes.
     pub(super) fn begin(&mut self, bytes: u64) {
         self.incoming = 0;
-        // Before anybody can see what follows from them.
+        // Counted before anybody can see the effect of these bytes.
         count(&self.client.state.received_bytes, bytes);
         self.service.shared.counters.received_bytes.add(bytes);
     }

@@ -9,12 +9,12 @@ use rustix::io::Errno;
 use crate::net::outlet::Outlet;
 use crate::net::stream::Stream;
 
-/// What a read has brought: of bytes, a `B`.
+/// What a read has brought. `B` stands for the bytes.
 #[derive(Debug)]
 pub(crate) enum Read<B> {
     Bytes(B),
-    /// The peer has been silent for so long: the timeout, or less when a
-    /// signal has cut the wait short.
+    /// The peer was silent for this long: the timeout, or less if a signal
+    /// interrupted the wait.
     Silence(Duration),
     /// The peer has ended the stream.
     End,
@@ -37,7 +37,7 @@ impl<'a> Inlet<'a> {
     }
 
     /// Reads once, blocking for at most `timeout`. The buffer need not be
-    /// initialised: its memory is not touched before bytes come.
+    /// initialised: its memory stays untouched until bytes come.
     pub(crate) fn receive<'b>(
         &mut self,
         buffer: &'b mut [MaybeUninit<u8>],
@@ -84,19 +84,19 @@ impl<'a> Inlet<'a> {
         self.socket.abort();
     }
 
-    /// Reads and forgets until the end of the stream: the peer's, or the
-    /// hub's when the closing has taken too long.
+    /// Discards what comes, until the peer ends the stream, or the hub does
+    /// because closing took too long.
     pub(crate) fn discard(&mut self, buffer: &mut [MaybeUninit<u8>]) {
         while let Read::Bytes(_) | Read::Silence(_) = self.receive(buffer, self.timeout) {}
     }
 
     /// Sets how long the next read may block; returns the time.
     fn set_timeout(&mut self, timeout: Option<Duration>) -> Instant {
-        // Zero would mean for ever.
+        // Zero would mean no timeout.
         let timeout = timeout.map(|timeout| timeout.max(Duration::from_millis(1)));
         if timeout != self.timeout {
             self.timeout = timeout;
-            // It fails only when the socket is gone, as the read will tell.
+            // It fails only when the socket is gone, which the read reports.
             let _ = self.socket.set_read_timeout(timeout);
         }
         Instant::now()

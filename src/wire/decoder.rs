@@ -108,8 +108,8 @@ impl Decoder {
     }
 
     /// Decodes the next bytes of the stream, unmasks them where they are, and
-    /// passes everything that is whole to `take`, until that fails or a rule
-    /// is broken. Nothing counts behind a Close (RFC 6455 §5.5.1).
+    /// passes everything that is whole to `take`, until that fails or a rule is
+    /// broken. Bytes after a Close are ignored (RFC 6455 §5.5.1).
     pub(crate) fn feed<E: From<Violation>>(
         &mut self,
         mut bytes: &mut [u8],
@@ -192,7 +192,7 @@ impl Decoder {
         self.is_new
     }
 
-    /// Takes the next header from the bytes; `None` where it is not whole.
+    /// Takes the next header from the bytes; `None` if it is incomplete.
     fn header(&mut self, bytes: &mut &mut [u8]) -> Result<Option<(FrameHeader, u64)>, Violation> {
         if self.header_len == 0 {
             // A control frame between fragments begins no message.
@@ -441,8 +441,8 @@ impl Collected {
     }
 }
 
-/// Reads the header at the beginning of `bytes`: the header, its own length
-/// and that of the payload; `None` where it is not whole.
+/// Reads the header at the beginning of `bytes`: the header, its own length and
+/// that of the payload; `None` if it is incomplete.
 fn parse(bytes: &[u8]) -> Result<Option<(FrameHeader, usize, u64)>, Violation> {
     let mut cursor = Cursor::new(bytes);
     match FrameHeader::parse(&mut cursor) {
