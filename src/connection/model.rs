@@ -554,31 +554,6 @@ mod tests {
     }
 
     #[test]
-    fn the_decoder_agrees_with_the_one_before_it() {
-        let streams = std::env::var("STREAMS").map_or(20_000, |n| n.parse().unwrap());
-        let mut agreements = BTreeMap::new();
-        for seed in 0..streams {
-            let mut choices = Choices::Seed(seed);
-            let mut bytes = frames(&mut choices);
-            if choices.one_in(4) && !bytes.is_empty() {
-                let at = choices.below(bytes.len());
-                bytes[at] = choices.below(256) as u8;
-            }
-            let config = Config {
-                max_message_size: [1000, 20, 125, 70_000][choices.below(4)],
-                max_fragments: [3, 1000][choices.below(2)],
-                ..Config::default()
-            };
-            let run = || crate::wire::decoder_old::differential::run(&bytes, &config, &mut choices);
-            match catch_unwind(std::panic::AssertUnwindSafe(run)) {
-                Ok(agreement) => *agreements.entry(agreement).or_insert(0) += 1,
-                Err(_) => panic!("seed {seed}: {bytes:02x?}"),
-            }
-        }
-        println!("{streams} streams: {agreements:?}");
-    }
-
-    #[test]
     fn the_model_reads_the_examples_of_rfc_6455_section_5_7() {
         let config = Config::default();
         let heard = decode(b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58", &config);

@@ -23,7 +23,6 @@ use crate::outbox::writer::{Chunk, StartWriter};
 use crate::outbox::{Outbox, OutboxRules};
 use crate::wire::burst::{Burst, BurstBuilder, Encoding, single};
 use crate::wire::decoder::{Decoder, Incoming};
-use crate::wire::decoder_old::{self, Decoder as OldDecoder, Unit};
 
 /// How long each case is measured.
 const TIME: Duration = Duration::from_millis(500);
@@ -201,41 +200,12 @@ fn codec() {
     ] {
         let stream = text_frame(len).repeat(in_a_read as usize);
         let mut reading = Reading::default();
-        let mut old = OldReading::default();
-        let mut buffer = [0; 4096];
-        let mut copy = || {
-            for piece in stream.chunks(4096) {
-                buffer[..piece.len()].copy_from_slice(piece);
-                black_box(&mut buffer);
-            }
-        };
-        let mut best = [f64::INFINITY; 3];
-        for _ in 0..20 {
-            let times = [
-                slice(in_a_read, || reading.run(&stream)),
-                slice(in_a_read, || old.run(&stream)),
-                slice(in_a_read, &mut copy),
-            ];
-            for (best, time) in best.iter_mut().zip(times) {
-                *best = best.min(time);
-            }
-        }
-        let [new, old, copy] = best;
-        println!(
-            "{in_a_read} x {len}: new {new:.1} old {old:.1} ns, {:.2}x; without the copy of {copy:.1}: {:.2}x",
-            old / new,
-            (old - copy) / (new - copy)
+        measure(
+            &format!("decode texts of {len} bytes, {in_a_read} at a time"),
+            in_a_read,
+            || reading.run(&stream),
         );
     }
-}
-
-fn slice(units: u64, mut act: impl FnMut()) -> f64 {
-    let (start, mut times) = (Instant::now(), 0);
-    while start.elapsed() < Duration::from_millis(10) {
-        (0..4).for_each(|_| act());
-        times += 4;
-    }
-    start.elapsed().as_nanos() as f64 / (times * units) as f64
 }
 
 /// A masked text frame with a payload of this length.
@@ -302,43 +272,6 @@ impl Reading {
             };
             assert!(fed.is_ok());
             stream = rest;
-        }
-        black_box(burst.take());
-    }
-}
-
-struct OldReading {
-    decoder: OldDecoder,
-    buffer: [u8; 4096],
-    burst: BurstBuilder,
-}
-
-impl Default for OldReading {
-    fn default() -> OldReading {
-        OldReading {
-            decoder: OldDecoder::new(&Config::default()),
-            buffer: [0; 4096],
-            burst: BurstBuilder::default(),
-        }
-    }
-}
-
-impl OldReading {
-    fn run(&mut self, stream: &[u8]) {
-        let OldReading {
-            decoder,
-            buffer,
-            burst,
-        } = self;
-        for piece in stream.chunks(buffer.len()) {
-            buffer[..piece.len()].copy_from_slice(piece);
-            let fed = decoder.feed(&buffer[..piece.len()], |unit| {
-                if let Unit::Text(text) = unit {
-                    burst.text(text.as_str(), false);
-                }
-                Ok::<(), decoder_old::Violation>(())
-            });
-            assert!(fed.is_ok());
         }
         black_box(burst.take());
     }

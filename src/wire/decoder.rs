@@ -21,16 +21,12 @@ use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use crate::close::{Cause, CloseCode, CloseFrame, Violation};
 use crate::config::Config;
+use crate::wire::collected::Collected;
 
 /// The longest frame header (RFC 6455 §5.2).
 const MAX_HEADER: usize = 14;
 /// The longest payload of a control frame (RFC 6455 §5.5).
 const MAX_CONTROL: u64 = 125;
-/// A message larger than this leaves no buffer behind.
-const LARGE: usize = 64 * 1024;
-/// At least and at most this much is received straight into a message at
-/// once.
-const ROOM: std::ops::RangeInclusive<usize> = 4 * 1024..=64 * 1024;
 /// A fragment shorter than this is work without content: it is reported.
 const SHORT_FRAGMENT: u64 = 1024;
 
@@ -258,7 +254,7 @@ impl Decoder {
         if self.fragments > self.max_fragments {
             return Err(too_many_fragments(self.max_fragments));
         }
-        if len > (self.max_message_size - self.message.len) as u64 {
+        if len > (self.max_message_size - self.message.len()) as u64 {
             return Err(too_large(self.max_message_size));
         }
         Ok(())
@@ -267,7 +263,7 @@ impl Decoder {
     /// The most that the message of this frame may come to.
     fn bound(&self, frame: Frame) -> usize {
         match frame.is_final {
-            true => self.message.len + frame.left,
+            true => self.message.len() + frame.left,
             false => self.max_message_size,
         }
     }
@@ -279,7 +275,7 @@ impl Decoder {
         piece: &[u8],
         take: &mut impl FnMut(Incoming<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        if frame.is_last() && self.message.len == 0 {
+        if frame.is_last() && self.message.is_empty() {
             // The whole message in one read, as nearly all are.
             let is_text = self.kind.take() == Some(Kind::Text);
             if is_text && !piece.is_ascii() && std::str::from_utf8(piece).is_err() {
@@ -350,94 +346,6 @@ impl Frame {
     /// Whether the payload is whole and the message ends with it.
     fn is_last(&self) -> bool {
         self.is_final && self.left == 0
-    }
-}
-
-/// A message that comes in pieces.
-#[derive(Debug, Default)]
-struct Collected {
-    /// The message is the first `len` bytes.
-    memory: Vec<u8>,
-    len: usize,
-    /// So much of it is checked, and UTF-8: whole characters.
-    checked: usize,
-}
-
-impl Collected {
-    fn bytes(&self) -> &[u8] {
-        &self.memory[..self.len]
-    }
-
-    /// Appends a piece of a message that may come to `bound` bytes.
-    fn push(&mut self, piece: &[u8], bound: usize) {
-        self.reserve(piece.len(), bound);
-        let end = self.len + piece.len();
-        match self.memory.get_mut(self.len..end) {
-            Some(memory) => memory.copy_from_slice(piece),
-            None => {
-                self.memory.truncate(self.len);
-                self.memory.extend_from_slice(piece);
-            }
-        }
-        self.len = end;
-    }
-
-    /// Memory behind the message for the `left` bytes that are missing in a
-    /// frame, or for as many of them as have come already.
-    fn room(&mut self, left: usize, bound: usize) -> &mut [u8] {
-        let spare = self.memory.capacity() - self.len;
-        let size = self.len.max(spare).clamp(*ROOM.start(), *ROOM.end());
-        let size = size.min(left);
-        self.reserve(size, bound);
-        let end = self.len + size;
-        if self.memory.len() < end {
-            self.memory.resize(end, 0);
-        }
-        &mut self.memory[self.len..end]
-    }
-
-    /// The next `len` bytes of the memory, which are the message's now.
-    fn received(&mut self, len: usize) -> &mut [u8] {
-        let start = self.len;
-        self.len = (start + len).min(self.memory.len());
-        &mut self.memory[start..self.len]
-    }
-
-    /// Makes room for `more` bytes: twice as much as there was, unless the
-    /// message cannot come to that.
-    fn reserve(&mut self, more: usize, bound: usize) {
-        let needed = self.len + more;
-        let capacity = self.memory.capacity();
-        if needed > capacity {
-            let capacity = needed.max((2 * capacity).min(bound));
-            self.memory.reserve_exact(capacity - self.memory.len());
-        }
-    }
-
-    /// Checks what has come since the last time. A character may be cut off
-    /// at the end, unless the message is whole.
-    fn is_utf8(&mut self, is_whole: bool) -> bool {
-        let unchecked = &self.memory[self.checked..self.len];
-        // Most text is ASCII, which is the faster thing to ask.
-        if unchecked.is_ascii() {
-            self.checked = self.len;
-            return true;
-        }
-        match std::str::from_utf8(unchecked) {
-            Ok(_) => self.checked = self.len,
-            Err(error) if is_whole || error.error_len().is_some() => return false,
-            Err(error) => self.checked += error.valid_up_to(),
-        }
-        true
-    }
-
-    /// Forgets the message, and frees what is large.
-    fn clear(&mut self) {
-        self.len = 0;
-        self.checked = 0;
-        if self.memory.capacity() > LARGE {
-            self.memory = Vec::new();
-        }
     }
 }
 
@@ -638,7 +546,7 @@ mod tests {
         decode(&mut decoder, &STREAM[7..8], &mut out).unwrap();
         assert_eq!(out, "Hi;");
         decoder.rest();
-        assert_eq!(decoder.message.memory.capacity(), 0);
+        assert_eq!(decoder.message.capacity(), 0);
     }
 
     #[test]
@@ -649,7 +557,7 @@ mod tests {
         decode(&mut decoder, first, &mut String::new()).unwrap();
         decode(&mut decoder, rest, &mut String::new()).unwrap();
         assert!(!decoder.in_message());
-        assert_eq!(decoder.message.memory.capacity(), 0);
+        assert_eq!(decoder.message.capacity(), 0);
     }
 
     #[test]
@@ -692,7 +600,7 @@ mod tests {
             .unwrap();
             stream = &stream[len..];
             (reads, came) = (reads + 1, came + len);
-            assert!(decoder.message.memory.capacity() <= 2 * came.max(4096));
+            assert!(decoder.message.capacity() <= 2 * came.max(4096));
         }
         assert_eq!(whole, payload);
         assert!(reads < 15, "{reads}");
@@ -706,7 +614,7 @@ mod tests {
         let header = b"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0";
         decode(&mut decoder, header, &mut String::new()).unwrap();
         assert!(decoder.room(4096).unwrap().len() <= 4096);
-        assert!(decoder.message.memory.capacity() <= 4096);
+        assert!(decoder.message.capacity() <= 4096);
     }
 
     #[test]

@@ -3,10 +3,7 @@
 //! publishes, delivers or reads uses it.
 
 pub(crate) mod burst;
+mod collected;
 pub(crate) mod decoder;
-#[cfg(any(fuzzing, test))]
-pub(crate) mod decoder_old;
 pub(crate) mod frame;
-#[cfg(any(fuzzing, test))]
-pub(crate) mod headers;
 pub(crate) mod sse;

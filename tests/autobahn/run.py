@@ -4,7 +4,7 @@
 Each case is alone in the room, and a room with one client is the echo server
 that the suite expects. Of its 517 cases all that do without permessage-deflate run:
 sections 1 to 10. Nothing may fail or close uncleanly, and nothing may be
-NON-STRICT but the cases of ACCEPTED.
+NON-STRICT.
 
 The suite's own pages stay in target/autobahn/report (open index.html).
 """
@@ -21,14 +21,6 @@ BASE = "target/autobahn"
 REPORT = f"{BASE}/report"
 CASES = 301
 SUITE_LIMIT = 480  # seconds for the whole suite, which takes 30
-
-# NON-STRICT verdicts that we stand by, each with the reason.
-WHOLE_FRAMES = (
-    "text is checked for UTF-8 once its frame is complete, so what is invalid in the middle "
-    "of a frame is found at its end: RFC 6455 8.1 sets no earlier moment"
-)
-ACCEPTED = {"6.4.3": WHOLE_FRAMES, "6.4.4": WHOLE_FRAMES}
-
 
 def run_suite(url):
     """Runs wstest; returns its verdicts, case by case."""
@@ -79,13 +71,9 @@ def main():
     for case in sorted(results, key=lambda case: [int(part) for part in case.split(".")]):
         word = verdict(results[case])
         tally[word] += 1
-        if word == "NON-STRICT" and case in ACCEPTED:
-            print(f"  {case} NON-STRICT, accepted: {ACCEPTED[case]}")
-        elif word != "OK":
+        if word != "OK":
             faults += word != "INFORMATIONAL"
             print(f"  {case} {word}: {details(case, results[case])}")
-        elif case in ACCEPTED:
-            print(f"  {case} OK: it need not be accepted as NON-STRICT any more")
 
     words = ["OK", "NON-STRICT", "INFORMATIONAL", "FAILED"]
     words += sorted(set(tally) - set(words))
