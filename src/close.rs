@@ -197,6 +197,9 @@ pub enum Cause {
     HandlerPanicked,
     /// The system refused the client's writer thread.
     NoWriterThread,
+    /// The server itself failed at this connection: a fault of hubcast's, not
+    /// of a handler. Closed with 1011.
+    InternalError,
 }
 
 impl Cause {
@@ -216,7 +219,7 @@ impl Cause {
     }
 
     /// The names of all causes.
-    pub(crate) const NAMES: [&'static str; 16] = [
+    pub(crate) const NAMES: [&'static str; 17] = [
         "closed_by_peer",
         "end_of_stream",
         "read_failed",
@@ -233,6 +236,7 @@ impl Cause {
         "shutdown",
         "handler_panicked",
         "no_writer_thread",
+        "internal_error",
     ];
 
     /// The place of this cause in [`Cause::NAMES`].
@@ -254,6 +258,7 @@ impl Cause {
             Cause::Shutdown => 13,
             Cause::HandlerPanicked => 14,
             Cause::NoWriterThread => 15,
+            Cause::InternalError => 16,
         }
     }
 
@@ -277,7 +282,7 @@ impl Cause {
             Cause::InvalidUtf8 => Some(CloseCode::INVALID_PAYLOAD),
             Cause::TooLarge => Some(CloseCode::TOO_LARGE),
             Cause::Shutdown => Some(CloseCode::GOING_AWAY),
-            Cause::HandlerPanicked => Some(CloseCode::INTERNAL_ERROR),
+            Cause::HandlerPanicked | Cause::InternalError => Some(CloseCode::INTERNAL_ERROR),
         }
     }
 
@@ -322,6 +327,7 @@ impl fmt::Display for Cause {
             Cause::Shutdown => write!(f, "server shutdown"),
             Cause::HandlerPanicked => write!(f, "handler panicked"),
             Cause::NoWriterThread => write!(f, "the system refused a writer thread"),
+            Cause::InternalError => write!(f, "internal error"),
         }
     }
 }

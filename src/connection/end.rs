@@ -26,9 +26,10 @@ impl From<InboxError> for End {
     }
 }
 
-pub(super) fn handler_panicked() -> End {
+/// The end after a panic, a hook's or our own: the peer need not know whose.
+pub(super) fn panicked(cause: Cause) -> End {
     End::Fail(Violation {
         reason: "internal error".to_owned(),
-        cause: Cause::HandlerPanicked,
+        cause,
     })
 }

@@ -225,14 +225,15 @@ impl Connection {
         if let Some(handler) = &self.service.hooks
             && catch_unwind(AssertUnwindSafe(|| handler.on_join(client))).is_err()
         {
-            return reader.fail_for_panic();
+            return reader.fail(Cause::HandlerPanicked);
         }
         if encoding == Encoding::Events {
             follower::follow(&self.service.shared, client, &self.socket);
             return None;
         }
+        // The hooks that it calls are caught one by one.
         catch_unwind(AssertUnwindSafe(|| reader.run(rest)))
-            .unwrap_or_else(|_| reader.fail_for_panic())
+            .unwrap_or_else(|_| reader.fail(Cause::InternalError))
     }
 
     /// Logs the end, counts it, and calls the hook.
@@ -247,9 +248,10 @@ impl Connection {
         counters.departed(&departure.cause);
         let clients = counters.clients.get();
         let level = match departure.cause {
-            Cause::Evicted { .. } | Cause::NoWriterThread | Cause::HandlerPanicked => {
-                log::Level::Warn
-            }
+            Cause::Evicted { .. }
+            | Cause::NoWriterThread
+            | Cause::HandlerPanicked
+            | Cause::InternalError => log::Level::Warn,
             _ => log::Level::Info,
         };
         let how = if departure.is_normal() {

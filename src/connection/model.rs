@@ -606,6 +606,22 @@ mod tests {
     }
 
     #[test]
+    fn a_panic_outside_a_hook_is_not_the_handlers() {
+        with_ground(0, |ground| {
+            let client = ground.client();
+            let mut reader = Reader::new(&ground.service, &client, &ground.ended);
+            reader.fail(Cause::InternalError);
+            assert_eq!(client.state.cause.get(), Some(&Cause::InternalError));
+            let commands: Vec<Command> = ground.commands.receiver.try_iter().collect();
+            let [Command::Close { frame, cause, .. }] = &commands[..] else {
+                panic!("{commands:?}");
+            };
+            assert_eq!(frame.code, Some(CloseCode::INTERNAL_ERROR));
+            assert_eq!(cause.name(), "internal_error");
+        });
+    }
+
+    #[test]
     fn a_large_message_is_a_burst_of_its_own() {
         let frame = |len: usize| {
             let mut bytes = vec![0x82, 0x80 | 127];

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::end::{End, handler_panicked};
+use super::end::{End, panicked};
 use super::service::Service;
 use crate::close::{Cause, CloseFrame, Violation};
 use crate::connection::keepalive::{Keepalive, Silence};
@@ -96,10 +96,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Ends the connection because a hook has panicked.
-    pub(crate) fn fail_for_panic(&mut self) -> Option<CloseFrame> {
+    /// Ends the connection after a panic, for this cause.
+    pub(crate) fn fail(&mut self, cause: Cause) -> Option<CloseFrame> {
         let mut buffer = [MaybeUninit::uninit(); 256];
-        self.end(handler_panicked(), &mut buffer)
+        self.end(panicked(cause), &mut buffer)
     }
 
     fn end(&mut self, end: End, buffer: &mut [MaybeUninit<u8>]) -> Option<CloseFrame> {

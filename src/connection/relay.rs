@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use super::end::{End, handler_panicked};
+use super::end::{End, panicked};
 use super::service::Service;
+use crate::close::Cause;
 use crate::embed::client::Client;
 use crate::hub::{Audience, Command};
 use crate::message::Message;
@@ -112,7 +113,8 @@ impl<'a> Relay<'a> {
         self.send_pongs()?;
         let client = self.client;
         let hook = || handler.on_message(client, message());
-        let relayed = catch_unwind(AssertUnwindSafe(hook)).map_err(|_| handler_panicked())?;
+        let relayed = catch_unwind(AssertUnwindSafe(hook));
+        let relayed = relayed.map_err(|_| panicked(Cause::HandlerPanicked))?;
         match relayed {
             Some(Message::Text(text)) => self.burst.text(&text, newline),
             Some(Message::Binary(bytes)) => self.burst.binary(&bytes),
