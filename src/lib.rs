@@ -145,7 +145,7 @@
 //! It is a bound for the worst: every client sends the largest messages and
 //! none reads. A message that waits for many clients is in memory once, and
 //! counts for each. For a client of events a message is up to seven times as
-//! large (if it is all line ends), and each [`Subscription`] may hold 4 MiB and
+//! large (if it is all line ends), and each [`Subscription`] may hold 16 MiB and
 //! a message. The kernel's socket buffers come on top, up to some MiB
 //! for a stalled client. On a small device, lower `max_message_size`,
 //! `queue_bytes`, `queue_total` and `read_buffer`: with 2 KiB, 16 KiB,
@@ -199,7 +199,7 @@ pub use config::{Config, SlowConsumer};
 pub use embed::client::Client;
 pub use embed::handle::Handle;
 pub use embed::handler::Handler;
-pub use embed::subscription::Subscription;
+pub use embed::subscription::{Reception, Subscription};
 pub use embed::upgrade::{Refusal, Upgrade};
 pub use error::{Error, ErrorKind, SendError, Stopped};
 pub use hub::info::{ClientInfo, RoomInfo};

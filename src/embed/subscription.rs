@@ -1,15 +1,13 @@
 //! A subscription of your program to a room.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
 
 use crate::hub::inbox::Gone;
-use crate::hub::tap::{Tap, TapCounts};
+use crate::hub::tap::{Copied, Tap, TapCounts};
 use crate::message::Message;
-use crate::wire::burst::Burst;
 
 /// Gives your program every message that a room receives; from
 /// [`Handle::subscribe`](crate::Handle::subscribe).
@@ -18,8 +16,9 @@ use crate::wire::burst::Burst;
 /// Messages come as they were published, in the order of the room. Dropping
 /// it ends the subscription.
 ///
-/// It never holds up the room. At most 4 MiB and about 1,024 messages wait for
-/// your program; what does not fit is missed, and counted.
+/// It never holds up the room. At most 16 MiB wait for your program, with 128
+/// bytes for each message beside its own; what does not fit is missed, and
+/// counted. [`next_or_gap`](Subscription::next_or_gap) says where.
 ///
 /// ```
 /// use hubcast::{Message, Server};
@@ -37,28 +36,114 @@ use crate::wire::burst::Burst;
 /// ```
 #[derive(Debug)]
 pub struct Subscription {
-    bursts: Receiver<Burst>,
+    copies: Receiver<Copied>,
     gone: Gone,
     shared: Arc<TapCounts>,
     /// Messages of the last burst that are not taken yet, last first.
     taken: Vec<(bool, Bytes)>,
+    /// How many of the missed messages were reported as a gap.
+    reported: u64,
+}
+
+/// What a [`Subscription`] yields in the order of the room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reception {
+    /// The next message.
+    Message(Message),
+    /// So many messages were missed here, because too much waited.
+    Gap(u64),
 }
 
 impl Subscription {
     pub(crate) fn new(gone: Gone) -> (Subscription, Tap) {
-        let (tap, bursts, shared) = Tap::new();
+        let (tap, copies, shared) = Tap::new();
         let subscription = Subscription {
-            bursts,
+            copies,
             gone,
             shared,
             taken: Vec::new(),
+            reported: 0,
         };
         (subscription, tap)
     }
 
-    /// How many messages were missed so far because too many waited.
+    /// How many messages were missed so far because too much waited.
     pub fn missed(&self) -> u64 {
-        self.shared.missed.load(Ordering::Relaxed)
+        self.shared.missed()
+    }
+
+    /// Waits for the next message, or yields a gap where messages were missed;
+    /// `None` once the server has ended. A gap at the end of what waits is
+    /// yielded at once, before the next message comes.
+    ///
+    /// ```
+    /// use hubcast::{Message, Reception, Server};
+    ///
+    /// let running = Server::bind("127.0.0.1:0")?.spawn()?;
+    /// let mut lobby = running.handle().subscribe("/lobby")?;
+    /// for _ in 0..40 {
+    ///     running.handle().broadcast("/lobby", vec![0; 1024 * 1024])?;
+    /// }
+    /// running.shutdown()?;
+    /// let (mut heard, mut missed) = (0, 0);
+    /// while let Some(reception) = lobby.next_or_gap() {
+    ///     match reception {
+    ///         Reception::Gap(messages) => missed += messages,
+    ///         _ => heard += 1,
+    ///     }
+    /// }
+    /// assert!(missed > 0 && heard + missed == 40);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn next_or_gap(&mut self) -> Option<Reception> {
+        loop {
+            if let Some(message) = self.next_taken() {
+                return Some(Reception::Message(message));
+            }
+            // Read first: what was missed by now comes behind all that waits.
+            let missed = self.shared.missed();
+            if let Ok(copied) = self.copies.try_recv() {
+                if let Some(gap) = self.take(copied) {
+                    return Some(gap);
+                }
+                continue;
+            }
+            if let Some(gap) = self.gap(missed) {
+                return Some(gap);
+            }
+            let gap = match self.gone.or_recv(&self.copies) {
+                Some(copied) => self.take(copied),
+                None => Some(self.gap(self.shared.missed())?),
+            };
+            if gap.is_some() {
+                return gap;
+            }
+        }
+    }
+
+    /// Takes the messages of a burst; yields the gap before it.
+    fn take(&mut self, copied: Copied) -> Option<Reception> {
+        self.shared.taken(&copied.burst);
+        self.taken = copied.burst.payloads().collect();
+        self.taken.reverse();
+        self.gap(copied.missed)
+    }
+
+    /// The gap between what was reported and this many messages missed.
+    fn gap(&mut self, missed: u64) -> Option<Reception> {
+        let messages = missed.saturating_sub(self.reported);
+        self.reported += messages;
+        (messages > 0).then_some(Reception::Gap(messages))
+    }
+
+    fn next_taken(&mut self) -> Option<Message> {
+        let (is_text, payload) = self.taken.pop()?;
+        Some(match String::from_utf8(payload.to_vec()) {
+            Ok(text) if is_text => Message::Text(text),
+            Ok(text) => Message::Binary(text.into_bytes()),
+            Err(error) => Message::Binary(error.into_bytes()),
+        })
     }
 }
 
@@ -66,18 +151,10 @@ impl Iterator for Subscription {
     type Item = Message;
 
     fn next(&mut self) -> Option<Message> {
-        while self.taken.is_empty() {
-            let burst = self.gone.or_recv(&self.bursts)?;
-            let waiting = &self.shared.waiting_bytes;
-            waiting.fetch_sub(burst.bytes.len(), Ordering::Relaxed);
-            self.taken = burst.payloads().collect();
-            self.taken.reverse();
+        loop {
+            if let Reception::Message(message) = self.next_or_gap()? {
+                return Some(message);
+            }
         }
-        let (is_text, payload) = self.taken.pop()?;
-        Some(match String::from_utf8(payload.to_vec()) {
-            Ok(text) if is_text => Message::Text(text),
-            Ok(text) => Message::Binary(text.into_bytes()),
-            Err(error) => Message::Binary(error.into_bytes()),
-        })
     }
 }

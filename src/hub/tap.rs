@@ -3,63 +3,82 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::wire::burst::Burst;
 
-/// How many bursts may wait for your program to take them.
-const BURSTS: usize = 1024;
-/// How many bytes may wait, whichever is reached first.
-const BYTES: usize = 4 * 1024 * 1024;
+/// How many bytes may wait for your program to take them.
+const BYTES: usize = 16 * 1024 * 1024;
+/// The bytes counted for a burst beside its own, so that small ones are bounded too.
+const PLACE: usize = 128;
 
 /// The hub's end of a subscription.
 #[derive(Debug)]
 pub(crate) struct Tap {
-    bursts: Sender<Burst>,
+    copies: Sender<Copied>,
     shared: Arc<TapCounts>,
+}
+
+/// A burst on its way to a subscription.
+#[derive(Debug)]
+pub(crate) struct Copied {
+    pub(crate) burst: Burst,
+    /// How many messages had been missed, in total, when this one was sent.
+    pub(crate) missed: u64,
 }
 
 /// What both ends of a subscription count.
 #[derive(Debug, Default)]
 pub(crate) struct TapCounts {
-    pub(crate) waiting_bytes: AtomicUsize,
-    pub(crate) missed: AtomicU64,
+    waiting_bytes: AtomicUsize,
+    missed: AtomicU64,
+}
+
+impl TapCounts {
+    /// Makes the place of this burst free again.
+    pub(crate) fn taken(&self, burst: &Burst) {
+        let size = burst.bytes.len() + PLACE;
+        self.waiting_bytes.fetch_sub(size, Ordering::Relaxed);
+    }
+
+    /// How many messages did not fit so far. All that fitted before them is in
+    /// the channel for whoever sees this number.
+    pub(crate) fn missed(&self) -> u64 {
+        self.missed.load(Ordering::Acquire)
+    }
 }
 
 impl Tap {
     /// A tap, the channel it copies into, and what both ends count.
-    pub(crate) fn new() -> (Tap, Receiver<Burst>, Arc<TapCounts>) {
-        let (sender, bursts) = bounded(BURSTS);
+    pub(crate) fn new() -> (Tap, Receiver<Copied>, Arc<TapCounts>) {
+        let (sender, copies) = unbounded();
         let shared = Arc::new(TapCounts::default());
         let tap = Tap {
-            bursts: sender,
+            copies: sender,
             shared: shared.clone(),
         };
-        (tap, bursts, shared)
+        (tap, copies, shared)
     }
 
-    /// Whether the subscription is still there: it shares the counts.
+    /// Whether the other end is still there: it shares the counts.
     pub(crate) fn is_heard(&self) -> bool {
         Arc::strong_count(&self.shared) > 1
     }
 
-    /// Copies a burst into the subscription; false if that was dropped.
+    /// Copies a burst, or counts it as missed; false when nobody listens any more.
     pub(crate) fn give(&self, burst: &Burst) -> bool {
-        let len = burst.bytes.len();
+        let size = burst.bytes.len() + PLACE;
         let waiting = self.shared.waiting_bytes.load(Ordering::Relaxed);
-        let fits = waiting == 0 || waiting + len <= BYTES;
-        if fits {
-            self.shared.waiting_bytes.fetch_add(len, Ordering::Relaxed);
-            match self.bursts.try_send(burst.clone()) {
-                Ok(()) => return true,
-                Err(TrySendError::Disconnected(_)) => return false,
-                Err(TrySendError::Full(_)) => {
-                    self.shared.waiting_bytes.fetch_sub(len, Ordering::Relaxed);
-                }
-            }
+        if waiting > 0 && waiting + size > BYTES {
+            let missed = u64::from(burst.messages);
+            self.shared.missed.fetch_add(missed, Ordering::Release);
+            return self.is_heard();
         }
-        let missed = u64::from(burst.messages);
-        self.shared.missed.fetch_add(missed, Ordering::Relaxed);
-        true
+        self.shared.waiting_bytes.fetch_add(size, Ordering::Relaxed);
+        let copied = Copied {
+            burst: burst.clone(),
+            missed: self.shared.missed.load(Ordering::Relaxed),
+        };
+        self.copies.send(copied).is_ok()
     }
 }

@@ -247,7 +247,8 @@ pub(crate) struct Doors {
     #[arg(long, short = 'E', requires = "stdin", alias = "stdin-exit")]
     pub(crate) exit_on_eof: bool,
 
-    /// Print what this room receives, one message a line
+    /// Print what this room receives, one message a line; 16 MiB may wait for a
+    /// slow reader, and a line says what it missed
     #[arg(long, value_name = "ROOM")]
     pub(crate) stdout: Option<String>,
 }

@@ -90,6 +90,7 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
     raise_descriptor_limit();
     let config = options.config().map_err(|line| (WRONG_USAGE, line))?;
     let shutdown_timeout = config.shutdown_timeout;
+    let max_message_size = config.max_message_size;
     let server = Server::builder()
         .config(config)
         .bind(options.listen())
@@ -106,7 +107,7 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
     }
     if let Some(room) = &options.doors.stdin {
         let exit = options.doors.exit_on_eof;
-        pipe::broadcast_stdin(handle, room.clone(), exit).map_err(cannot_run)?;
+        pipe::broadcast_stdin(handle, room.clone(), max_message_size, exit).map_err(cannot_run)?;
     }
     server.run().map_err(cannot_run)?;
     if let Some(printed) = printed {

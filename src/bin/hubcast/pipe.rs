@@ -1,21 +1,35 @@
 //! Standard input and output as doors to a room.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use hubcast::{Handle, Message, Subscription};
+use hubcast::{Handle, Message, Reception, Subscription};
+use rustix::event::{PollFd, PollFlags, poll};
 
 /// A line longer than this is broadcast in pieces.
 const MAX_LINE: usize = 64 * 1024;
+/// Between two log lines about what is lost.
+const LOG_PAUSE: Duration = Duration::from_secs(10);
 
-/// Broadcasts each line of standard input, on a thread of its own. The end
-/// of input leaves the server running, or shuts it down.
-pub(crate) fn broadcast_stdin(handle: Handle, room: String, exit: bool) -> io::Result<()> {
+/// Broadcasts each line of standard input, on a thread of its own; a line longer
+/// than a message may be, in pieces. The end of input leaves the server running,
+/// or shuts it down.
+pub(crate) fn broadcast_stdin(
+    handle: Handle,
+    room: String,
+    max_message_size: usize,
+    exit: bool,
+) -> io::Result<()> {
     let pump = move || {
-        if let Err(error) = broadcast_lines(&handle, &room, io::stdin().lock()) {
+        let input = BufReader::new(Patient(io::stdin()));
+        let mut lines = Lines::new(&handle, &room, max_message_size);
+        if let Err(error) = lines.broadcast(input) {
             log::warn!("standard input: {error}");
         }
+        lines.lost.log_rest();
         log::info!("standard input has ended");
         if exit {
             handle.shutdown();
@@ -27,36 +41,81 @@ pub(crate) fn broadcast_stdin(handle: Handle, room: String, exit: bool) -> io::R
     Ok(())
 }
 
-fn broadcast_lines(handle: &Handle, room: &str, mut input: impl BufRead) -> io::Result<()> {
-    let mut line = Vec::new();
-    let mut begun = false;
-    loop {
-        let space = (MAX_LINE - line.len()) as u64;
-        io::Read::take(&mut input, space).read_until(b'\n', &mut line)?;
-        if line.is_empty() {
-            return Ok(());
-        }
-        let ended = line.ends_with(b"\n") || line.len() < MAX_LINE;
-        let rest = match ended {
-            true => Vec::new(),
-            false => line.split_off(whole(&line)),
-        };
-        let text = String::from_utf8_lossy(&line);
-        let text = text.strip_suffix('\n').unwrap_or(&text);
-        let text = text.strip_suffix('\r').unwrap_or(text);
-        // If the last piece of a long line is empty, it is not sent.
-        let sent = match begun && text.is_empty() {
-            true => Ok(()),
-            false => handle.broadcast(room, text),
-        };
-        begun = !ended;
-        line = rest;
-        match sent {
-            Ok(()) => {}
-            Err(error) if error.is_stopped() => return Ok(()),
-            Err(error) => log::warn!("a line of standard input is lost: {error}"),
+/// The way of lines into a room.
+#[derive(Debug)]
+struct Lines<'a> {
+    handle: &'a Handle,
+    room: &'a str,
+    /// The longest piece, in bytes.
+    max_piece: usize,
+    lost: Losses,
+}
+
+impl<'a> Lines<'a> {
+    fn new(handle: &'a Handle, room: &'a str, max_message_size: usize) -> Lines<'a> {
+        Lines {
+            handle,
+            room,
+            max_piece: max_message_size.min(MAX_LINE),
+            lost: Losses::new("a line of standard input, or a piece of one, was lost"),
         }
     }
+
+    /// Broadcasts lines until the input or the server ends.
+    fn broadcast(&mut self, mut input: impl BufRead) -> io::Result<()> {
+        let mut line = Vec::new();
+        let mut begun = false;
+        loop {
+            let space = (MAX_LINE - line.len()) as u64;
+            Read::take(&mut input, space).read_until(b'\n', &mut line)?;
+            if line.is_empty() {
+                return Ok(());
+            }
+            let ended = line.ends_with(b"\n") || line.len() < MAX_LINE;
+            let rest = match ended {
+                true => Vec::new(),
+                false => line.split_off(whole(&line)),
+            };
+            let text = String::from_utf8_lossy(&line);
+            let text = text.strip_suffix('\n').unwrap_or(&text);
+            let text = text.strip_suffix('\r').unwrap_or(text);
+            // If the last piece of a long line is empty, it is not sent.
+            let is_done = begun && text.is_empty();
+            if !is_done && !self.publish(text) {
+                return Ok(());
+            }
+            begun = !ended;
+            line = rest;
+        }
+    }
+
+    /// Broadcasts a text in as many pieces as it takes; false once the server
+    /// has stopped.
+    fn publish(&mut self, text: &str) -> bool {
+        let mut rest = text;
+        loop {
+            let (piece, behind) = rest.split_at(piece_of(rest, self.max_piece));
+            match self.handle.broadcast(self.room, piece) {
+                Ok(()) => {}
+                Err(error) if error.is_stopped() => return false,
+                Err(error) => self.lost.add(1, &error.to_string()),
+            }
+            rest = behind;
+            if rest.is_empty() {
+                return true;
+            }
+        }
+    }
+}
+
+/// How many bytes of a text make a piece of at most so many bytes; a character
+/// that is wider is a piece by itself.
+fn piece_of(text: &str, max_piece: usize) -> usize {
+    if text.len() <= max_piece {
+        return text.len();
+    }
+    let fitting = (1..=max_piece).rev().find(|&at| text.is_char_boundary(at));
+    fitting.unwrap_or_else(|| text.chars().next().map_or(0, char::len_utf8))
 }
 
 /// How many bytes of an incomplete line to send as a piece, so that neither a
@@ -82,7 +141,7 @@ pub(crate) fn print_to_stdout(subscription: Subscription) -> io::Result<Receiver
     let (printing, printed) = channel();
     let pump = move || {
         let _printing: Sender<()> = printing;
-        if let Err(error) = print_messages(subscription, io::stdout()) {
+        if let Err(error) = print_messages(subscription, Patient(io::stdout())) {
             log::warn!("standard output: {error}");
         }
     };
@@ -92,54 +151,217 @@ pub(crate) fn print_to_stdout(subscription: Subscription) -> io::Result<Receiver
     Ok(printed)
 }
 
+/// Prints a line for each message, and one where messages are missing.
 fn print_messages(mut messages: Subscription, mut output: impl Write) -> io::Result<()> {
-    let mut missed = 0;
-    while let Some(message) = messages.next() {
-        if messages.missed() > missed {
-            missed = messages.missed();
-            log::warn!("standard output is too slow: {missed} messages missed so far");
-        }
-        writeln!(output, "{}", printable(&message))?;
+    let mut lost = Losses::new("standard output is too slow: messages were missed");
+    while let Some(reception) = messages.next_or_gap() {
+        let mut line = match reception {
+            Reception::Message(message) => printable(&message),
+            Reception::Gap(missed) => {
+                lost.add(missed, "a line in brackets says where");
+                format!("[{missed} messages missed: this output was not read]")
+            }
+            _ => continue,
+        };
+        line.push('\n');
+        output.write_all(line.as_bytes())?;
     }
+    lost.log_rest();
     Ok(())
 }
 
-/// A message as one line, escaped so that it cannot steer a terminal.
+/// A message as one line, escaped so that it cannot steer a terminal or reorder
+/// its text.
 fn printable(message: &Message) -> String {
     let Some(text) = message.as_text() else {
         return format!("[binary, {} bytes]", message.len());
     };
-    let mut line = String::with_capacity(text.len());
+    let mut line = String::with_capacity(text.len() + 1);
     for c in text.strip_suffix('\n').unwrap_or(text).chars() {
-        if c.is_control() && c != '\t' {
-            line.extend(c.escape_default());
-        } else {
+        if is_shown_as_is(c) {
             line.push(c);
+        } else {
+            line.extend(c.escape_default());
         }
     }
     line
 }
 
+/// Whether a terminal shows this character by itself, or as a mark on the one
+/// before it.
+fn is_shown_as_is(c: char) -> bool {
+    if c.is_ascii() {
+        return c == '\t' || !c.is_control();
+    }
+    // Behind another character, a combining mark is not escaped.
+    let mut pair = String::from("a");
+    pair.push(c);
+    pair.escape_debug().nth(1) == Some(c)
+}
+
+/// What is lost, counted, and logged at most once in a while.
+#[derive(Debug)]
+struct Losses {
+    what: &'static str,
+    count: u64,
+    logged: u64,
+    last: Option<Instant>,
+}
+
+impl Losses {
+    fn new(what: &'static str) -> Losses {
+        Losses {
+            what,
+            count: 0,
+            logged: 0,
+            last: None,
+        }
+    }
+
+    fn add(&mut self, lost: u64, why: &str) {
+        self.count += lost;
+        if self.last.is_none_or(|last| last.elapsed() >= LOG_PAUSE) {
+            log::warn!("{} ({} so far): {why}", self.what, self.count);
+            self.last = Some(Instant::now());
+            self.logged = self.count;
+        }
+    }
+
+    /// Logs what was lost since the last line.
+    fn log_rest(&mut self) {
+        if self.count > self.logged {
+            log::warn!("{} ({} in all)", self.what, self.count);
+            self.logged = self.count;
+        }
+    }
+}
+
+/// A stream that waits where it would block: another process that shares it may
+/// have made it non-blocking.
+#[derive(Debug)]
+struct Patient<F>(F);
+
+impl<F: AsFd> Patient<F> {
+    fn wait(&self, flags: PollFlags) -> io::Result<()> {
+        match poll(&mut [PollFd::new(&self.0, flags)], None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl<F: AsFd> Read for Patient<F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match rustix::io::read(&self.0, &mut *buffer) {
+                Err(rustix::io::Errno::AGAIN) => self.wait(PollFlags::IN)?,
+                read => return Ok(read?),
+            }
+        }
+    }
+}
+
+impl<F: AsFd> Write for Patient<F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match rustix::io::write(&self.0, bytes) {
+                Err(rustix::io::Errno::AGAIN) => self.wait(PollFlags::OUT)?,
+                written => return Ok(written?),
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hubcast::Server;
+    use hubcast::{Running, Server};
+    use std::os::unix::net::UnixStream;
+
+    fn server(max_message_size: usize) -> Running {
+        let server = Server::builder().configure(|c| c.max_message_size = max_message_size);
+        server.bind("127.0.0.1:0").unwrap().spawn().unwrap()
+    }
+
+    /// The messages that this input becomes, and how many were lost.
+    fn messages(max_message_size: usize, input: &[u8]) -> (Vec<String>, u64) {
+        let running = server(max_message_size);
+        let handle = running.handle();
+        let room = handle.subscribe("log").unwrap();
+        let mut lines = Lines::new(&handle, "log", max_message_size);
+        lines.broadcast(input).unwrap();
+        let lost = lines.lost.count;
+        running.shutdown().unwrap();
+        let texts = room.map(|message| message.as_text().unwrap().to_owned());
+        (texts.collect(), lost)
+    }
 
     #[test]
     fn lines_become_messages() {
-        let running = Server::bind("127.0.0.1:0").unwrap().spawn().unwrap();
-        let handle = running.handle();
-        let mut log = handle.subscribe("log").unwrap();
-        broadcast_lines(&handle, "log", &b"one\ntwo\r\n\nlast \xff"[..]).unwrap();
-        for text in ["one", "two", "", "last \u{fffd}"] {
-            assert_eq!(log.next(), Some(Message::from(text)));
+        let (texts, lost) = messages(1000, b"one\ntwo\r\n\nlast \xff");
+        assert_eq!(texts, ["one", "two", "", "last \u{fffd}"]);
+        assert_eq!(lost, 0);
+    }
+
+    #[test]
+    fn a_line_that_is_longer_than_a_message_comes_in_pieces() {
+        let line = "0123456789\u{1f389}".repeat(100);
+        let (texts, lost) = messages(1000, format!("{line}\r\nnext\n").as_bytes());
+        assert_eq!(texts.concat(), line + "next");
+        assert_eq!((texts.len(), lost), (3, 0));
+        assert!(texts[0].len() > 990);
+        // What stands for bad bytes is wider than they are.
+        let (texts, lost) = messages(10, &[0xff; 20]);
+        assert_eq!((texts.concat(), lost), ("\u{fffd}".repeat(20), 0));
+        // A character that is no message by itself is lost, and counted.
+        let (texts, lost) = messages(3, "ab\u{1f389}cd\n".as_bytes());
+        assert_eq!((texts.concat().as_str(), lost), ("abcd", 1));
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_or_reorder_is_escaped() {
+        let message = Message::from("a\tb\u{1b}[2J\nc\n");
+        assert_eq!(printable(&message), "a\tb\\u{1b}[2J\\nc");
+        assert_eq!(printable(&Message::from(vec![1, 2])), "[binary, 2 bytes]");
+        for reordering in ['\u{202e}', '\u{2066}', '\u{2028}', '\u{200b}', '\u{e0041}'] {
+            let message = Message::from(format!("a{reordering}b"));
+            let code = u32::from(reordering);
+            assert_eq!(printable(&message), format!("a\\u{{{code:x}}}b"));
+        }
+        for shown in [
+            "\"quoted\" \\ 'as is'",
+            "e\u{301} \u{1f389} \u{65e5}\u{672c}",
+        ] {
+            assert_eq!(printable(&Message::from(shown)), shown);
         }
     }
 
     #[test]
-    fn control_characters_are_printed_escaped() {
-        let message = Message::from("a\tb\u{1b}[2J\nc\n");
-        assert_eq!(printable(&message), "a\tb\\u{1b}[2J\\nc");
-        assert_eq!(printable(&Message::from(vec![1, 2])), "[binary, 2 bytes]");
+    fn losses_are_logged_once_in_a_while_and_counted() {
+        let mut lost = Losses::new("lost");
+        for _ in 0..1000 {
+            lost.add(2, "why");
+        }
+        assert_eq!((lost.count, lost.logged), (2000, 2));
+        lost.log_rest();
+        assert_eq!(lost.logged, 2000);
+    }
+
+    #[test]
+    fn a_stream_that_does_not_block_is_waited_for() {
+        let (mine, theirs) = UnixStream::pair().unwrap();
+        mine.set_nonblocking(true).unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let bytes = vec![7; 1 << 20];
+        let copy = bytes.clone();
+        let writing = thread::spawn(move || Patient(mine).write_all(&copy));
+        let mut read = Vec::new();
+        Patient(theirs).read_to_end(&mut read).unwrap();
+        writing.join().unwrap().unwrap();
+        assert!(read == bytes);
     }
 }

@@ -1,6 +1,6 @@
 //! Standard input and output of the program as doors to a room.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::process::ChildStdout;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -153,28 +153,68 @@ fn a_terminal_that_is_gone_ends_no_server() {
 }
 
 #[test]
-fn a_terminal_that_stalls_holds_up_nobody_and_misses_are_logged() {
-    let (mut program, _input, mut output) = Program::start_piped(&["--stdout=/"]);
+fn a_terminal_that_stalls_holds_up_nobody_and_learns_what_it_missed() {
+    const SENT: usize = 400; // 25 MiB, of which 16 wait
+    let (mut program, _input, output) = Program::start_piped(&["--stdout=/"]);
     let mut client = member(&mut program, "/");
     let message = vec![b'x'; MAX_LINE];
-    for _ in 0..200 {
+    for _ in 0..SENT {
         client.send(Opcode::Text, &message);
         assert_eq!(client.data().payload.len(), MAX_LINE);
     }
-    let reading = thread::spawn(move || {
-        let mut printed = Vec::new();
-        output.read_to_end(&mut printed).unwrap();
-        printed
-    });
+    let lines = lines_of(output);
+    let mut printed = 0;
+    let gap = loop {
+        let line = next(&lines);
+        match line.strip_prefix('[') {
+            Some(gap) => break gap.split(' ').next().unwrap().to_owned(),
+            None => assert!(line.as_bytes() == message),
+        }
+        printed += 1;
+    };
+    // In its place: behind all that was kept, before what comes now.
+    assert!(printed > 200);
+    assert_eq!(printed + gap.parse::<usize>().unwrap(), SENT);
+    client.send(Opcode::Text, b"behind the gap");
+    assert_eq!(next(&lines), "behind the gap");
     let line = program.expect_log("standard output is too slow");
-    assert!(line.contains("messages missed so far"), "{line}");
+    assert!(line.contains("messages were missed"), "{line}");
     program.signal(Signal::TERM);
-    client.data();
-    client.send(Opcode::Close, &1001u16.to_be_bytes());
-    drop(client);
     assert_eq!(program.wait().code(), Some(0));
-    let printed = reading.join().unwrap();
-    assert!(printed.len() < 200 * MAX_LINE);
+}
+
+#[test]
+fn a_burst_of_short_lines_is_printed_whole() {
+    const LINES: usize = 60_000;
+    let args = ["--stdin=/", "--exit-on-eof", "--stdout=/"];
+    let (mut program, mut input, output) = Program::start_piped(&args);
+    let text: String = (0..LINES).map(|n| format!("line {n}\n")).collect();
+    input.write_all(text.as_bytes()).unwrap();
+    drop(input);
+    // Nothing was read so far, and there was room for it.
+    let lines = lines_of(output);
+    for number in 0..LINES {
+        assert_eq!(next(&lines), format!("line {number}"));
+    }
+    assert_eq!(program.wait().code(), Some(0));
+}
+
+#[test]
+fn lines_longer_than_a_message_come_in_pieces_and_none_is_lost() {
+    let args = ["--stdin=/", "--max-message-size=1KiB", "--stdout=/", "-E"];
+    let (mut program, mut input, output) = Program::start_piped(&args);
+    let line = "x".repeat(1100);
+    for _ in 0..2000 {
+        writeln!(input, "{line}").unwrap();
+    }
+    drop(input);
+    let lines = lines_of(output);
+    for _ in 0..2000 {
+        assert_eq!((next(&lines).len(), next(&lines).len()), (1024, 76));
+    }
+    assert_eq!(program.wait().code(), Some(0));
+    let log = program.whole_log();
+    assert!(!log.contains("WARN"), "{log}");
 }
 
 #[test]

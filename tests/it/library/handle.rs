@@ -1,6 +1,6 @@
 //! What a handle does, and to whom.
 
-use hubcast::{Client, CloseCode, MAX_REASON, Message};
+use hubcast::{Client, CloseCode, MAX_REASON, Message, Reception};
 
 use super::{close, expect_texts, in_time, with_id};
 use crate::kit::frame::Opcode;
@@ -250,17 +250,19 @@ fn a_subscription_hears_what_is_for_all_rooms() {
 
 #[test]
 fn a_subscription_that_is_not_read_holds_nobody_up() {
-    let server = server(|config| config.queue_messages = 100_000);
+    let server = server(|config| {
+        config.queue_messages = 100_000;
+        config.queue_bytes = 1 << 30;
+    });
     let handle = server.handle();
     let mut idle = handle.subscribe("/").unwrap();
     let mut client = Raw::connect(&server, "/");
+    let message = |number: u32| number.to_be_bytes().repeat(2048);
     for number in 0..3000u32 {
-        handle
-            .broadcast("/", number.to_be_bytes().to_vec())
-            .unwrap();
+        handle.broadcast("/", message(number)).unwrap();
     }
     for number in 0..3000u32 {
-        assert_eq!(client.data().payload, number.to_be_bytes());
+        assert_eq!(client.data().payload, message(number));
     }
     close(client);
     let missed = idle.missed();
@@ -269,7 +271,30 @@ fn a_subscription_that_is_not_read_holds_nobody_up() {
     assert!(missed > 0);
     assert_eq!(heard.len() as u64 + missed, 3000);
     let first: Vec<Message> = (0..heard.len() as u32)
-        .map(|number| Message::from(number.to_be_bytes().to_vec()))
+        .map(|number| Message::from(message(number)))
         .collect();
-    assert_eq!(heard, first, "what it missed came later");
+    assert!(heard == first, "what it missed came later");
+}
+
+#[test]
+fn a_gap_stands_where_the_messages_were_missed() {
+    let server = server(|_| {});
+    let handle = server.handle();
+    let mut slow = handle.subscribe("/").unwrap();
+    let large = || vec![0; 1 << 20];
+    for _ in 0..20 {
+        handle.broadcast("/", large()).unwrap();
+    }
+    // It is answered behind everything that was sent before.
+    handle.clients().unwrap();
+    let mut heard = 0;
+    while let Some(Reception::Message(message)) = slow.next_or_gap() {
+        assert_eq!(message, Message::from(large()));
+        heard += 1;
+    }
+    // Nothing has come since, and the gap is there.
+    assert!(heard > 0 && heard + slow.missed() == 20);
+    handle.broadcast("/", "behind").unwrap();
+    let behind = in_time("the message behind", move || slow.next_or_gap());
+    assert_eq!(behind, Some(Reception::Message(Message::from("behind"))));
 }
