@@ -332,7 +332,7 @@ impl fmt::Display for Cause {
     }
 }
 
-/// A rule that a client broke: what is noted about it, and what it is told.
+/// A rule that a client broke: the cause, and the reason in our Close frame.
 #[derive(Debug)]
 pub(crate) struct Violation {
     pub(crate) cause: Cause,

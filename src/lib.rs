@@ -36,7 +36,8 @@
 //!
 //! The repository's `examples` folder has programs to start from: `ticker`
 //! (a sensor), `chat`, `auth` (tokens), `moderated`, and `in_process_test`
-//! (how to test a program that embeds this crate).
+//! (how to test a program that embeds this crate). What a client sends and
+//! receives, and how a server is operated, is in the [`guide`].
 //!
 //! # The types
 //!
@@ -131,29 +132,16 @@
 //!
 //! # Memory
 //!
-//! An idle client costs about 17 KiB of resident memory. The most that a
-//! server can use is the sum of these, for *n* clients:
-//!
-//! ```text
-//! reading   n × (32 KiB + read_buffer + 2 × max_message_size)
-//! outboxes  n × (queue_bytes + 2 × max_message_size), and at most
-//!           queue_total + n × (64 KiB + max_message_size)
-//! hub       1,280 × 64 KiB, or 1,280 × (max_message_size + read_buffer) if
-//!           that is less, + 16 × max_message_size
-//! ```
-//!
-//! It is a bound for the worst: every client sends the largest messages and
-//! none reads. A message that waits for many clients is in memory once, and
-//! counts for each. For a client of events a message is up to seven times as
-//! large (if it is all line ends), and each [`Subscription`] may hold 16 MiB and
-//! a message. The kernel's socket buffers come on top, up to some MiB
-//! for a stalled client. On a small device, lower `max_message_size`,
-//! `queue_bytes`, `queue_total` and `read_buffer`: with 2 KiB, 16 KiB,
-//! 1 MiB and 2 KiB a hundred clients fit into 16 MiB.
+//! An idle client costs about 17 KiB of resident memory. All queues are
+//! bounded, so the most that a server can use is a sum, which
+//! [the guide](guide::memory#memory) has line by line; each [`Subscription`]
+//! adds at most 16 MiB and a message. On a small device, lower
+//! `max_message_size`, `queue_bytes`, `queue_total` and `read_buffer`: with
+//! 2 KiB, 16 KiB, 1 MiB and 2 KiB a hundred clients fit into 16 MiB.
 //!
 //! # What it does not do
 //!
-//! - TLS: put a proxy that ends it before the server.
+//! - TLS: put a [proxy](guide::proxy) that ends it before the server.
 //! - Compression (permessage-deflate) or other extensions.
 //! - History: who joins receives what is sent from then on. The `chat`
 //!   example keeps the last lines itself.

@@ -72,11 +72,11 @@ impl Drop for Joined<'_> {
     }
 }
 
-/// What a connection has come to.
+/// The outcome of a request.
 enum Opening {
-    /// A client of a room, and what it sent behind its request.
+    /// A client of a room, and the bytes that came after its request.
     Room(Entry, Vec<u8>),
-    /// The peer gets this answer, and that is all.
+    /// The peer gets this answer, and the connection ends.
     Answered(Answer),
     /// The peer speaks another protocol; it is not answered in HTTP/1.1.
     Foreign(&'static str),

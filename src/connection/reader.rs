@@ -213,7 +213,7 @@ impl<'a> Reader<'a> {
         }
         self.keepalive.heard();
         if self.decoder.is_new() {
-            // What was open before is not what is open now.
+            // The message that is open is another than before.
             self.begun = None;
         }
         self.throttle(len)?;

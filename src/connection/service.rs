@@ -1,4 +1,4 @@
-//! What serving one connection takes.
+//! What every connection needs to be served.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::embed::handler::Handler;
 use crate::embed::shared::Shared;
 use crate::outbox::OutboxRules;
 
-/// What serving one connection takes; all connections share it.
+/// What every connection needs to be served; all share it.
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) shared: Arc<Shared>,

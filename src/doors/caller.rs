@@ -1,4 +1,4 @@
-//! Who makes a request, and by which listener.
+//! The caller: the peer of a request, and the listener it came by.
 
 use crate::names::Peer;
 
@@ -11,7 +11,7 @@ pub(crate) enum Entrance {
     Admin,
 }
 
-/// Who makes a request.
+/// The peer of a request, and the listener it came by.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller {
     pub(crate) peer: Peer,

@@ -1,5 +1,5 @@
-//! What everybody passes who enters a room: the room's name, the
-//! subprotocol, and the program's hook.
+//! The steps by which every client enters a room: the room's name, the
+//! subprotocol, and your program's hook.
 
 use std::sync::Arc;
 

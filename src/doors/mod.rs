@@ -57,12 +57,12 @@ pub(crate) struct Doors {
     listing: Mutex<()>,
 }
 
-/// What a request has led to.
+/// The outcome of a request.
 #[derive(Debug)]
 pub(crate) enum Opened {
-    /// It enters a room, as a client.
+    /// The peer enters a room, as a client.
     Room(Entry),
-    /// This answer is all.
+    /// The peer gets this answer, and the connection ends.
     Answered(Answer),
 }
 
@@ -83,21 +83,20 @@ enum Door {
     Icon,
     /// A room, without saying how.
     Hint,
-    /// Answers a browser that asks before a request to another site (Fetch,
-    /// CORS).
+    /// A browser's question before a request to another site (Fetch, CORS).
     Preflight,
-    /// What the operator asks.
+    /// A question of the operator's.
     Admin(Question),
 }
 
-/// What a request must bring to be let in by a door.
+/// The conditions under which a door opens.
 struct Needs<'a> {
-    /// The Origin rule holds.
+    /// Whether the Origin rule applies.
     origin: bool,
-    /// One of these secrets, if there are any.
+    /// The request must bring one of these secrets, if there are any.
     secrets: &'a [Secret],
-    /// It comes from the server's own machine, unless a secret was asked for
-    /// or the operator has a listener.
+    /// Whether the request must come from the server's own machine, unless it
+    /// needs a secret or the operator has a listener.
     near: bool,
 }
 
@@ -196,8 +195,8 @@ impl Doors {
         }
     }
 
-    /// What each door asks for: the one place that says so, so that no door
-    /// can forget it.
+    /// The conditions of each door, all in one place, so that none is
+    /// forgotten.
     fn needs(&self, door: Door) -> Needs<'_> {
         let config = self.config();
         let rooms = config.token.as_slice();

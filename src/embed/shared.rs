@@ -1,4 +1,4 @@
-//! What every thread of one server may use.
+//! The state that all threads of one server share.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::hub::publisher::Publisher;
 use crate::net::stop::Stop;
 use crate::stats::Counters;
 
-/// What every thread of one server may use.
+/// The state that all threads of one server share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,

@@ -58,7 +58,7 @@ pub(crate) struct Outbox {
     dropped: u64,
 }
 
-/// How far closing has come.
+/// How far the closing of our direction has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Closing {
     close: CloseSent,

@@ -37,20 +37,20 @@ pub(crate) enum Incoming<'a> {
     Text(&'a [u8]),
     /// A binary message.
     Binary(&'a [u8]),
-    /// A short piece of a message, behind its first: it costs as much as a
-    /// message. What is in it comes with the message.
+    /// A short fragment of a message, not its first. Reported because it costs
+    /// as much work as a message; its bytes come with the message.
     ShortFragment,
     Ping(&'a [u8]),
     Pong(&'a [u8]),
     Close(CloseFrame),
 }
 
-/// A frame whose payload has not come whole.
+/// A frame whose payload is incomplete.
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     opcode: OpCode,
     is_final: bool,
-    /// Turned, so that it begins with the byte that comes next.
+    /// Rotated, so that it begins with the mask of the next byte.
     mask: [u8; 4],
     /// Bytes of payload that are still to come.
     left: usize,
@@ -80,7 +80,7 @@ pub(crate) struct Decoder {
     message: Collected,
     /// The beginning of a control frame's payload that came in pieces.
     control: Vec<u8>,
-    /// What is open began in the last feed.
+    /// Whether the message that is open began in the last feed.
     is_new: bool,
     /// The Close frame has come.
     closed: bool,
@@ -140,11 +140,11 @@ impl Decoder {
         Ok(())
     }
 
-    /// Where the reader receives straight into the message, which saves it
-    /// many reads: there while a frame is open of which more is to come than
-    /// a read buffer of that size holds. [`Decoder::received`] takes it from
-    /// there. The memory grows with the bytes that have come, not with what a
-    /// header has announced.
+    /// Memory at the end of the open message, for the reader to receive into.
+    /// That saves many reads. `Some` while more bytes of a frame are missing
+    /// than `buffer`, the size of the read buffer. After the read, call
+    /// [`Decoder::received`]. The memory grows with the bytes that have come,
+    /// not with the length that a header announced.
     pub(crate) fn room(&mut self, buffer: usize) -> Option<&mut [u8]> {
         let frame = self.frame.filter(|frame| frame.left > buffer)?;
         // A control frame is collected elsewhere.

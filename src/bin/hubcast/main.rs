@@ -53,7 +53,7 @@ fn end(ended: &Ended) -> ExitCode {
         return ExitCode::from(WRONG_USAGE);
     }
     match print(io::stdout(), &ended.text) {
-        // Who reads the help has seen enough of it.
+        // The reader of the help, such as `head`, has seen enough of it.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(CANNOT_RUN),
         Ok(()) => ExitCode::SUCCESS,
