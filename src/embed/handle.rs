@@ -20,7 +20,8 @@ use crate::wire::burst;
 
 /// Your program's access to a running server; from
 /// [`Running::handle`](crate::Running::handle),
-/// [`Server::handle`](crate::Server::handle) or [`Client::handle`].
+/// [`Server::handle`](crate::Server::handle) or
+/// [`Client::handle`](crate::Client::handle).
 ///
 /// # What `Ok` means
 ///

@@ -10,8 +10,9 @@ use crate::names::{Peer, room_name};
 /// A valid request that has not been accepted yet; what
 /// [`Handler::on_upgrade`](crate::Handler::on_upgrade) decides about: a
 /// WebSocket, a `GET` that asks for events, a `GET` that asks for JSON (how
-/// many clients the room has), or, where [`Config::allow_publish`] is on, a
-/// `POST` that publishes.
+/// many clients the room has), or, where
+/// [`Config::allow_publish`](crate::Config::allow_publish) is on, a `POST` that
+/// publishes.
 ///
 /// Its methods show the request, and set what the client gets: its room, its
 /// subprotocol, and a value that stays with it.
@@ -98,7 +99,8 @@ impl<'a> Upgrade<'a> {
     }
 
     /// The subprotocol that will be answered, if any: the first offered one
-    /// that is in [`Config::subprotocol`], unless it has been set to another.
+    /// that is in [`Config::subprotocol`](crate::Config::subprotocol), unless
+    /// it has been set to another.
     pub fn subprotocol(&self) -> Option<&str> {
         self.subprotocol.as_deref()
     }

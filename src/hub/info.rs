@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use crate::names::{ClientId, Peer};
 
-/// What is known about one client; from [`Handle::clients`] and
-/// [`Handle::clients_in`]. A snapshot: it does not change.
+/// What is known about one client; from
+/// [`Handle::clients`](crate::Handle::clients) and
+/// [`Handle::clients_in`](crate::Handle::clients_in). A snapshot: it does not
+/// change.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ClientInfo {
@@ -37,7 +39,8 @@ pub struct ClientInfo {
     pub rtt: Option<Duration>,
 }
 
-/// What is known about one room; from [`Handle::rooms`]. A snapshot.
+/// What is known about one room; from [`Handle::rooms`](crate::Handle::rooms).
+/// A snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RoomInfo {

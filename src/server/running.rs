@@ -7,7 +7,8 @@ use super::shutdown::Summary;
 use crate::embed::handle::Handle;
 use crate::error::Error;
 
-/// A server that runs on threads of its own; from [`Server::spawn`].
+/// A server that runs on threads of its own; from
+/// [`Server::spawn`](crate::Server::spawn).
 ///
 /// Dropping it shuts the server down and waits, as
 /// [`shutdown`](Running::shutdown) does. Keep it for as long as the server
@@ -41,12 +42,13 @@ impl Running {
     }
 
     /// Ends the server in order and waits for its end, for at most
-    /// [`Config::shutdown_timeout`] and a second. No new connections are
-    /// accepted; every client gets its queued messages and a Close with 1001.
+    /// [`Config::shutdown_timeout`](crate::Config::shutdown_timeout) and a
+    /// second. No new connections are accepted; every client gets its queued
+    /// messages and a Close with 1001.
     ///
     /// # Errors
     ///
-    /// As [`Server::run`].
+    /// As [`Server::run`](crate::Server::run).
     pub fn shutdown(self) -> Result<Summary, Error> {
         self.handle.shutdown();
         self.wait()
@@ -57,7 +59,7 @@ impl Running {
     ///
     /// # Errors
     ///
-    /// As [`Server::run`].
+    /// As [`Server::run`](crate::Server::run).
     pub fn wait(mut self) -> Result<Summary, Error> {
         self.join()
     }

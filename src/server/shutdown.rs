@@ -109,8 +109,10 @@ fn shut_down(shared: &Shared, threads: &Threads) -> (usize, usize) {
     (aborted, left)
 }
 
-/// What a server has done, once it has ended; from [`Server::run`],
-/// [`Running::shutdown`] and [`Running::wait`].
+/// What a server has done, once it has ended; from
+/// [`Server::run`](crate::Server::run),
+/// [`Running::shutdown`](crate::Running::shutdown) and
+/// [`Running::wait`](crate::Running::wait).
 ///
 /// Its text is the line that the log ends with.
 ///

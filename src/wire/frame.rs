@@ -24,8 +24,9 @@ pub(crate) fn header_len(frame: &[u8]) -> usize {
     }
 }
 
-/// The length of the first frame of `bytes`, which [`BurstBuilder`] wrote:
-/// unmasked, whole (RFC 6455 §5.2).
+/// The length of the first frame of `bytes`, which
+/// [`BurstBuilder`](crate::wire::burst::BurstBuilder) wrote: unmasked, whole
+/// (RFC 6455 §5.2).
 pub(crate) fn frame_len(bytes: &[u8]) -> usize {
     let payload = match bytes[1] {
         126 => usize::from(u16::from_be_bytes([bytes[2], bytes[3]])),
