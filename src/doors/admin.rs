@@ -6,7 +6,9 @@ use std::sync::TryLockError;
 use http::header::{ALLOW, HeaderValue};
 use http::{Method, Request, StatusCode};
 
-use super::{Caller, Doors, Entrance, json, metrics};
+use super::caller::{Caller, Entrance};
+use super::hall::Doors;
+use super::{json, metrics};
 
 use crate::embed::handle::Handle;
 use crate::error::Stopped;

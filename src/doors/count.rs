@@ -3,7 +3,9 @@
 use http::header::{CACHE_CONTROL, HeaderValue};
 use http::{Request, StatusCode};
 
-use super::{Caller, Doors, json};
+use super::caller::Caller;
+use super::hall::Doors;
+use super::json;
 use crate::http1::answer::{Answer, stopping};
 
 impl Doors {

@@ -8,7 +8,9 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, SEC_WEBSOCKET_PROTOCOL, TRANSFER_ENCODING,
 };
 
-use super::{Caller, Doors, token};
+use super::caller::Caller;
+use super::hall::Doors;
+use super::token;
 use crate::embed::upgrade::{Refusal, Upgrade};
 use crate::error::Error;
 use crate::http1::answer::Answer;

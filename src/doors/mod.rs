@@ -8,6 +8,7 @@ mod admin;
 mod caller;
 mod count;
 mod entry;
+mod hall;
 mod json;
 mod metrics;
 #[cfg(any(fuzzing, test))]
@@ -20,7 +21,6 @@ mod token;
 mod websocket;
 
 use std::slice;
-use std::sync::{Arc, Mutex};
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW,
@@ -30,10 +30,9 @@ use http::{Method, Request, StatusCode};
 
 pub(crate) use caller::{Caller, Entrance};
 pub(crate) use entry::Entry;
+pub(crate) use hall::Doors;
 
 use crate::config::Config;
-use crate::embed::handle::Handle;
-use crate::embed::handler::Handler;
 use crate::error::Error;
 use crate::http1::answer::{Answer, stopping};
 use crate::http1::body::Body;
@@ -45,17 +44,6 @@ use origin::Origins;
 
 /// The methods that are answered.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
-
-/// All doors of a server.
-#[derive(Debug)]
-pub(crate) struct Doors {
-    handle: Handle,
-    hooks: Option<Arc<dyn Handler>>,
-    origins: Origins,
-    /// Held while a list is made for the operator, so that it is one at a
-    /// time.
-    listing: Mutex<()>,
-}
 
 /// The outcome of a request.
 #[derive(Debug)]
@@ -101,22 +89,6 @@ struct Needs<'a> {
 }
 
 impl Doors {
-    /// # Errors
-    ///
-    /// As [`check`].
-    pub(crate) fn new(handle: Handle, hooks: Option<Arc<dyn Handler>>) -> Result<Doors, Error> {
-        Ok(Doors {
-            origins: Origins::parse(&handle.shared.config.allow_origin)?,
-            handle,
-            hooks,
-            listing: Mutex::new(()),
-        })
-    }
-
-    fn config(&self) -> &Config {
-        &self.handle.shared.config
-    }
-
     /// Finds the door of a request and opens it, or says why not. `body` is
     /// read only where there is one to read.
     pub(crate) fn open(

@@ -8,7 +8,9 @@ use http::header::{
 };
 use http::{Request, StatusCode};
 
-use super::{Caller, Doors, count};
+use super::caller::Caller;
+use super::count;
+use super::hall::Doors;
 use crate::http1::answer::{Answer, stopping};
 use crate::http1::body::{Body, gone, too_large};
 use crate::http1::request::single;

@@ -4,7 +4,9 @@
 use http::Request;
 use http::header::ORIGIN;
 
-use super::{Caller, Doors, Entry};
+use super::caller::Caller;
+use super::entry::Entry;
+use super::hall::Doors;
 use crate::http1::answer::Answer;
 use crate::wire::burst::Encoding;
 

@@ -7,7 +7,10 @@ use http::header::{
 };
 use http::{Method, Request, StatusCode};
 
-use super::{Caller, Doors, Entry, token};
+use super::caller::Caller;
+use super::entry::Entry;
+use super::hall::Doors;
+use super::token;
 use crate::http1::answer::Answer;
 use crate::http1::request::{single, tokens};
 use crate::wire::burst::Encoding;

@@ -13,7 +13,8 @@ use super::tap::Tap;
 use crate::close::{Cause, CloseFrame};
 use crate::names::ClientId;
 use crate::outbox::Outbox;
-use crate::wire::burst::{Encoding, Forms};
+use crate::wire::burst::Encoding;
+use crate::wire::forms::Forms;
 
 /// All commands of the hub.
 #[derive(Debug)]

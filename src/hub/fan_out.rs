@@ -11,7 +11,8 @@ use super::slab::Slab;
 use crate::names::ClientId;
 use crate::outbox::Outcome;
 use crate::outbox::delivery::{Delivery, MAX_BURSTS};
-use crate::wire::burst::{Burst, Encoding, Forms};
+use crate::wire::burst::{Burst, Encoding};
+use crate::wire::forms::Forms;
 
 impl Hub {
     /// Gathers messages for a room, or gives it to its audience now.

@@ -2,8 +2,7 @@
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::inbox::{Gone, InboxError};
-use crate::wire::burst::Forms;
+use crate::wire::forms::Forms;
 
 /// Bursts up to this size count as a command only.
 const SMALL: usize = 64 * 1024;
@@ -22,6 +21,10 @@ impl Drop for Permit {
     }
 }
 
+/// All permits are out.
+#[derive(Debug)]
+pub(super) struct NoPermit;
+
 /// Where large bursts get their permits; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Permits {
@@ -38,23 +41,26 @@ impl Permits {
         Permits { free, back }
     }
 
-    /// The permit that these messages need, if they need one; waits
-    /// until there is one.
-    pub(crate) fn wait_for(&self, forms: &Forms, gone: &Gone) -> Option<Permit> {
+    /// The permit that these messages need, if they need one; `wait`
+    /// waits for one on the channel that it is given.
+    pub(crate) fn wait_for(
+        &self,
+        forms: &Forms,
+        wait: impl FnOnce(&Receiver<()>) -> Option<()>,
+    ) -> Option<Permit> {
         if forms.frames.bytes.len() <= SMALL {
             return None;
         }
-        // Once the hub has ended no permit comes back, and none is needed.
-        gone.or_recv(&self.free)?;
+        wait(&self.free)?;
         Some(Permit(self.back.clone()))
     }
 
     /// Like [`wait_for`](Permits::wait_for), without waiting.
-    pub(crate) fn try_take(&self, forms: &Forms) -> Result<Option<Permit>, InboxError> {
+    pub(super) fn try_take(&self, forms: &Forms) -> Result<Option<Permit>, NoPermit> {
         if forms.frames.bytes.len() <= SMALL {
             return Ok(None);
         }
-        self.free.try_recv().map_err(|_| InboxError::Full)?;
+        self.free.try_recv().map_err(|_| NoPermit)?;
         Ok(Some(Permit(self.back.clone())))
     }
 }

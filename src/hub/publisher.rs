@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use crossbeam_channel::Receiver;
+
 use super::command::{Audience, Command};
 use super::inbox::{Inbox, InboxError};
 use super::interest::Interest;
-use super::permit::Permits;
-use crate::wire::burst::{Burst, Forms};
+use super::permit::{NoPermit, Permits};
+use crate::wire::burst::Burst;
+use crate::wire::forms::Forms;
 use crate::wire::sse;
 
 /// The one way for messages into the hub; cheap to clone.
@@ -30,14 +33,17 @@ impl Publisher {
     /// Publishes messages; waits while too much waits for the hub.
     pub(crate) fn publish(&self, to: Audience, burst: Burst) -> Result<(), InboxError> {
         let forms = self.forms(&to, burst);
-        let permit = self.permits.wait_for(&forms, &self.inbox.gone);
+        // Without the hub no permit comes back, and none is needed.
+        let wait = |free: &Receiver<()>| self.inbox.gone.or_recv(free);
+        let permit = self.permits.wait_for(&forms, wait);
         self.inbox.send(Command::Publish { to, forms, permit })
     }
 
     /// Publishes messages unless too much waits for the hub.
     pub(crate) fn try_publish(&self, to: Audience, burst: Burst) -> Result<(), InboxError> {
         let forms = self.forms(&to, burst);
-        let permit = self.permits.try_take(&forms)?;
+        let permit = self.permits.try_take(&forms);
+        let permit = permit.map_err(|NoPermit| InboxError::Full)?;
         self.inbox.try_send(Command::Publish { to, forms, permit })
     }
 

@@ -5,5 +5,6 @@
 pub(crate) mod burst;
 mod collected;
 pub(crate) mod decoder;
+pub(crate) mod forms;
 pub(crate) mod frame;
 pub(crate) mod sse;

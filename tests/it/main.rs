@@ -9,6 +9,7 @@ mod closing;
 mod doors;
 mod examples;
 mod handshake;
+mod house;
 mod http;
 mod keepalive;
 #[path = "../kit/mod.rs"]

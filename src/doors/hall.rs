@@ -1,0 +1,38 @@
+//! What all doors share.
+
+use std::sync::{Arc, Mutex};
+
+use super::origin::Origins;
+use crate::config::Config;
+use crate::embed::handle::Handle;
+use crate::embed::handler::Handler;
+use crate::error::Error;
+
+/// All doors of a server.
+#[derive(Debug)]
+pub(crate) struct Doors {
+    pub(super) handle: Handle,
+    pub(super) hooks: Option<Arc<dyn Handler>>,
+    pub(super) origins: Origins,
+    /// Held while a list is made for the operator, so that it is one at a
+    /// time.
+    pub(super) listing: Mutex<()>,
+}
+
+impl Doors {
+    /// # Errors
+    ///
+    /// As [`check`](super::check).
+    pub(crate) fn new(handle: Handle, hooks: Option<Arc<dyn Handler>>) -> Result<Doors, Error> {
+        Ok(Doors {
+            origins: Origins::parse(&handle.shared.config.allow_origin)?,
+            handle,
+            hooks,
+            listing: Mutex::new(()),
+        })
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.handle.shared.config
+    }
+}
