@@ -27,7 +27,7 @@ impl Handler for Chat {
         for line in history.iter().rev() {
             let _ = client.send(line.as_str()); // fails only when the server stops
         }
-        let _ = client.handle().add_to_room(client.id(), ROOM);
+        let _ = client.handle().enter_room(client.id(), ROOM);
         drop(history);
         self.say(client, format!("* {} is here", nick(client)));
     }

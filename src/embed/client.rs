@@ -84,7 +84,7 @@ impl Client {
     }
 
     /// The room the client came in by. Its messages are relayed there, even
-    /// after [`Handle::remove_from_room`].
+    /// after [`Handle::exit_room`].
     pub fn room(&self) -> &str {
         &self.state.room
     }

@@ -277,29 +277,29 @@ impl Handle {
     /// # while handle.stats().joins < 1 { std::thread::yield_now() }
     /// let id = handle.clients()?[0].id;
     ///
-    /// handle.add_to_room(id, "/cellar")?;
+    /// handle.enter_room(id, "/cellar")?;
     /// handle.broadcast("/cellar", "who is down there?")?;
     /// assert_eq!(client.read()?.to_text()?, "who is down there?");
     ///
-    /// handle.remove_from_room(id, "/lobby")?;
+    /// handle.exit_room(id, "/lobby")?;
     /// assert_eq!(handle.clients()?[0].rooms, ["/cellar"]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn add_to_room(&self, client: ClientId, room: &str) -> Result<(), Stopped> {
+    pub fn enter_room(&self, client: ClientId, room: &str) -> Result<(), Stopped> {
         self.ask(Command::Enter {
             id: client,
             room: room_name(room),
         })
     }
 
-    /// Takes a client out of a room; see [`add_to_room`](Handle::add_to_room).
+    /// Takes a client out of a room; see [`enter_room`](Handle::enter_room).
     /// It stays connected, even in no room. Nothing happens if it is not in
     /// that room, or has left.
     ///
     /// # Errors
     ///
     /// The server has stopped.
-    pub fn remove_from_room(&self, client: ClientId, room: &str) -> Result<(), Stopped> {
+    pub fn exit_room(&self, client: ClientId, room: &str) -> Result<(), Stopped> {
         self.ask(Command::Exit {
             id: client,
             room: room_name(room),

@@ -193,8 +193,8 @@ fn call_everything(handle: &Handle, id: ClientId, gone: ClientId) {
     handle.broadcast_all_except(id, "all others").unwrap();
     handle.send(id, "you").unwrap();
     handle.disconnect(gone, CloseCode::NORMAL, "").unwrap();
-    handle.add_to_room(id, "/more").unwrap();
-    handle.remove_from_room(id, "/more").unwrap();
+    handle.enter_room(id, "/more").unwrap();
+    handle.exit_room(id, "/more").unwrap();
     assert!(!handle.clients().unwrap().is_empty());
     handle.clients_in("/").unwrap();
     handle.members("/more").unwrap();

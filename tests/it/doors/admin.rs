@@ -61,7 +61,7 @@ fn rooms_and_clients_are_listed_as_json() {
     let ids: Vec<u64> = {
         let mut clients = server.handle().clients().unwrap();
         clients.sort_by_key(|client| client.id);
-        server.handle().add_to_room(clients[0].id, "/").unwrap();
+        server.handle().enter_room(clients[0].id, "/").unwrap();
         clients.iter().map(|client| client.id.value()).collect()
     };
     ann.send(Opcode::Text, b"hello");

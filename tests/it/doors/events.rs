@@ -472,7 +472,7 @@ fn a_follower_hears_every_room_it_was_put_into_and_what_is_for_all() {
     let handle = server.handle();
     let mut follower = Follower::join(&server, "/one");
     let id = handle.clients().unwrap()[0].id;
-    handle.add_to_room(id, "/two").unwrap();
+    handle.enter_room(id, "/two").unwrap();
     for (room, text) in [("/one", "1"), ("/two", "2"), ("/three", "3"), ("/one", "4")] {
         handle.broadcast(room, text).unwrap();
     }

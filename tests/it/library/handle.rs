@@ -61,9 +61,9 @@ fn a_client_may_be_in_many_rooms_and_hears_everything_once_and_in_order() {
     let handle = server.handle();
     let (mut client, id) = with_id(&server, "/a");
     let mut other = Raw::connect(&server, "/b");
-    handle.add_to_room(id, "/b").unwrap();
-    handle.add_to_room(id, "b").unwrap();
-    handle.add_to_room(id, "/c").unwrap();
+    handle.enter_room(id, "/b").unwrap();
+    handle.enter_room(id, "b").unwrap();
+    handle.enter_room(id, "/c").unwrap();
     let rooms = &handle.clients_in("/c").unwrap()[0].rooms;
     assert_eq!(rooms, &["/a", "/b", "/c"]);
 
@@ -82,14 +82,14 @@ fn a_client_may_be_in_many_rooms_and_hears_everything_once_and_in_order() {
     expect_texts(&mut client, &expected);
 
     // What it sends goes to the room it came in by, even when it has left it.
-    handle.remove_from_room(id, "/a").unwrap();
-    handle.add_to_room(id, "/a").unwrap();
-    handle.remove_from_room(id, "/c").unwrap();
+    handle.exit_room(id, "/a").unwrap();
+    handle.enter_room(id, "/a").unwrap();
+    handle.exit_room(id, "/c").unwrap();
     client.send(Opcode::Text, b"from the client");
     expect_texts(&mut client, &["from the client"]);
     handle.broadcast("/c", "not for it").unwrap();
     for room in ["/a", "/b", "/nowhere"] {
-        handle.remove_from_room(id, room).unwrap();
+        handle.exit_room(id, room).unwrap();
     }
     let info = handle.clients().unwrap();
     let info = info.iter().find(|info| info.id == id).unwrap();
@@ -177,8 +177,8 @@ fn ids_are_not_used_again_and_late_commands_are_harmless() {
         eventually("its end", || handle.clients().unwrap().is_empty());
         let code = CloseCode::NORMAL;
         handle.send(id, "too late").unwrap();
-        handle.add_to_room(id, "/ghosts").unwrap();
-        handle.remove_from_room(id, "/").unwrap();
+        handle.enter_room(id, "/ghosts").unwrap();
+        handle.exit_room(id, "/").unwrap();
         handle.disconnect(id, code, "too late").unwrap();
     }
     let mut client = Raw::connect(&server, "/");
