@@ -38,7 +38,8 @@ pub struct Config {
     /// false.
     pub append_newline: bool,
     /// The largest message a client may send, in bytes, after its fragments
-    /// are joined; a larger one ends the connection with 1009. Default: 1 MiB.
+    /// are joined; a larger one ends the connection with 1009. At most 1 GiB.
+    /// Default: 1 MiB.
     pub max_message_size: usize,
     /// The most fragments a message may come in; more end the connection
     /// with 1008. Default: 32,768, twice what a message of 1 MiB needs in
@@ -111,9 +112,10 @@ pub struct Config {
     /// for what is touched. A handler's hooks run on it. Default: 256 KiB.
     pub stack_size: usize,
     /// Origins that are let in beside the server's own, each
-    /// `scheme://host[:port]`, `null`, or `*` for any (RFC 6455 §10.2). With
-    /// none, a request is let in that has no Origin header (no browser sent
-    /// it) or whose Origin is the host it asks for. Default: none.
+    /// `scheme://host[:port]`, `null`, or `*` for any (RFC 6455 §10.2). A host
+    /// `*.example.com` stands for every host that has one label in place of the
+    /// `*`. With none, a request is let in that has no Origin header (no browser
+    /// sent it) or whose Origin is the host it asks for. Default: none.
     pub allow_origin: Vec<String>,
     /// The subprotocols the server knows; the first that a client offers and
     /// that stands here is chosen (RFC 6455 §4.2.2). Default: none.
@@ -203,27 +205,29 @@ impl Default for Config {
 
 /// The longest time: a longer one might not fit when added to a clock's time.
 const MAX_TIME: Duration = Duration::from_secs(1000 * 24 * 60 * 60);
+/// The largest message: a header of 14 bytes announces one.
+const MAX_MESSAGE: usize = 1024 * 1024 * 1024;
 /// The largest read buffer, which is allocated whole.
 const MAX_READ_BUFFER: usize = 16 * 1024 * 1024;
 /// Hooks and the protocol's code need this much stack.
 const MIN_STACK: usize = 64 * 1024;
+/// A larger stack is a mistake, and the system may refuse it for any thread.
+const MAX_STACK: usize = 1024 * 1024 * 1024;
 
 impl Config {
     /// Checks every field; the error names the first that is out of range.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        at_least("max-message-size", self.max_message_size, 1)?;
-        at_least("max-fragments", self.max_fragments, 1)?;
-        at_least("queue-messages", self.queue_messages, 1)?;
-        at_least("queue-bytes", self.queue_bytes, 1)?;
-        at_least("queue-total", self.queue_total, 1)?;
-        at_least("max-handshakes", self.max_handshakes, 1)?;
-        at_least("read-buffer", self.read_buffer, 256)?;
-        at_least("stack-size", self.stack_size, MIN_STACK)?;
-        if self.read_buffer > MAX_READ_BUFFER {
-            return Err(Error::config(format!(
-                "read-buffer must be at most {MAX_READ_BUFFER}, not {}",
-                self.read_buffer
-            )));
+        for (name, value, least, most) in [
+            ("max-message-size", self.max_message_size, 1, MAX_MESSAGE),
+            ("max-fragments", self.max_fragments, 1, usize::MAX),
+            ("queue-messages", self.queue_messages, 1, usize::MAX),
+            ("queue-bytes", self.queue_bytes, 1, usize::MAX),
+            ("queue-total", self.queue_total, 1, usize::MAX),
+            ("max-handshakes", self.max_handshakes, 1, usize::MAX),
+            ("read-buffer", self.read_buffer, 256, MAX_READ_BUFFER),
+            ("stack-size", self.stack_size, MIN_STACK, MAX_STACK),
+        ] {
+            in_range(name, value, least, most)?;
         }
         for (name, duration) in [
             ("ping-interval", self.ping_interval),
@@ -248,9 +252,14 @@ impl Config {
             ("token", &self.token),
             ("publish-token", &self.publish_token),
         ] {
-            if token.as_ref().is_some_and(Secret::is_empty) {
-                return Err(Error::config(format!("{name} must not be empty")));
+            if let Some(flaw) = token.as_ref().and_then(Secret::flaw) {
+                return Err(Error::config(format!("{name} must {flaw}")));
             }
+        }
+        if self.publish_token.is_some() && !self.allow_publish {
+            return Err(Error::config(
+                "publish-token has no effect without allow-publish",
+            ));
         }
         if !self.admin && self.admin_listen.is_some() {
             return Err(Error::config(
@@ -261,13 +270,15 @@ impl Config {
     }
 }
 
-fn at_least(name: &str, value: usize, least: usize) -> Result<(), Error> {
-    if value < least {
-        return Err(Error::config(format!(
-            "{name} must be at least {least}, not {value}"
-        )));
-    }
-    Ok(())
+fn in_range(name: &str, value: usize, least: usize, most: usize) -> Result<(), Error> {
+    let bound = match value {
+        value if value < least => format!("at least {least}"),
+        value if value > most => format!("at most {most}"),
+        _ => return Ok(()),
+    };
+    Err(Error::config(format!(
+        "{name} must be {bound}, not {value}"
+    )))
 }
 
 #[cfg(test)]
@@ -282,7 +293,7 @@ mod tests {
     #[test]
     fn a_bad_field_is_named_with_its_value() {
         type Change = fn(&mut Config);
-        let cases: [(Change, &str); 5] = [
+        let cases: [(Change, &str); 11] = [
             (
                 |c| c.read_buffer = 3,
                 "read-buffer must be at least 256, not 3",
@@ -302,6 +313,31 @@ mod tests {
             (
                 |c| c.stack_size = 1,
                 "stack-size must be at least 65536, not 1",
+            ),
+            (
+                |c| c.stack_size = usize::MAX,
+                "stack-size must be at most 1073741824, not 18446744073709551615",
+            ),
+            (
+                |c| c.max_message_size = 1 << 36,
+                "max-message-size must be at most 1073741824, not 68719476736",
+            ),
+            (|c| c.token = Some("".into()), "token must not be empty"),
+            (
+                |c| c.token = Some("s3cret ".into()),
+                "token must not begin or end with a blank: no header can bring that",
+            ),
+            (
+                |c| {
+                    c.allow_publish = true;
+                    c.publish_token = Some("a\nb".into());
+                },
+                "publish-token must hold no control character, such as a line end: \
+                 no header can bring that",
+            ),
+            (
+                |c| c.publish_token = Some("s3cret".into()),
+                "publish-token has no effect without allow-publish",
             ),
         ];
         for (change, text) in cases {

@@ -4,10 +4,62 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use crate::error::Error;
+
 /// The longest room name, in bytes.
 pub(crate) const MAX_ROOM: usize = 256;
 /// Paths below this are the operator's; no room has such a name.
 pub(crate) const ADMIN_PREFIX: &str = "/-/";
+
+/// Checks that clients can name this room; a leading slash may be missing. The
+/// server itself takes any name, but in a room that fails here your program would
+/// be alone.
+///
+/// # Errors
+///
+/// The name is empty, longer than 256 bytes, begins with `/-/`, or holds a
+/// control character.
+///
+/// ```
+/// assert!(hubcast::check_room("/lobby").is_ok());
+/// let error = hubcast::check_room("/-/healthz").unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "no client can name the room \"/-/healthz\": paths below /-/ are the operator's"
+/// );
+/// ```
+pub fn check_room(name: &str) -> Result<(), Error> {
+    let why = match room_flaw(&room_name(name)) {
+        _ if name.is_empty() => "it has no name; / is a room".to_owned(),
+        None => return Ok(()),
+        Some(RoomFlaw::Control) => "it holds a control character".to_owned(),
+        Some(RoomFlaw::Operators) => "paths below /-/ are the operator's".to_owned(),
+        Some(RoomFlaw::TooLong) => format!("a name is at most {MAX_ROOM} bytes long"),
+    };
+    let line = format!("no client can name the room {name:?}: {why}");
+    Err(Error::config(line))
+}
+
+/// Why a name is no room's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RoomFlaw {
+    Control,
+    Operators,
+    TooLong,
+}
+
+/// What keeps clients from naming a room, which begins with a slash.
+pub(crate) fn room_flaw(room: &str) -> Option<RoomFlaw> {
+    if room.contains(char::is_control) {
+        Some(RoomFlaw::Control)
+    } else if room.starts_with(ADMIN_PREFIX) {
+        Some(RoomFlaw::Operators)
+    } else if room.len() > MAX_ROOM {
+        Some(RoomFlaw::TooLong)
+    } else {
+        None
+    }
+}
 
 /// Names a client for as long as the server lives. It is never reused, so a
 /// message to a client that has left reaches nobody else.

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::hint::black_box;
 
+/// The longest token: in base64 it fits into the head of a request.
+const MAX_LEN: usize = 4096;
+
 /// A secret text, such as a token. It is compared in a time that does not
 /// depend on where it differs, and shown nowhere. Made from a `&str` or a
 /// `String`. It cannot be read back; [`is`](Secret::is) is the only comparison.
@@ -28,8 +31,22 @@ impl Secret {
         black_box(difference) == 0
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Why no client can bring this as a token, if so: what it must be instead.
+    pub(crate) fn flaw(&self) -> Option<&'static str> {
+        let text = self.0.as_str();
+        if text.is_empty() {
+            Some("not be empty")
+        } else if text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
+            Some("not begin or end with a blank: no header can bring that")
+        } else if text.contains('\u{feff}') {
+            Some("hold no byte-order mark: nobody can type that")
+        } else if text.contains(char::is_control) {
+            Some("hold no control character, such as a line end: no header can bring that")
+        } else if text.len() > MAX_LEN {
+            Some("be at most 4096 bytes long, to fit into a request")
+        } else {
+            None
+        }
     }
 }
 
@@ -48,5 +65,33 @@ impl From<String> for Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_that_no_client_can_bring_have_a_flaw() {
+        let long = "x".repeat(MAX_LEN);
+        for good in ["s3cret", "open sesame", "ü", long.as_str()] {
+            assert_eq!(Secret::from(good).flaw(), None, "{good:?}");
+        }
+        let longer = long.clone() + "x";
+        for bad in [
+            "",
+            " ",
+            "a ",
+            "\u{a0}a",
+            "a\tb",
+            "a\n",
+            "\0",
+            "\u{7f}",
+            "\u{feff}a",
+            &longer,
+        ] {
+            assert!(Secret::from(bad).flaw().is_some(), "{bad:?}");
+        }
     }
 }

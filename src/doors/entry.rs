@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::http1::answer::Answer;
 use crate::http1::request::{is_token, percent_decode, tokens};
 use crate::hub::client_state::Attachment;
-use crate::names::{ADMIN_PREFIX, MAX_ROOM};
+use crate::names::{MAX_ROOM, RoomFlaw, room_flaw};
 use crate::wire::burst::Encoding;
 use http::StatusCode;
 
@@ -29,12 +29,19 @@ const OWN_SUBPROTOCOL: &str = "hubcast";
 ///
 /// A name that no client can offer.
 pub(super) fn check_subprotocols(names: &[String]) -> Result<(), Error> {
-    match names.iter().find(|name| !is_token(name)) {
-        None => Ok(()),
-        Some(name) => Err(Error::config(format!(
-            "subprotocol {name:?} is not a token (RFC 9110 §5.6.2)"
-        ))),
+    for name in names {
+        if !is_token(name) {
+            return Err(Error::config(format!(
+                "subprotocol {name:?} is not a token (RFC 9110 §5.6.2)"
+            )));
+        }
+        if token::is_entry(name) {
+            return Err(Error::config(format!(
+                "subprotocol {name:?} is never answered: such an entry brings a token"
+            )));
+        }
     }
+    Ok(())
 }
 
 /// How a client enters a room: what was agreed with it.
@@ -105,22 +112,18 @@ pub(super) fn room_of(path: &str) -> Result<String, Answer> {
     let room = percent_decode(path).ok_or_else(|| {
         Answer::bad_request("the path is not percent-encoded UTF-8; %25 stands for a percent sign")
     })?;
-    if room.chars().any(char::is_control) {
-        return Err(Answer::bad_request("the path holds a control character"));
-    }
-    if room.starts_with(ADMIN_PREFIX) {
-        return Err(Answer::text(
+    match room_flaw(&room) {
+        None => Ok(room),
+        Some(RoomFlaw::Control) => Err(Answer::bad_request("the path holds a control character")),
+        Some(RoomFlaw::Operators) => Err(Answer::text(
             StatusCode::NOT_FOUND,
             "no room is named like that: /-/ is the operator's",
-        ));
-    }
-    if room.len() > MAX_ROOM {
-        return Err(Answer::text(
+        )),
+        Some(RoomFlaw::TooLong) => Err(Answer::text(
             StatusCode::URI_TOO_LONG,
             format!("a room name is at most {MAX_ROOM} bytes long"),
-        ));
+        )),
     }
-    Ok(room)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Origins (RFC 6454), and which are let in (RFC 6455 §10.2).
 
+use std::net::Ipv6Addr;
+
 use http::header::{HeaderMap, HeaderValue, ORIGIN};
 use http::{Request, StatusCode};
 
@@ -19,11 +21,14 @@ struct Origin {
 impl Origin {
     fn parse(text: &str) -> Option<Origin> {
         let (scheme, authority) = text.split_once("://")?;
-        if scheme.is_empty() || !scheme.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        // RFC 3986 §3.1; extensions of browsers have schemes with a hyphen.
+        let is_part = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
+        if !scheme.starts_with(|c: char| c.is_ascii_alphabetic()) || !scheme.bytes().all(is_part) {
             return None;
         }
         let scheme = scheme.to_ascii_lowercase();
         let (host, port) = parse_authority(authority)?;
+        let host = one_spelling(host)?;
         let port = port.or_else(|| default_port(&scheme));
         Some(Origin { scheme, host, port })
     }
@@ -39,36 +44,92 @@ impl Origin {
     }
 }
 
+/// A host as all that name it spell it: an IPv6 address in its short form.
+fn one_spelling(host: String) -> Option<String> {
+    let Some(bracketed) = host.strip_prefix('[') else {
+        return Some(host);
+    };
+    let address: Ipv6Addr = bracketed.strip_suffix(']')?.parse().ok()?;
+    Some(format!("[{address}]"))
+}
+
+/// An entry of [`Config::allow_origin`](crate::Config::allow_origin).
+#[derive(Debug, PartialEq, Eq)]
+enum Entry {
+    Any,
+    Null,
+    One(Origin),
+    /// All that have one label more in front of the host.
+    Below(Origin),
+}
+
+impl Entry {
+    /// # Errors
+    ///
+    /// Why no Origin header can match this.
+    fn parse(text: &str) -> Result<Entry, &'static str> {
+        let entry = match text {
+            "*" => return Ok(Entry::Any),
+            "null" => return Ok(Entry::Null),
+            text => match text.split_once("://*.") {
+                Some((scheme, host)) => {
+                    Origin::parse(&format!("{scheme}://{host}")).map(Entry::Below)
+                }
+                None => Origin::parse(text).map(Entry::One),
+            },
+        };
+        let Some(entry) = entry else {
+            return Err("is not scheme://host[:port], scheme://*.host[:port], null or *");
+        };
+        let (Entry::One(origin) | Entry::Below(origin)) = &entry else {
+            return Ok(entry);
+        };
+        if matches!(origin.scheme.as_str(), "ws" | "wss") {
+            return Err("never comes: a page has the scheme http or https");
+        }
+        if origin.host.contains('*') {
+            return Err("has a * that is not its whole first label, as in https://*.example.com");
+        }
+        if matches!(entry, Entry::Below(_)) && origin.host.starts_with('[') {
+            return Err("has a * before an address, which has no labels");
+        }
+        Ok(entry)
+    }
+
+    fn matches(&self, origin: &str, parsed: Option<&Origin>) -> bool {
+        match (self, parsed) {
+            (Entry::Any, _) => true,
+            (Entry::Null, _) => origin == "null",
+            (Entry::One(listed), Some(origin)) => listed == origin,
+            (Entry::Below(listed), Some(origin)) => {
+                let above = origin.host.split_once('.');
+                let is_below =
+                    above.is_some_and(|(label, host)| !label.is_empty() && host == listed.host);
+                is_below && origin.scheme == listed.scheme && origin.port == listed.port
+            }
+            (_, None) => false,
+        }
+    }
+}
+
 /// The origins that are let in beside the server's own, as
 /// [`Config::allow_origin`](crate::Config::allow_origin) lists them.
 #[derive(Debug)]
-pub(super) struct Origins {
-    any: bool,
-    null: bool,
-    listed: Vec<Origin>,
-}
+pub(super) struct Origins(Vec<Entry>);
 
 impl Origins {
     /// # Errors
     ///
-    /// An entry is neither an origin nor `null` nor `*`; the text has it.
+    /// An entry that no Origin header can match; the text has it.
     pub(super) fn parse(entries: &[String]) -> Result<Origins, Error> {
-        let mut origins = Origins {
-            any: false,
-            null: false,
-            listed: Vec::new(),
+        let parse = |text: &String| {
+            Entry::parse(text).map_err(|why| Error::config(format!("allow-origin {text:?} {why}")))
         };
-        for entry in entries {
-            match entry.as_str() {
-                "*" => origins.any = true,
-                "null" => origins.null = true,
-                text => origins.listed.push(Origin::parse(text).ok_or_else(|| {
-                    let line = "is not scheme://host[:port], null or *";
-                    Error::config(format!("allow-origin {text:?} {line}"))
-                })?),
-            }
-        }
-        Ok(origins)
+        entries
+            .iter()
+            .map(parse)
+            .collect::<Result<_, _>>()
+            .map(Origins)
     }
 
     /// Refuses requests that a browser sends for a page of another site (RFC
@@ -99,11 +160,13 @@ impl Origins {
 
     /// Whether a request with this Origin header, for this Host, is let in.
     fn let_in(&self, origin: &str, host: &str) -> bool {
-        if self.any || (self.null && origin == "null") {
-            return true;
-        }
         let parsed = Origin::parse(origin);
-        parsed.is_some_and(|origin| origin.is_of(host) || self.listed.contains(&origin))
+        let is_own = parsed.as_ref().is_some_and(|origin| origin.is_of(host));
+        is_own
+            || self
+                .0
+                .iter()
+                .any(|entry| entry.matches(origin, parsed.as_ref()))
     }
 }
 
@@ -163,12 +226,67 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_is_no_origin_is_named() {
-        let error = Origins::parse(&["example.org".to_owned()]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "allow-origin \"example.org\" is not scheme://host[:port], null or *"
-        );
+    fn an_entry_that_can_never_match_is_refused_with_what_is_possible() {
+        let possible = "is not scheme://host[:port], scheme://*.host[:port], null or *";
+        for (entry, why) in [
+            ("example.org", possible),
+            ("https://a.example/", possible),
+            ("https://a.example/path", possible),
+            ("https://a.example?x", possible),
+            ("https://user@a.example", possible),
+            ("https://a.example:", possible),
+            ("https://*", "has a * that is not its whole first label"),
+            ("https://a.*.example", "has a * that is not"),
+            ("https://*.*.example", "has a * that is not"),
+            ("https://*a.example", "has a * that is not"),
+            ("https://*.[::1]", "has a * before an address"),
+            (
+                "wss://a.example",
+                "never comes: a page has the scheme http or https",
+            ),
+            ("https://b\u{fc}cher.example", possible),
+            ("1a://b", possible),
+            ("https://[::g]", possible),
+            (" https://a.example", possible),
+            ("Null", possible),
+            ("", possible),
+        ] {
+            let error = Origins::parse(&[entry.to_owned()]).unwrap_err();
+            let line = format!("allow-origin {entry:?} {why}");
+            assert!(error.to_string().starts_with(&line), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_stands_for_one_label() {
+        let listed = ["https://*.example.com".to_owned()];
+        for origin in ["https://a.example.com", "https://A-1.EXAMPLE.com:443"] {
+            assert!(is_allowed(origin, "chat", &listed), "{origin}");
+        }
+        for origin in [
+            "https://example.com",
+            "https://.example.com",
+            "https://a.b.example.com",
+            "https://evil-example.com",
+            "https://aexample.com",
+            "https://a.example.com.evil.example",
+            "https://a.example.com:8443",
+            "http://a.example.com",
+            "null",
+        ] {
+            assert!(!is_allowed(origin, "chat", &listed), "{origin}");
+        }
+        let with_port = ["http://*.localhost:5173".to_owned()];
+        assert!(is_allowed("http://app.localhost:5173", "chat", &with_port));
+        assert!(!is_allowed("http://app.localhost", "chat", &with_port));
+    }
+
+    #[test]
+    fn origins_of_extensions_and_addresses_are_compared_in_one_spelling() {
+        let listed = ["chrome-extension://abc", "http://[0:0::1]:8080"].map(str::to_owned);
+        assert!(is_allowed("chrome-extension://abc", "chat", &listed));
+        assert!(is_allowed("http://[::1]:8080", "chat", &listed));
+        assert!(!is_allowed("moz-extension://abc", "chat", &listed));
     }
 
     #[test]

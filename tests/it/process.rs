@@ -70,7 +70,7 @@ fn each_of_three_signals_ends_the_server_in_order() {
 
 #[test]
 fn wrong_usage_is_exit_code_2_where_nobody_reads_why() {
-    for args in [&["--bogus"][..], &["--read-buffer=3"]] {
+    for args in [&["--bogus"][..], &["--read-buffer=3"], &["--token=a\tb"]] {
         let status = status_with_stderr(args, full());
         assert_eq!(status.code(), Some(2), "{args:?}");
         let closed = behind("exec 2>&-", args).status().unwrap();
@@ -137,6 +137,10 @@ fn an_error_names_the_variable() {
         ("HUBCAST_NO_ECHO", "maybe"),
         ("HUBCAST_READ_BUFFER", "3"),
         ("HUBCAST_ALLOW_ORIGIN", "example.org"),
+        ("HUBCAST_TOKEN", " "),
+        ("HUBCAST_STDOUT", "/-/metrics"),
+        ("HUBCAST_SUBPROTOCOL", "hubcast.token.eA"),
+        ("HUBCAST_MAX_MESSAGE_SIZE", "64GiB"),
         ("HUBCAST_TOKEN_FILE", "/no/such/file"),
         ("PORT", "http"),
     ] {

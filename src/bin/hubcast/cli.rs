@@ -194,8 +194,9 @@ struct Connections {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Who may come in")]
 struct Guards {
-    /// Let in browsers from pages of this origin, scheme://host[:port], or
-    /// from any with *; may be given several times
+    /// Let in browsers from pages of this origin, scheme://host[:port]; a host
+    /// *.example.com stands for one more label, and * for any origin; may be
+    /// given several times
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     #[arg(aliases = ["origin", "allowed-origin", "allowed-origins"])]
     #[arg(aliases = ["cors-origin", "cors-origins"])]
@@ -281,7 +282,7 @@ impl Options {
         self.slow_clients.apply(&mut config);
         self.connections.apply(&mut config);
         self.guards.apply(&mut config)?;
-        self.doors.apply(&mut config);
+        self.doors.apply(&mut config)?;
         Ok(config)
     }
 }
@@ -338,13 +339,19 @@ impl Guards {
 }
 
 impl Doors {
-    fn apply(&self, config: &mut Config) {
+    fn apply(&self, config: &mut Config) -> Result<(), String> {
         config.allow_publish = self.allow_publish;
         let token: Option<Secret> = self.publish_token.as_deref().map(token::bare);
         config.publish_token = token;
         config.page = !self.no_page;
         config.admin = !self.no_admin;
         config.admin_listen.clone_from(&self.admin_listen);
+        for (option, room) in [("stdin", &self.stdin), ("stdout", &self.stdout)] {
+            if let Some(room) = room {
+                hubcast::check_room(room).map_err(|error| format!("{option}: {error}"))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -412,6 +419,20 @@ mod tests {
             let (option, value) = bad.split_once('=').unwrap();
             let text = error.to_string();
             assert!(text.contains(option) && text.contains(value), "{text}");
+        }
+        for (bad, named) in [
+            (
+                "--stdin=/-/x",
+                "stdin: no client can name the room \"/-/x\"",
+            ),
+            ("--stdin=", "stdin: no client can name the room \"\""),
+            (
+                "--stdout=a\tb",
+                "stdout: no client can name the room \"a\\tb\"",
+            ),
+        ] {
+            let error = parse(&[bad]).config().unwrap_err();
+            assert!(error.starts_with(named), "{error}");
         }
         let error = parse(&["--max-byte-rate=4GiB"]).config().unwrap_err();
         assert_eq!(
