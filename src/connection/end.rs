@@ -1,7 +1,7 @@
 //! Why reading ends.
 
 use crate::close::{Cause, CloseFrame, Violation};
-use crate::hub::inbox::InboxError;
+use crate::hub::InboxError;
 
 /// Why reading ends.
 pub(super) enum End {

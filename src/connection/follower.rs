@@ -5,10 +5,10 @@ use std::io::{self, Read};
 use bytes::Bytes;
 
 use crate::close::Cause;
-use crate::embed::client::Client;
-use crate::embed::shared::Shared;
+use crate::embed::Client;
+use crate::embed::Shared;
 use crate::hub::Command;
-use crate::net::stream::Stream;
+use crate::net::Stream;
 
 /// The most bytes a client of events may send after its request.
 const MAX_INPUT: usize = 4096;

@@ -1,16 +1,20 @@
 //! One connection, from its first byte to its departure, on its own thread.
 
-pub(crate) mod admission;
-pub(crate) mod end;
-pub(crate) mod follower;
-pub(crate) mod keepalive;
+mod admission;
+mod end;
+mod follower;
+mod keepalive;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod model;
-pub(crate) mod rate;
-pub(crate) mod reader;
-pub(crate) mod relay;
-pub(crate) mod service;
-pub(crate) mod threads;
+mod rate;
+mod reader;
+mod relay;
+mod service;
+mod threads;
+
+pub(crate) use admission::Admission;
+pub(crate) use service::Service;
+pub(crate) use threads::Threads;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,20 +25,19 @@ use http::StatusCode;
 
 use crate::close::{Cause, CloseFrame, Departure};
 use crate::doors::{Caller, Entrance, Entry, Opened};
-use crate::embed::client::Client;
-use crate::http1::answer::Answer;
-use crate::http1::body::Body;
-use crate::http1::head::{Head, NoHead, read_head};
+use crate::embed::Client;
+use crate::http1::Answer;
+use crate::http1::Body;
+use crate::http1::{Head, NoHead, read_head};
+use crate::hub::ClientState;
 use crate::hub::Command;
-use crate::hub::client_state::ClientState;
 use crate::names::{ClientId, Peer};
-use crate::net::outlet::Outlet;
-use crate::net::stream::Stream;
+use crate::net::Outlet;
+use crate::net::Stream;
 use crate::outbox::Outbox;
-use crate::wire::burst::Encoding;
+use crate::wire::Encoding;
 use admission::Place;
 use reader::Reader;
-use service::Service;
 use threads::Presence;
 
 /// A connection that was accepted.

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use super::end::{End, panicked};
 use super::service::Service;
 use crate::close::Cause;
-use crate::embed::client::Client;
+use crate::embed::Client;
 use crate::hub::{Audience, Command};
 use crate::message::Message;
-use crate::wire::burst::BurstBuilder;
-use crate::wire::decoder::Incoming;
+use crate::wire::BurstBuilder;
+use crate::wire::Incoming;
 use crate::wire::frame;
 
 /// A message larger than this is a burst of its own. The bytes of a burst are

@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::doors::Doors;
-use crate::embed::handle::Handle;
-use crate::embed::handler::Handler;
-use crate::embed::shared::Shared;
+use crate::embed::Handle;
+use crate::embed::Handler;
+use crate::embed::Shared;
 use crate::outbox::OutboxRules;
 
 /// What every connection needs to be served; all share it.

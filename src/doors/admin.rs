@@ -10,10 +10,10 @@ use super::caller::{Caller, Entrance};
 use super::hall::Doors;
 use super::{json, metrics};
 
-use crate::embed::handle::Handle;
+use crate::embed::Handle;
 use crate::error::Stopped;
-use crate::http1::answer::{Answer, stopping};
-use crate::hub::info::{ClientInfo, RoomInfo};
+use crate::http1::{Answer, stopping};
+use crate::hub::{ClientInfo, RoomInfo};
 
 const JSON: &str = "application/json";
 

@@ -6,7 +6,7 @@ use http::{Request, StatusCode};
 use super::caller::Caller;
 use super::hall::Doors;
 use super::json;
-use crate::http1::answer::{Answer, stopping};
+use crate::http1::{Answer, stopping};
 
 impl Doors {
     /// Counts the clients of the room that the request would enter; the hook

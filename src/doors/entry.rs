@@ -11,13 +11,13 @@ use http::header::{
 use super::caller::Caller;
 use super::hall::Doors;
 use super::token;
-use crate::embed::upgrade::{Refusal, Upgrade};
+use crate::embed::{Refusal, Upgrade};
 use crate::error::Error;
-use crate::http1::answer::Answer;
-use crate::http1::request::{is_token, percent_decode, tokens};
-use crate::hub::client_state::Attachment;
+use crate::http1::Answer;
+use crate::http1::{is_token, percent_decode, tokens};
+use crate::hub::Attachment;
 use crate::names::{MAX_ROOM, RoomFlaw, room_flaw};
-use crate::wire::burst::Encoding;
+use crate::wire::Encoding;
 use http::StatusCode;
 
 /// The subprotocol that is answered to a client that brings its token in a

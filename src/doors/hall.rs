@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use super::origin::Origins;
 use crate::config::Config;
-use crate::embed::handle::Handle;
-use crate::embed::handler::Handler;
+use crate::embed::Handle;
+use crate::embed::Handler;
 use crate::error::Error;
 
 /// All doors of a server.

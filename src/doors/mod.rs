@@ -20,6 +20,10 @@ mod sse;
 mod token;
 mod websocket;
 
+pub(crate) use caller::{Caller, Entrance};
+pub(crate) use entry::Entry;
+pub(crate) use hall::Doors;
+
 use std::slice;
 
 use http::header::{
@@ -28,15 +32,11 @@ use http::header::{
 };
 use http::{Method, Request, StatusCode};
 
-pub(crate) use caller::{Caller, Entrance};
-pub(crate) use entry::Entry;
-pub(crate) use hall::Doors;
-
 use crate::config::Config;
 use crate::error::Error;
-use crate::http1::answer::{Answer, stopping};
-use crate::http1::body::Body;
-use crate::http1::request::{accepts, the_host};
+use crate::http1::Body;
+use crate::http1::{Answer, stopping};
+use crate::http1::{accepts, the_host};
 use crate::names::ADMIN_PREFIX;
 use crate::secret::Secret;
 use admin::Question;

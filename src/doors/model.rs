@@ -10,17 +10,17 @@ use http::{Request, StatusCode};
 use super::publish::{self, PublishHead};
 use super::{Caller, Door, Doors, Entrance, Opened};
 use crate::config::Config;
-use crate::embed::handle::Handle;
-use crate::embed::shared::Shared;
-use crate::http1::answer::Answer;
-use crate::http1::body::Body;
+use crate::embed::Handle;
+use crate::embed::Shared;
+use crate::http1::Answer;
+use crate::http1::Body;
 use crate::http1::head::{MAX_HEAD, MAX_HEADERS, parse_head};
-use crate::hub::inbox::Inbox;
-use crate::hub::publisher::Publisher;
+use crate::hub::Inbox;
+use crate::hub::Publisher;
 use crate::names::{ADMIN_PREFIX, MAX_ROOM};
-use crate::net::stop::Stop;
-use crate::net::stream::Stream;
-use crate::wire::burst::Encoding;
+use crate::net::Stop;
+use crate::net::Stream;
+use crate::wire::Encoding;
 
 /// The largest body that is taken.
 const MAX_BODY: usize = 100;

@@ -6,9 +6,9 @@ use http::header::{HeaderMap, HeaderValue, ORIGIN};
 use http::{Request, StatusCode};
 
 use crate::error::Error;
-use crate::http1::answer::Answer;
+use crate::http1::Answer;
 use crate::http1::authority::{default_port, parse_authority};
-use crate::http1::request::{single, the_host};
+use crate::http1::{single, the_host};
 
 /// The parts of `scheme://host[:port]`, lower-cased.
 #[derive(Debug, PartialEq, Eq)]

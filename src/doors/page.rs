@@ -7,7 +7,7 @@ use http::header::{
 use http::{Request, StatusCode};
 
 use super::entry::room_of;
-use crate::http1::answer::Answer;
+use crate::http1::Answer;
 
 /// Each piece is a file that editors and formatters understand.
 const PAGE: &str = concat!(

@@ -11,9 +11,9 @@ use http::{Request, StatusCode};
 use super::caller::Caller;
 use super::count;
 use super::hall::Doors;
-use crate::http1::answer::{Answer, stopping};
-use crate::http1::body::{Body, gone, too_large};
-use crate::http1::request::single;
+use crate::http1::single;
+use crate::http1::{Answer, stopping};
+use crate::http1::{Body, gone, too_large};
 use crate::message::Message;
 
 impl Doors {

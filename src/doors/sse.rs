@@ -7,8 +7,8 @@ use http::header::ORIGIN;
 use super::caller::Caller;
 use super::entry::Entry;
 use super::hall::Doors;
-use crate::http1::answer::Answer;
-use crate::wire::burst::Encoding;
+use crate::http1::Answer;
+use crate::wire::Encoding;
 
 /// The answer to a request for events, and a comment so that a client sees
 /// at once that the stream is open.

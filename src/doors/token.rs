@@ -4,8 +4,8 @@ use data_encoding::BASE64URL_NOPAD;
 use http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL, WWW_AUTHENTICATE};
 use http::{Request, StatusCode};
 
-use crate::http1::answer::Answer;
-use crate::http1::request::{bearer, query_parameter, tokens};
+use crate::http1::Answer;
+use crate::http1::{bearer, query_parameter, tokens};
 use crate::secret::Secret;
 
 /// The subprotocol entry that carries a token, since a browser's WebSocket

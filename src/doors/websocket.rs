@@ -11,9 +11,9 @@ use super::caller::Caller;
 use super::entry::Entry;
 use super::hall::Doors;
 use super::token;
-use crate::http1::answer::Answer;
-use crate::http1::request::{single, tokens};
-use crate::wire::burst::Encoding;
+use crate::http1::Answer;
+use crate::http1::{single, tokens};
+use crate::wire::Encoding;
 
 impl Doors {
     /// Accepts a WebSocket request (RFC 6455 §4.2.1); the hook decides last.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::close::CloseCode;
 use crate::embed::handle::Handle;
 use crate::error::{SendError, Stopped};
-use crate::hub::client_state::{Attachment, ClientState};
+use crate::hub::{Attachment, ClientState};
 use crate::message::Message;
 use crate::names::{ClientId, Peer};
 

@@ -4,7 +4,13 @@
 pub(crate) mod client;
 pub(crate) mod handle;
 pub(crate) mod handler;
-pub(crate) mod members;
-pub(crate) mod shared;
+mod members;
+mod shared;
 pub(crate) mod subscription;
 pub(crate) mod upgrade;
+
+pub(crate) use client::Client;
+pub(crate) use handle::Handle;
+pub(crate) use handler::{Handler, Hooks};
+pub(crate) use shared::Shared;
+pub(crate) use upgrade::{Refusal, Upgrade};

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::hub::inbox::Inbox;
-use crate::hub::publisher::Publisher;
-use crate::net::stop::Stop;
+use crate::hub::Inbox;
+use crate::hub::Publisher;
+use crate::net::Stop;
 use crate::stats::Counters;
 
 /// The state that all threads of one server share.

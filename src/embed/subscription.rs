@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
 
-use crate::hub::inbox::Gone;
-use crate::hub::tap::{Copied, Tap, TapCounts};
+use crate::hub::Gone;
+use crate::hub::{Copied, Tap, TapCounts};
 use crate::message::Message;
 
 /// Gives your program every message that a room receives; from

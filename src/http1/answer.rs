@@ -7,9 +7,9 @@ use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 use rustix::event::{PollFd, PollFlags};
 
-use crate::net::outlet::{Outlet, send_all};
-use crate::net::poll::poll_until;
-use crate::net::stream::Stream;
+use crate::net::Stream;
+use crate::net::poll_until;
+use crate::net::{Outlet, send_all};
 
 /// How long an answered connection is drained, so that what the peer still
 /// sends causes no reset, which would destroy the answer.

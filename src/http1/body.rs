@@ -7,8 +7,8 @@ use http::StatusCode;
 
 use crate::http1::answer::{Answer, stopping};
 use crate::http1::head::{MAX_HEAD, MAX_HEADERS};
-use crate::net::stop::{Stop, Wake};
-use crate::net::stream::Stream;
+use crate::net::Stream;
+use crate::net::{Stop, Wake};
 
 /// The longest line that opens a chunk, its extensions included.
 const MAX_CHUNK_LINE: usize = 256;

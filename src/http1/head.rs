@@ -8,8 +8,8 @@ use http::header::{HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Uri, Version};
 
 use crate::http1::answer::{Answer, stopping};
-use crate::net::stop::{Stop, Wake};
-use crate::net::stream::Stream;
+use crate::net::Stream;
+use crate::net::{Stop, Wake};
 
 /// The largest request head, in bytes.
 pub(crate) const MAX_HEAD: usize = 16 * 1024;

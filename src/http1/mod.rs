@@ -3,8 +3,15 @@
 //! the thread of each connection. (Not named `http`, which is the crate that
 //! has the types of requests.)
 
-pub(crate) mod answer;
+mod answer;
 pub(crate) mod authority;
-pub(crate) mod body;
+mod body;
 pub(crate) mod head;
-pub(crate) mod request;
+mod request;
+
+pub(crate) use answer::{Answer, DRAIN, STOPPING, stopping};
+pub(crate) use body::{Body, gone, too_large};
+pub(crate) use head::{Head, NoHead, read_head};
+pub(crate) use request::{
+    accepts, bearer, is_token, percent_decode, query_parameter, single, the_host, tokens,
+};

@@ -18,11 +18,12 @@ use crate::hub::interest::Interest;
 use crate::hub::{Audience, Command, Hub};
 use crate::message::Message;
 use crate::names::ClientId;
-use crate::net::outlet::Outlet;
-use crate::outbox::writer::{Chunk, StartWriter};
+use crate::net::Outlet;
+use crate::outbox::{Chunk, StartWriter};
 use crate::outbox::{Outbox, OutboxRules};
-use crate::wire::burst::{Burst, BurstBuilder, Encoding, single};
-use crate::wire::decoder::{Decoder, Incoming};
+use crate::wire::burst::single;
+use crate::wire::{Burst, BurstBuilder, Encoding};
+use crate::wire::{Decoder, Incoming};
 
 /// How long each case is measured.
 const TIME: Duration = Duration::from_millis(500);

@@ -13,8 +13,8 @@ use super::tap::Tap;
 use crate::close::{Cause, CloseFrame};
 use crate::names::ClientId;
 use crate::outbox::Outbox;
-use crate::wire::burst::Encoding;
-use crate::wire::forms::Forms;
+use crate::wire::Encoding;
+use crate::wire::Forms;
 
 /// All commands of the hub.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use crate::close::{Cause, CloseFrame};
 use crate::config::SlowConsumer;
 use crate::names::ClientId;
 use crate::outbox::{Outbox, Outcome};
-use crate::wire::burst::Encoding;
+use crate::wire::Encoding;
 use crate::wire::frame;
 use crate::wire::sse;
 

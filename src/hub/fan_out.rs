@@ -10,9 +10,9 @@ use super::rooms::Excepts;
 use super::slab::Slab;
 use crate::names::ClientId;
 use crate::outbox::Outcome;
-use crate::outbox::delivery::{Delivery, MAX_BURSTS};
-use crate::wire::burst::{Burst, Encoding};
-use crate::wire::forms::Forms;
+use crate::outbox::{Delivery, MAX_BURSTS};
+use crate::wire::Forms;
+use crate::wire::{Burst, Encoding};
 
 impl Hub {
     /// Gathers messages for a room, or gives it to its audience now.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::client_state::ClientState;
 use super::rooms::Seat;
 use crate::names::ClientId;
-use crate::outbox::delivery::Delivery;
+use crate::outbox::Delivery;
 use crate::outbox::{Outbox, Outcome};
-use crate::wire::burst::Encoding;
+use crate::wire::Encoding;
 
 /// One client as the hub knows it.
 #[derive(Debug)]

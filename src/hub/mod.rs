@@ -6,6 +6,32 @@
 //! program's code, and logs nothing. It waits only for its inbox and for its
 //! next deadline.
 
+#[cfg(test)]
+mod bench;
+mod client_state;
+mod command;
+mod ending;
+mod fan_out;
+mod inbox;
+pub(crate) mod info;
+mod interest;
+mod member;
+mod permit;
+mod publisher;
+mod queries;
+mod rooms;
+mod slab;
+mod tap;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use client_state::{Attachment, ClientState};
+pub(crate) use command::{Audience, Command};
+pub(crate) use inbox::{Commands, Gone, Inbox, InboxError};
+pub(crate) use info::{ClientInfo, RoomInfo};
+pub(crate) use publisher::Publisher;
+pub(crate) use tap::{Copied, Tap, TapCounts};
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,32 +40,13 @@ use crossbeam_channel::RecvTimeoutError;
 
 use crate::close::Cause;
 use crate::config::{Config, SlowConsumer};
-use crate::hub::client_state::ClientState;
-use crate::hub::inbox::Commands;
 use crate::hub::interest::Interest;
 use crate::hub::rooms::{Pending, Rooms, Seat};
 use crate::hub::slab::Slab;
 use crate::names::ClientId;
 use crate::outbox::{Outbox, Outcome};
 use crate::stats::Counters;
-use crate::wire::burst::{Burst, Encoding};
-
-pub(crate) mod client_state;
-mod command;
-mod ending;
-mod fan_out;
-pub(crate) mod inbox;
-pub(crate) mod info;
-pub(crate) mod interest;
-mod member;
-pub(crate) mod permit;
-pub(crate) mod publisher;
-mod queries;
-pub(crate) mod rooms;
-pub(crate) mod slab;
-pub(crate) mod tap;
-
-pub(crate) use command::{Audience, Command};
+use crate::wire::{Burst, Encoding};
 
 use member::{Member, Totals};
 
@@ -307,8 +314,3 @@ impl Hub {
         self.settle_one(place, outcome);
     }
 }
-
-#[cfg(test)]
-mod bench;
-#[cfg(test)]
-mod tests;

@@ -2,7 +2,7 @@
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::wire::forms::Forms;
+use crate::wire::Forms;
 
 /// Bursts up to this size count as a command only.
 const SMALL: usize = 64 * 1024;

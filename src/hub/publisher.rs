@@ -8,8 +8,8 @@ use super::command::{Audience, Command};
 use super::inbox::{Inbox, InboxError};
 use super::interest::Interest;
 use super::permit::{NoPermit, Permits};
-use crate::wire::burst::Burst;
-use crate::wire::forms::Forms;
+use crate::wire::Burst;
+use crate::wire::Forms;
 use crate::wire::sse;
 
 /// The one way for messages into the hub; cheap to clone.

@@ -8,8 +8,8 @@ use super::permit::Permit;
 use super::slab::Slab;
 use super::tap::Tap;
 use crate::names::ClientId;
-use crate::wire::burst::{Burst, Encoding};
-use crate::wire::forms::Forms;
+use crate::wire::Forms;
+use crate::wire::{Burst, Encoding};
 
 /// All rooms with at least one member. Belongs to the hub.
 #[derive(Debug)]

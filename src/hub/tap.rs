@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use crate::wire::burst::Burst;
+use crate::wire::Burst;
 
 /// How many bytes may wait for your program to take them.
 const BYTES: usize = 16 * 1024 * 1024;

@@ -12,10 +12,12 @@ use crate::hub::inbox::Inbox;
 use crate::hub::info::ClientInfo;
 use crate::hub::publisher::Publisher;
 use crate::message::Message;
+use crate::outbox::MAX_BURSTS;
 use crate::outbox::OutboxRules;
-use crate::outbox::delivery::MAX_BURSTS;
-use crate::outbox::fake::{FakeSocket, FakeWriters, frames};
-use crate::wire::burst::{self, Encoding};
+use crate::outbox::fake::frames;
+use crate::outbox::fake::{FakeSocket, FakeWriters};
+use crate::wire::Encoding;
+use crate::wire::burst;
 use crate::wire::frame;
 
 /// A hub and everybody around it.

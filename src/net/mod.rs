@@ -2,9 +2,16 @@
 //! socket can do, reading it, listening, polling by a deadline, and the stop
 //! event.
 
-pub(crate) mod inlet;
+mod inlet;
 pub(crate) mod listen;
-pub(crate) mod outlet;
-pub(crate) mod poll;
-pub(crate) mod stop;
-pub(crate) mod stream;
+mod outlet;
+mod poll;
+mod stop;
+mod stream;
+
+pub(crate) use inlet::{Inlet, Read};
+pub(crate) use listen::{LISTEN_BACKLOG, listen};
+pub(crate) use outlet::{Outlet, send_all};
+pub(crate) use poll::poll_until;
+pub(crate) use stop::{Stop, Wake};
+pub(crate) use stream::Stream;

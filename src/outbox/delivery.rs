@@ -2,8 +2,8 @@
 
 use std::io::{self, IoSlice};
 
-use crate::net::outlet::Outlet;
-use crate::wire::burst::Burst;
+use crate::net::Outlet;
+use crate::wire::Burst;
 
 /// The bytes of one fan-out, prepared once for all receivers.
 #[derive(Debug)]

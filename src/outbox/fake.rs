@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::names::ClientId;
-use crate::net::outlet::Outlet;
+use crate::net::Outlet;
 use crate::outbox::writer::{Chunk, StartWriter};
 
 /// A socket that takes as many bytes as the test allows.

@@ -7,6 +7,21 @@
 //! of each chunk's end by a command, so the queue itself never leaves the hub
 //! thread and needs no lock. When the backlog is gone, the hub sends again.
 
+mod backlog;
+mod delivery;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fake;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod model;
+mod rules;
+#[cfg(test)]
+mod tests;
+pub(crate) mod writer;
+
+pub(crate) use delivery::{Delivery, MAX_BURSTS};
+pub(crate) use rules::OutboxRules;
+pub(crate) use writer::{Chunk, StartWriter};
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -17,19 +32,11 @@ use crossbeam_channel::Sender;
 use crate::close::Cause;
 use crate::config::SlowConsumer;
 use crate::names::ClientId;
-use crate::net::outlet::Outlet;
-use crate::outbox::delivery::Delivery;
-use crate::outbox::writer::Chunk;
-use crate::wire::burst::Burst;
+use crate::net::Outlet;
+use crate::wire::Burst;
 use crate::wire::frame;
 
-mod backlog;
-pub(crate) mod delivery;
-mod rules;
-pub(crate) mod writer;
-
 use backlog::{Backlog, Load};
-pub(crate) use rules::OutboxRules;
 
 /// The outcome of a delivery.
 #[derive(Debug, PartialEq, Eq)]
@@ -405,10 +412,3 @@ fn sent(result: io::Result<usize>) -> Result<usize, Cause> {
         Err(error) => Err(Cause::of_write(&error)),
     }
 }
-
-#[cfg(any(fuzzing, test))]
-pub(crate) mod fake;
-#[cfg(any(fuzzing, test))]
-pub(crate) mod model;
-#[cfg(test)]
-mod tests;

@@ -17,7 +17,7 @@ use super::*;
 use crate::close::{CloseCode, CloseFrame};
 use crate::fuzzing::choices::Choices;
 use crate::outbox::delivery::MAX_BURSTS;
-use crate::wire::burst::BurstBuilder;
+use crate::wire::BurstBuilder;
 use crate::wire::frame;
 
 /// What a run has come across, so that a test can tell that it was not idle.

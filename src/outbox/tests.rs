@@ -8,7 +8,7 @@ use super::*;
 use crate::close::{CloseCode, CloseFrame};
 use crate::fuzzing::choices::Choices;
 use crate::outbox::writer;
-use crate::wire::burst::BurstBuilder;
+use crate::wire::BurstBuilder;
 use crate::wire::frame;
 
 /// An outbox for at most 3 messages and 100 bytes, its socket full or not.

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::close::Cause;
 use crate::names::ClientId;
-use crate::net::outlet::Outlet;
+use crate::net::Outlet;
 
 /// The shortest time between two log lines about one client's drops.
 const LOG_INTERVAL: Duration = Duration::from_secs(5);

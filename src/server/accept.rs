@@ -11,17 +11,17 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
+use crate::connection::Admission;
 use crate::connection::Connection;
-use crate::connection::admission::Admission;
-use crate::connection::service::Service;
-use crate::connection::threads::Threads;
+use crate::connection::Service;
+use crate::connection::Threads;
 use crate::doors::Entrance;
-use crate::http1::answer::{Answer, DRAIN, STOPPING};
+use crate::http1::{Answer, DRAIN, STOPPING};
 use crate::names::{ClientId, Peer};
-use crate::net::listen::LISTEN_BACKLOG;
-use crate::net::outlet::Outlet;
-use crate::net::poll::poll_until;
-use crate::net::stream::Stream;
+use crate::net::LISTEN_BACKLOG;
+use crate::net::Outlet;
+use crate::net::Stream;
+use crate::net::poll_until;
 
 /// The first wait after an error that lasts, such as a lack of descriptors; it
 /// doubles up to [`MAX_BACKOFF`].

@@ -11,12 +11,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 
-use crate::connection::service::Service;
-use crate::connection::threads::Threads;
-use crate::embed::handle::Handle;
+use crate::connection::Service;
+use crate::connection::Threads;
+use crate::embed::Handle;
 use crate::error::Error;
+use crate::hub::Commands;
 use crate::hub::Hub;
-use crate::hub::inbox::Commands;
 use accept::Gate;
 use capacity::ClientLimit;
 use shutdown::{EndHubOnDrop, Run, StopOnDrop};

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::thread::JoinHandle;
 
 use super::shutdown::Summary;
-use crate::embed::handle::Handle;
+use crate::embed::Handle;
 use crate::error::Error;
 
 /// A server that runs on threads of its own; from

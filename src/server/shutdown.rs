@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::accept::{Gate, accept};
 use super::capacity::ClientLimit;
-use crate::connection::service::Service;
-use crate::connection::threads::Threads;
+use crate::connection::Service;
+use crate::connection::Threads;
 use crate::doors::Entrance;
-use crate::embed::shared::Shared;
+use crate::embed::Shared;
 use crate::error::Error;
 use crate::hub::Command;
 

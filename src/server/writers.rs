@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 
-use crate::connection::threads::Threads;
+use crate::connection::Threads;
 use crate::hub::Command;
-use crate::hub::inbox::Inbox;
+use crate::hub::Inbox;
 use crate::names::ClientId;
-use crate::net::outlet::Outlet;
-use crate::outbox::writer::{self, Chunk, StartWriter};
+use crate::net::Outlet;
+use crate::outbox::writer;
+use crate::outbox::{Chunk, StartWriter};
 
 /// Starts real writer threads.
 #[derive(Debug)]

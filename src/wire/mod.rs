@@ -4,7 +4,11 @@
 
 pub(crate) mod burst;
 mod collected;
-pub(crate) mod decoder;
-pub(crate) mod forms;
+mod decoder;
+mod forms;
 pub(crate) mod frame;
 pub(crate) mod sse;
+
+pub(crate) use burst::{Burst, BurstBuilder, Encoding};
+pub(crate) use decoder::{Decoder, Incoming};
+pub(crate) use forms::Forms;
