@@ -104,7 +104,7 @@ impl Admission {
 
 impl Place {
     /// The opening handshake has succeeded: another may begin.
-    pub(crate) fn handshake_done(&mut self) {
+    pub(super) fn handshake_done(&mut self) {
         if std::mem::take(&mut self.in_handshake) {
             self.admission.counters.handshakes.down();
         }

@@ -7,7 +7,7 @@ use crate::config::Config;
 /// Measures the silence of one peer. No timer thread is needed, because the
 /// socket's read timeout is the clock.
 #[derive(Debug)]
-pub(crate) struct Keepalive {
+pub(super) struct Keepalive {
     interval: Duration,
     pong_timeout: Duration,
     silent: Duration,
@@ -18,7 +18,7 @@ pub(crate) struct Keepalive {
 
 /// What to do about a silence.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Silence {
+pub(super) enum Silence {
     /// Nothing yet.
     Wait,
     /// A ping with this payload.
@@ -39,7 +39,7 @@ impl Keepalive {
     }
 
     /// How long the silence may last before something must be done.
-    pub(crate) fn patience(&self) -> Option<Duration> {
+    pub(super) fn patience(&self) -> Option<Duration> {
         let limit = match self.pinged {
             None if self.interval.is_zero() => return None,
             None => self.interval,
@@ -49,13 +49,13 @@ impl Keepalive {
     }
 
     /// The peer has sent something.
-    pub(crate) fn heard(&mut self) {
+    pub(super) fn heard(&mut self) {
         self.silent = Duration::ZERO;
         self.pinged = None;
     }
 
     /// The peer has been silent for `time` more.
-    pub(crate) fn silent_for(&mut self, time: Duration) -> Silence {
+    pub(super) fn silent_for(&mut self, time: Duration) -> Silence {
         self.silent += time;
         if self.patience().is_none_or(|left| !left.is_zero()) {
             return Silence::Wait;
@@ -70,7 +70,7 @@ impl Keepalive {
     }
 
     /// A pong has come; the round trip, if it answers the last ping.
-    pub(crate) fn answered(&mut self, payload: &[u8]) -> Option<Duration> {
+    pub(super) fn answered(&mut self, payload: &[u8]) -> Option<Duration> {
         if payload != self.number.to_be_bytes() {
             return None;
         }

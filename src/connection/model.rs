@@ -61,7 +61,7 @@ pub(crate) fn run(settings: u8, cuts: u64, bytes: &[u8]) -> usize {
 
 /// What a client's bytes have caused.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Heard {
+pub(super) struct Heard {
     /// All frames that were published, joined.
     published: Vec<u8>,
     messages: u64,

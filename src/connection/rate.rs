@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// A bucket that fills at a rate and holds one second's worth.
 #[derive(Debug)]
-pub(crate) struct Bucket {
+pub(super) struct Bucket {
     per_second: f64,
     tokens: f64,
     filled: Instant,

@@ -29,7 +29,7 @@ const THROTTLE_STEP: Duration = Duration::from_millis(250);
 
 /// Reads one client until its connection ends.
 #[derive(Debug)]
-pub(crate) struct Reader<'a> {
+pub(super) struct Reader<'a> {
     inlet: Inlet<'a>,
     pub(super) decoder: Decoder,
     keepalive: Keepalive,
@@ -97,7 +97,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Ends the connection after a panic, for this cause.
-    pub(crate) fn fail(&mut self, cause: Cause) -> Option<CloseFrame> {
+    pub(super) fn fail(&mut self, cause: Cause) -> Option<CloseFrame> {
         let mut buffer = [MaybeUninit::uninit(); 256];
         self.end(panicked(cause), &mut buffer)
     }

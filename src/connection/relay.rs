@@ -38,7 +38,7 @@ pub(super) struct Relay<'a> {
 }
 
 impl<'a> Relay<'a> {
-    pub(super) fn new(service: &'a Service, client: &'a Client) -> Relay<'a> {
+    pub(crate) fn new(service: &'a Service, client: &'a Client) -> Relay<'a> {
         Relay {
             service,
             client,
@@ -58,7 +58,7 @@ impl<'a> Relay<'a> {
         self.service.shared.counters.received_bytes.add(bytes);
     }
 
-    pub(super) fn take(&mut self, incoming: Incoming<'_>) -> Result<(), End> {
+    pub(crate) fn take(&mut self, incoming: Incoming<'_>) -> Result<(), End> {
         self.incoming += 1;
         match incoming {
             Incoming::Text(text) => self.message(
@@ -126,7 +126,7 @@ impl<'a> Relay<'a> {
     }
 
     /// Sends what this read has brought.
-    pub(super) fn send(&mut self) -> Result<(), End> {
+    pub(crate) fn send(&mut self) -> Result<(), End> {
         self.send_pongs()?;
         self.send_burst()
     }

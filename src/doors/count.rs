@@ -11,7 +11,7 @@ use crate::http1::{Answer, stopping};
 impl Doors {
     /// Counts the clients of the room that the request would enter; the hook
     /// decides whether it may know.
-    pub(super) fn count(&self, request: &Request<()>, caller: &Caller) -> Result<Answer, Answer> {
+    pub(crate) fn count(&self, request: &Request<()>, caller: &Caller) -> Result<Answer, Answer> {
         let room = self.admit(request, caller)?.room;
         let clients = self.handle.count(&room).map_err(|_| stopping())?;
         Ok(answer(StatusCode::OK, &room, clients)

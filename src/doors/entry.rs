@@ -57,7 +57,7 @@ pub(crate) struct Entry {
 impl Doors {
     /// Asks the hook about a request for a room; what it has decided is in
     /// the upgrade.
-    pub(super) fn admit<'a>(
+    pub(crate) fn admit<'a>(
         &self,
         request: &'a Request<()>,
         caller: &Caller,
@@ -78,7 +78,7 @@ impl Doors {
 }
 
 impl Entry {
-    pub(super) fn new(upgrade: Upgrade<'_>, response: Vec<u8>, encoding: Encoding) -> Entry {
+    pub(crate) fn new(upgrade: Upgrade<'_>, response: Vec<u8>, encoding: Encoding) -> Entry {
         Entry {
             room: upgrade.room.into(),
             attachment: upgrade.attachment.map(Attachment::from),

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// Appends a string, quoted and escaped.
-pub(crate) fn string(out: &mut String, text: &str) {
+pub(super) fn string(out: &mut String, text: &str) {
     out.push('"');
     for c in text.chars() {
         match c {
@@ -21,7 +21,7 @@ pub(crate) fn string(out: &mut String, text: &str) {
 }
 
 /// Appends `items`, comma-separated and bracketed, each written by `item`.
-pub(crate) fn array<T>(
+pub(super) fn array<T>(
     out: &mut String,
     items: impl IntoIterator<Item = T>,
     mut item: impl FnMut(&mut String, T),

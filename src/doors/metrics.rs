@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::stats::{Counters, FAN_OUT_BOUNDS};
 
-pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All metrics. `waiting` is the number of commands in the hub's inbox.
 pub(crate) fn text(counters: &Counters, waiting: usize) -> String {

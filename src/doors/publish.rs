@@ -19,7 +19,7 @@ use crate::message::Message;
 impl Doors {
     /// Publishes the body of a request in a room. A handler that decides who
     /// enters a room decides about who publishes there, too.
-    pub(super) fn publish(
+    pub(crate) fn publish(
         &self,
         request: &Request<()>,
         caller: &Caller,

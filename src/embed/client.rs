@@ -61,7 +61,7 @@ pub struct Client {
 impl Client {
     /// The client of this state; `None` if it has left and its attached value
     /// was dropped.
-    pub(crate) fn of(state: Arc<ClientState>, handle: &Handle) -> Option<Client> {
+    pub(super) fn of(state: Arc<ClientState>, handle: &Handle) -> Option<Client> {
         let attachment = match &state.attachment {
             None => None,
             Some(weak) => Some(weak.upgrade()?),

@@ -442,7 +442,7 @@ impl Handle {
         self.shared.stop.trigger();
     }
 
-    pub(super) fn publish(&self, to: Audience, message: Message) -> Result<(), SendError> {
+    pub(crate) fn publish(&self, to: Audience, message: Message) -> Result<(), SendError> {
         if let Err(reason) = self.check(&message) {
             return Err(SendError::new(message, reason));
         }

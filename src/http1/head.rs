@@ -14,7 +14,7 @@ use crate::net::{Stop, Wake};
 /// The largest request head, in bytes.
 pub(crate) const MAX_HEAD: usize = 16 * 1024;
 /// The longest request target, in bytes.
-pub(crate) const MAX_TARGET: usize = 4 * 1024;
+pub(super) const MAX_TARGET: usize = 4 * 1024;
 /// The most header lines.
 pub(crate) const MAX_HEADERS: usize = 100;
 /// A request head, and the bytes that came after it in the same reads.

@@ -61,7 +61,7 @@ impl ClientState {
         self.cause.get().is_some()
     }
 
-    pub(crate) fn rtt(&self) -> Option<Duration> {
+    pub(super) fn rtt(&self) -> Option<Duration> {
         match self.rtt_micros.load(Ordering::Relaxed) {
             0 => None,
             micros => Some(Duration::from_micros(micros)),

@@ -16,7 +16,7 @@ use crate::wire::{Burst, Encoding};
 
 impl Hub {
     /// Gathers messages for a room, or gives it to its audience now.
-    pub(super) fn publish(&mut self, to: &Audience, forms: Forms, permit: Option<Permit>) {
+    pub(crate) fn publish(&mut self, to: &Audience, forms: Forms, permit: Option<Permit>) {
         self.counters
             .broadcasts
             .add(u64::from(forms.frames.messages));

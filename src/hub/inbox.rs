@@ -66,7 +66,7 @@ impl Inbox {
     }
 
     /// Sends a command unless the inbox is full.
-    pub(crate) fn try_send(&self, command: Command) -> Result<(), InboxError> {
+    pub(super) fn try_send(&self, command: Command) -> Result<(), InboxError> {
         self.commands
             .try_send(command)
             .map_err(|error| match error {

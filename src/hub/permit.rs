@@ -27,7 +27,7 @@ pub(super) struct NoPermit;
 
 /// Where large bursts get their permits; cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Permits {
+pub(super) struct Permits {
     free: Receiver<()>,
     back: Sender<()>,
 }
@@ -43,7 +43,7 @@ impl Permits {
 
     /// The permit that these messages need, if they need one; `wait`
     /// waits for one on the channel that it is given.
-    pub(crate) fn wait_for(
+    pub(super) fn wait_for(
         &self,
         forms: &Forms,
         wait: impl FnOnce(&Receiver<()>) -> Option<()>,

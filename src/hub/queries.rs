@@ -41,7 +41,7 @@ impl Hub {
         }
     }
 
-    pub(super) fn count(&self, room: &str) -> usize {
+    pub(crate) fn count(&self, room: &str) -> usize {
         let room = self.rooms.find(room).and_then(|room| self.rooms.get(room));
         room.map_or(0, |room| room.members.len())
     }

@@ -13,7 +13,7 @@ use crate::wire::{Burst, Encoding};
 
 /// All rooms with at least one member. Belongs to the hub.
 #[derive(Debug)]
-pub(crate) struct Rooms {
+pub(super) struct Rooms {
     names: HashMap<Arc<str>, u32>,
     rooms: Slab<Room>,
     /// How many rooms have members; the others have only subscriptions.
@@ -23,14 +23,14 @@ pub(crate) struct Rooms {
 
 /// One room.
 #[derive(Debug)]
-pub(crate) struct Room {
-    pub(crate) name: Arc<str>,
+pub(super) struct Room {
+    pub(super) name: Arc<str>,
     /// The places of its members in the hub's slab.
-    pub(crate) members: Vec<u32>,
+    pub(super) members: Vec<u32>,
     /// What will be fanned out at the end of this pass.
-    pub(crate) pending: Pending,
+    pub(super) pending: Pending,
     /// Subscriptions of your program.
-    pub(crate) taps: Vec<Tap>,
+    pub(super) taps: Vec<Tap>,
     /// How many members there are of each encoding.
     of_encoding: [usize; Encoding::ALL.len()],
     /// Held while members need events.
@@ -39,12 +39,12 @@ pub(crate) struct Room {
 
 impl Room {
     /// Whether members receive messages in this encoding.
-    pub(crate) fn needs(&self, encoding: Encoding) -> bool {
+    pub(super) fn needs(&self, encoding: Encoding) -> bool {
         self.of_encoding[encoding as usize] > 0
     }
 
     /// Copies what is pending into the room's subscriptions.
-    pub(crate) fn give_to_taps(&mut self, messages: &[Forms]) {
+    pub(super) fn give_to_taps(&mut self, messages: &[Forms]) {
         self.taps
             .retain(|tap| messages.iter().all(|forms| tap.give(&forms.frames)));
     }
@@ -52,15 +52,15 @@ impl Room {
 
 /// Messages that wait for the end of the hub's pass.
 #[derive(Debug, Default)]
-pub(crate) struct Pending {
-    pub(crate) forms: Vec<Forms>,
-    pub(crate) excepts: Excepts,
+pub(super) struct Pending {
+    pub(super) forms: Vec<Forms>,
+    pub(super) excepts: Excepts,
     /// Held until the large bursts among them are fanned out.
     permits: Vec<Permit>,
 }
 
 impl Pending {
-    pub(crate) fn push(&mut self, forms: Forms, except: Option<ClientId>, permit: Option<Permit>) {
+    pub(super) fn push(&mut self, forms: Forms, except: Option<ClientId>, permit: Option<Permit>) {
         if let Some(client) = except {
             self.excepts.0.push((self.forms.len(), client));
         }
@@ -68,7 +68,7 @@ impl Pending {
         self.permits.extend(permit);
     }
 
-    pub(crate) fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.forms.clear();
         self.excepts.0.clear();
         self.permits.clear();
@@ -77,15 +77,15 @@ impl Pending {
 
 /// Who does not receive which of some bursts (by its index).
 #[derive(Debug, Default)]
-pub(crate) struct Excepts(Vec<(usize, ClientId)>);
+pub(super) struct Excepts(Vec<(usize, ClientId)>);
 
 impl Excepts {
-    pub(crate) fn is_from_any(&self, client: ClientId) -> bool {
+    pub(super) fn is_from_any(&self, client: ClientId) -> bool {
         self.0.iter().any(|(_, id)| *id == client)
     }
 
     /// What of these bursts the client receives.
-    pub(crate) fn bursts_for(&self, client: ClientId, all: &[Burst]) -> Vec<Burst> {
+    pub(super) fn bursts_for(&self, client: ClientId, all: &[Burst]) -> Vec<Burst> {
         let excepted = |index| self.0.contains(&(index, client));
         let kept = all.iter().enumerate();
         kept.filter(|(index, _)| !excepted(*index))
@@ -96,10 +96,10 @@ impl Excepts {
 
 /// A member's place in a room: where the room is, and the member in it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Seat {
-    pub(crate) room: u32,
+pub(super) struct Seat {
+    pub(super) room: u32,
     /// The index in [`Room::members`], so that leaving needs no search.
-    pub(crate) index: u32,
+    pub(super) index: u32,
 }
 
 impl Rooms {
@@ -145,7 +145,7 @@ impl Rooms {
     }
 
     /// Adds a subscription to a room, which is made if it is not there.
-    pub(crate) fn tap(&mut self, name: &Arc<str>, tap: Tap) {
+    pub(super) fn tap(&mut self, name: &Arc<str>, tap: Tap) {
         self.forget_taps();
         let room = self.find_or_make(name);
         if let Some(room) = self.rooms.get_mut(room) {
@@ -155,7 +155,7 @@ impl Rooms {
 
     /// Takes a member out of a room; an empty room is forgotten. Returns the
     /// member that was moved to its index, whose seat must be corrected.
-    pub(crate) fn exit(&mut self, seat: Seat, encoding: Encoding) -> Option<u32> {
+    pub(super) fn exit(&mut self, seat: Seat, encoding: Encoding) -> Option<u32> {
         let room = self.rooms.get_mut(seat.room)?;
         let index = seat.index as usize;
         room.members.swap_remove(index);
@@ -170,7 +170,7 @@ impl Rooms {
     }
 
     /// Copies messages for everybody into the subscriptions of all rooms.
-    pub(crate) fn give_to_all_taps(&mut self, forms: &Forms) {
+    pub(super) fn give_to_all_taps(&mut self, forms: &Forms) {
         let tapped = self.rooms.iter().filter(|(_, room)| !room.taps.is_empty());
         let tapped: Vec<u32> = tapped.map(|(place, _)| place).collect();
         for place in tapped {
@@ -182,7 +182,7 @@ impl Rooms {
     }
 
     /// Forgets a room that nobody is in or listens to.
-    pub(crate) fn forget_if_empty(&mut self, room: u32) {
+    pub(super) fn forget_if_empty(&mut self, room: u32) {
         let is_empty = |room: &Room| room.members.is_empty() && room.taps.is_empty();
         if self.rooms.get(room).is_some_and(is_empty)
             && let Some(room) = self.rooms.remove(room)
@@ -205,24 +205,24 @@ impl Rooms {
         }
     }
 
-    pub(crate) fn find(&self, name: &str) -> Option<u32> {
+    pub(super) fn find(&self, name: &str) -> Option<u32> {
         self.names.get(name).copied()
     }
 
-    pub(crate) fn get(&self, room: u32) -> Option<&Room> {
+    pub(super) fn get(&self, room: u32) -> Option<&Room> {
         self.rooms.get(room)
     }
 
-    pub(crate) fn get_mut(&mut self, room: u32) -> Option<&mut Room> {
+    pub(super) fn get_mut(&mut self, room: u32) -> Option<&mut Room> {
         self.rooms.get_mut(room)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Room> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Room> {
         self.rooms.iter().map(|(_, room)| room)
     }
 
     /// How many rooms have members.
-    pub(crate) fn inhabited(&self) -> usize {
+    pub(super) fn inhabited(&self) -> usize {
         self.inhabited
     }
 }

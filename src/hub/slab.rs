@@ -2,7 +2,7 @@
 
 /// Values in numbered places; a place that became free is used again.
 #[derive(Debug)]
-pub(crate) struct Slab<T> {
+pub(super) struct Slab<T> {
     places: Vec<Option<T>>,
     free: Vec<u32>,
 }
@@ -15,7 +15,7 @@ impl<T> Slab<T> {
         }
     }
 
-    pub(crate) fn insert(&mut self, value: T) -> u32 {
+    pub(super) fn insert(&mut self, value: T) -> u32 {
         match self.free.pop() {
             Some(place) => {
                 self.places[place as usize] = Some(value);
@@ -30,7 +30,7 @@ impl<T> Slab<T> {
         }
     }
 
-    pub(crate) fn remove(&mut self, place: u32) -> Option<T> {
+    pub(super) fn remove(&mut self, place: u32) -> Option<T> {
         let value = self.places.get_mut(place as usize)?.take();
         if value.is_some() {
             self.free.push(place);
@@ -38,15 +38,15 @@ impl<T> Slab<T> {
         value
     }
 
-    pub(crate) fn get(&self, place: u32) -> Option<&T> {
+    pub(super) fn get(&self, place: u32) -> Option<&T> {
         self.places.get(place as usize)?.as_ref()
     }
 
-    pub(crate) fn get_mut(&mut self, place: u32) -> Option<&mut T> {
+    pub(super) fn get_mut(&mut self, place: u32) -> Option<&mut T> {
         self.places.get_mut(place as usize)?.as_mut()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         self.places
             .iter()
             .enumerate()

@@ -61,12 +61,12 @@ impl Tap {
     }
 
     /// Whether the other end is still there: it shares the counts.
-    pub(crate) fn is_heard(&self) -> bool {
+    pub(super) fn is_heard(&self) -> bool {
         Arc::strong_count(&self.shared) > 1
     }
 
     /// Copies a burst, or counts it as missed; false when nobody listens any more.
-    pub(crate) fn give(&self, burst: &Burst) -> bool {
+    pub(super) fn give(&self, burst: &Burst) -> bool {
         let size = burst.bytes.len() + PLACE;
         let waiting = self.shared.waiting_bytes.load(Ordering::Relaxed);
         if waiting > 0 && waiting + size > BYTES {

@@ -65,7 +65,7 @@ impl<'a> Delivery<'a> {
     }
 
     /// Sends as much as fits, without blocking.
-    pub(crate) fn try_send(&self, socket: &dyn Outlet) -> io::Result<usize> {
+    pub(super) fn try_send(&self, socket: &dyn Outlet) -> io::Result<usize> {
         match self.joined {
             Some(bytes) => socket.try_send(bytes),
             None => socket.try_send_vectored(self.slices),

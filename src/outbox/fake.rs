@@ -76,7 +76,7 @@ impl FakeSocket {
 
     /// Takes the chunk that the outbox has handed over, if there is a new
     /// one; the writer has it from now on. Returns its frames.
-    pub(crate) fn take_chunk(&self) -> Option<Vec<Bytes>> {
+    pub(super) fn take_chunk(&self) -> Option<Vec<Bytes>> {
         let chunk = self.chunks.try_recv().ok()?;
         let mut wire = self.wire();
         assert!(wire.writing.is_empty(), "a second chunk beside the first");

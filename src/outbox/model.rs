@@ -23,16 +23,16 @@ use crate::wire::frame;
 /// What a run has come across, so that a test can tell that it was not idle.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    pub(crate) steps: u64,
-    pub(crate) messages: u64,
-    pub(crate) begun: u64,
-    pub(crate) chunks: u64,
-    pub(crate) dropped: u64,
-    pub(crate) shed: u64,
-    pub(crate) overflows: u64,
-    pub(crate) replaced: u64,
-    pub(crate) closed: u64,
-    pub(crate) failed: u64,
+    pub(super) steps: u64,
+    pub(super) messages: u64,
+    pub(super) begun: u64,
+    pub(super) chunks: u64,
+    pub(super) dropped: u64,
+    pub(super) shed: u64,
+    pub(super) overflows: u64,
+    pub(super) replaced: u64,
+    pub(super) closed: u64,
+    pub(super) failed: u64,
 }
 
 /// Runs an outbox and its model for at most `steps` steps.

@@ -19,7 +19,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(5);
 /// rest of one.
 #[derive(Debug)]
 pub(crate) struct Chunk {
-    pub(crate) frames: Vec<Bytes>,
+    pub(super) frames: Vec<Bytes>,
     /// How many messages were dropped for this client so far.
     dropped: u64,
 }

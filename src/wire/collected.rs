@@ -19,11 +19,11 @@ pub(super) struct Collected {
 }
 
 impl Collected {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
@@ -52,7 +52,7 @@ impl Collected {
 
     /// Memory behind the message for the `left` bytes that are missing in a
     /// frame, or for as many of them as have come already.
-    pub(super) fn room(&mut self, left: usize, bound: usize) -> &mut [u8] {
+    pub(crate) fn room(&mut self, left: usize, bound: usize) -> &mut [u8] {
         let spare = self.memory.capacity() - self.len;
         let size = self.len.max(spare).clamp(*ROOM.start(), *ROOM.end());
         let size = size.min(left);
@@ -65,7 +65,7 @@ impl Collected {
     }
 
     /// The next `len` bytes of the memory, which are the message's now.
-    pub(super) fn received(&mut self, len: usize) -> &mut [u8] {
+    pub(crate) fn received(&mut self, len: usize) -> &mut [u8] {
         let start = self.len;
         self.len = (start + len).min(self.memory.len());
         &mut self.memory[start..self.len]

@@ -16,7 +16,7 @@ use crate::close::CloseFrame;
 const BURST_STEP: usize = 4096;
 
 /// The length of the header of an unmasked frame (RFC 6455 §5.2).
-pub(crate) fn header_len(frame: &[u8]) -> usize {
+pub(super) fn header_len(frame: &[u8]) -> usize {
     match frame[1] {
         126 => 4,
         127 => 10,
@@ -27,7 +27,7 @@ pub(crate) fn header_len(frame: &[u8]) -> usize {
 /// The length of the first frame of `bytes`, which
 /// [`BurstBuilder`](crate::wire::burst::BurstBuilder) wrote: unmasked, whole
 /// (RFC 6455 §5.2).
-pub(crate) fn frame_len(bytes: &[u8]) -> usize {
+pub(super) fn frame_len(bytes: &[u8]) -> usize {
     let payload = match bytes[1] {
         126 => usize::from(u16::from_be_bytes([bytes[2], bytes[3]])),
         127 => {
@@ -86,7 +86,7 @@ fn append_control(out: &mut Vec<u8>, opcode: Control, payload: &[u8]) {
 }
 
 /// Appends one unmasked final frame whose payload is `payload` and `tail`.
-pub(crate) fn write_frame(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8], tail: &[u8]) {
+pub(super) fn write_frame(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8], tail: &[u8]) {
     let header = FrameHeader {
         opcode,
         ..FrameHeader::default()
