@@ -1,6 +1,5 @@
 //! The operator's paths, under `/-/`: health, metrics, clients, rooms.
 
-use std::fmt::Write;
 use std::sync::TryLockError;
 
 use http::header::{ALLOW, HeaderValue};
@@ -8,6 +7,7 @@ use http::{Method, Request, StatusCode};
 
 use super::caller::{Caller, Entrance};
 use super::hall::Doors;
+use super::json::Object;
 use super::{json, metrics};
 
 use crate::embed::Handle;
@@ -111,45 +111,41 @@ impl Doors {
 }
 
 fn rooms_json(rooms: &[RoomInfo]) -> String {
-    let mut out = String::from("{\"rooms\":");
-    json::array(&mut out, rooms, |out, room| {
-        out.push_str("{\"name\":");
-        json::string(out, &room.name);
-        let _ = write!(out, ",\"clients\":{}}}", room.clients);
-    });
-    out.push_str("}\n");
-    out
+    list_json("rooms", rooms, |object, room| {
+        object.string("name", &room.name);
+        object.plain("clients", room.clients);
+    })
 }
 
 fn clients_json(clients: &[ClientInfo]) -> String {
-    let mut out = String::from("{\"clients\":");
-    json::array(&mut out, clients, |out, client| {
-        let _ = write!(
-            out,
-            "{{\"id\":{},\"peer\":\"{}\",\"rooms\":",
-            client.id, client.peer
-        );
-        json::array(out, &client.rooms, |out, room| json::string(out, room));
-        let _ = write!(
-            out,
-            ",\"age_seconds\":{:.3},\"queue_messages\":{},\"queue_bytes\":{},\
-             \"received_messages\":{},\"received_bytes\":{},\"sent_messages\":{},\"sent_bytes\":{},\
-             \"dropped_messages\":{},\"rtt_seconds\":",
-            client.age.as_secs_f64(),
-            client.queue_messages,
-            client.queue_bytes,
-            client.received_messages,
-            client.received_bytes,
-            client.sent_messages,
-            client.sent_bytes,
-            client.dropped_messages
-        );
-        match client.rtt {
-            Some(rtt) => drop(write!(out, "{:.6}}}", rtt.as_secs_f64())),
-            None => out.push_str("null}"),
-        }
+    list_json("clients", clients, |object, client| {
+        let age = client.age.as_secs_f64();
+        let rtt = client.rtt.map(|rtt| format!("{:.6}", rtt.as_secs_f64()));
+        object
+            .plain("id", client.id)
+            .string("peer", &client.peer.to_string())
+            .array("rooms", &client.rooms, |out, room| json::string(out, room))
+            .plain("age_seconds", format_args!("{age:.3}"))
+            .plain("queue_messages", client.queue_messages)
+            .plain("queue_bytes", client.queue_bytes)
+            .plain("received_messages", client.received_messages)
+            .plain("received_bytes", client.received_bytes)
+            .plain("sent_messages", client.sent_messages)
+            .plain("sent_bytes", client.sent_bytes)
+            .plain("dropped_messages", client.dropped_messages)
+            .plain("rtt_seconds", rtt.as_deref().unwrap_or("null"));
+    })
+}
+
+/// An object with one member, a list of objects.
+fn list_json<T>(name: &str, items: &[T], members: impl Fn(&mut Object, &T)) -> String {
+    let mut out = String::new();
+    json::object(&mut out, |object| {
+        object.array(name, items, |out, item| {
+            json::object(out, |object| members(object, item));
+        });
     });
-    out.push_str("}\n");
+    out.push('\n');
     out
 }
 

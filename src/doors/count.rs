@@ -21,8 +21,10 @@ impl Doors {
 
 /// An answer that names a room and tells how many clients it has.
 pub(super) fn answer(status: StatusCode, room: &str, clients: usize) -> Answer {
-    let mut body = String::from("{\"room\":");
-    json::string(&mut body, room);
-    body.push_str(&format!(",\"clients\":{clients}}}\n"));
+    let mut body = String::new();
+    json::object(&mut body, |object| {
+        object.string("room", room).plain("clients", clients);
+    });
+    body.push('\n');
     Answer::new(status, "application/json", body)
 }

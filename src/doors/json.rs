@@ -1,6 +1,6 @@
 //! The little JSON (RFC 8259) that the server writes.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 /// Appends a string, quoted and escaped.
 pub(super) fn string(out: &mut String, text: &str) {
@@ -36,6 +36,57 @@ pub(super) fn array<T>(
     out.push(']');
 }
 
+/// Appends an object, whose members `members` writes.
+pub(super) fn object(out: &mut String, members: impl FnOnce(&mut Object)) {
+    out.push('{');
+    members(&mut Object {
+        out,
+        is_begun: false,
+    });
+    out.push('}');
+}
+
+/// An object that is being written.
+pub(super) struct Object<'a> {
+    out: &'a mut String,
+    is_begun: bool,
+}
+
+impl Object<'_> {
+    /// A member whose value is JSON as it is displayed: a number, `true` or `null`.
+    pub(super) fn plain(&mut self, name: &str, value: impl Display) -> &mut Self {
+        let _ = write!(self.member(name), "{value}");
+        self
+    }
+
+    pub(super) fn string(&mut self, name: &str, text: &str) -> &mut Self {
+        string(self.member(name), text);
+        self
+    }
+
+    /// A member whose value is an array; see [`array`].
+    pub(super) fn array<T>(
+        &mut self,
+        name: &str,
+        items: impl IntoIterator<Item = T>,
+        item: impl FnMut(&mut String, T),
+    ) -> &mut Self {
+        array(self.member(name), items, item);
+        self
+    }
+
+    /// Begins a member; its value goes into what is returned.
+    fn member(&mut self, name: &str) -> &mut String {
+        if self.is_begun {
+            self.out.push(',');
+        }
+        self.is_begun = true;
+        string(self.out, name);
+        self.out.push(':');
+        self.out
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,5 +104,16 @@ mod tests {
         array(&mut out, [1, 2], |out, n| out.push_str(&n.to_string()));
         array(&mut out, [""; 0], string);
         assert_eq!(out, "[1,2][]");
+    }
+
+    #[test]
+    fn objects_have_named_members() {
+        let mut out = String::new();
+        object(&mut out, |object| {
+            object.plain("n", 1).string("\"", "x").plain("none", "null");
+            object.array("list", ["a"], string);
+        });
+        object(&mut out, |_| {});
+        assert_eq!(out, r#"{"n":1,"\"":"x","none":null,"list":["a"]}{}"#);
     }
 }

@@ -1,138 +1,94 @@
 //! The counters in the text format of Prometheus, version 0.0.4.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use crate::stats::{Counters, FAN_OUT_BOUNDS};
 
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// What a metric is for Prometheus.
+#[derive(Clone, Copy)]
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+use Kind::{Counter, Gauge, Histogram};
+
+/// Reads one number.
+type Get = fn(&Counters) -> u64;
+
+/// The metrics of one number each, without the prefix `hubcast_`.
+#[rustfmt::skip] // a row each
+const NUMBERS: [(Kind, &str, &str, Get); 14] = [
+    (Gauge, "clients", "Clients connected.", |c| c.clients.get()),
+    (Gauge, "rooms", "Rooms with at least one client.", |c| c.rooms.get()),
+    (Gauge, "handshakes", "Connections in their opening handshake.", |c| c.handshakes.get()),
+    (Gauge, "queue_bytes", "Bytes that wait for all clients.", |c| c.queue_bytes.get()),
+    (Counter, "connections_total", "Connections accepted.", |c| c.accepted.get()),
+    (Counter, "accept_errors_total", "Failures to accept a connection.", |c| c.accept_errors.get()),
+    (Counter, "joins_total", "Clients that joined.", |c| c.joins.get()),
+    (Counter, "received_messages_total", "Messages from clients.", |c| c.received_messages.get()),
+    (Counter, "received_bytes_total", "Bytes from clients.", |c| c.received_bytes.get()),
+    (Counter, "broadcasts_total", "Messages given to a room or a client.", |c| c.broadcasts.get()),
+    (Counter, "deliveries_total", "Messages given to an outbox.", |c| c.deliveries.get()),
+    (Counter, "sent_bytes_total", "Bytes given to outboxes.", |c| c.sent_bytes.get()),
+    (Counter, "dropped_messages_total", "Messages dropped for slow clients.", |c| c.dropped.get()),
+    (Counter, "evictions_total", "Slow consumers evicted.", |c| c.evictions()),
+];
+
 /// All metrics. `waiting` is the number of commands in the hub's inbox.
 pub(crate) fn text(counters: &Counters, waiting: usize) -> String {
     let mut out = String::new();
-    let mut one = |kind: &str, name: &str, help: &str, value: u64| {
+    for (kind, name, help, get) in NUMBERS {
         head(&mut out, kind, name, help);
-        let _ = writeln!(out, "hubcast_{name} {value}");
-    };
-    one(
-        "gauge",
-        "clients",
-        "Clients connected.",
-        counters.clients.get(),
-    );
-    one(
-        "gauge",
-        "rooms",
-        "Rooms with at least one client.",
-        counters.rooms.get(),
-    );
-    one(
-        "gauge",
-        "handshakes",
-        "Connections in their opening handshake.",
-        counters.handshakes.get(),
-    );
-    one(
-        "gauge",
-        "inbox_commands",
-        "Commands that wait for the hub.",
-        waiting as u64,
-    );
-    one(
-        "gauge",
-        "queue_bytes",
-        "Bytes that wait for all clients.",
-        counters.queue_bytes.get(),
-    );
-    one(
-        "counter",
-        "connections_total",
-        "Connections accepted.",
-        counters.accepted.get(),
-    );
-    one(
-        "counter",
-        "accept_errors_total",
-        "Failures to accept a connection.",
-        counters.accept_errors.get(),
-    );
-    one(
-        "counter",
-        "joins_total",
-        "Clients that joined.",
-        counters.joins.get(),
-    );
-    one(
-        "counter",
-        "received_messages_total",
-        "Messages received from clients.",
-        counters.received_messages.get(),
-    );
-    one(
-        "counter",
-        "received_bytes_total",
-        "Bytes received from clients.",
-        counters.received_bytes.get(),
-    );
-    one(
-        "counter",
-        "broadcasts_total",
-        "Messages given to a room or a client.",
-        counters.broadcasts.get(),
-    );
-    one(
-        "counter",
-        "deliveries_total",
-        "Messages given to an outbox.",
-        counters.deliveries.get(),
-    );
-    one(
-        "counter",
-        "sent_bytes_total",
-        "Bytes given to outboxes.",
-        counters.sent_bytes.get(),
-    );
-    one(
-        "counter",
-        "dropped_messages_total",
-        "Messages dropped for slow consumers.",
-        counters.dropped.get(),
-    );
-    one(
-        "counter",
-        "evictions_total",
-        "Slow consumers evicted.",
-        counters.evictions(),
-    );
-    head(
-        &mut out,
-        "counter",
-        "departures_total",
-        "Clients that left, by cause.",
-    );
-    for (cause, count) in counters.departures() {
-        let _ = writeln!(out, "hubcast_departures_total{{cause=\"{cause}\"}} {count}");
+        sample(&mut out, name, "", get(counters));
     }
     head(
         &mut out,
-        "counter",
-        "refused_total",
-        "Requests and connections refused, by status.",
+        Gauge,
+        "inbox_commands",
+        "Commands that wait for the hub.",
     );
+    sample(&mut out, "inbox_commands", "", waiting);
+    let name = "departures_total";
+    head(&mut out, Counter, name, "Clients that left, by cause.");
+    for (cause, count) in counters.departures() {
+        sample(&mut out, name, &label("cause", cause), count);
+    }
+    let name = "refused_total";
+    let help = "Requests and connections refused, by status.";
+    head(&mut out, Counter, name, help);
     for (status, count) in counters.refused.iter() {
-        let _ = writeln!(out, "hubcast_refused_total{{status=\"{status}\"}} {count}");
+        sample(&mut out, name, &label("status", &status), count);
     }
     fan_out(&mut out, counters);
     out
 }
 
-fn head(out: &mut String, kind: &str, name: &str, help: &str) {
+fn head(out: &mut String, kind: Kind, name: &str, help: &str) {
+    let kind = match kind {
+        Counter => "counter",
+        Gauge => "gauge",
+        Histogram => "histogram",
+    };
     let _ = writeln!(out, "# HELP hubcast_{name} {help}");
     let _ = writeln!(out, "# TYPE hubcast_{name} {kind}");
 }
 
+/// One line with a value; `labels` is empty, or what [`label`] made.
+fn sample(out: &mut String, name: &str, labels: &str, value: impl Display) {
+    let _ = writeln!(out, "hubcast_{name}{labels} {value}");
+}
+
+fn label(name: &str, value: &str) -> String {
+    ["{", name, "=\"", value, "\"}"].concat()
+}
+
 fn fan_out(out: &mut String, counters: &Counters) {
     let name = "fan_out_seconds";
-    head(out, "histogram", name, "How long a fan-out took.");
+    head(out, Histogram, name, "How long a fan-out took.");
     let (buckets, nanos) = counters.fan_out();
     let bounds = FAN_OUT_BOUNDS
         .iter()
@@ -140,10 +96,10 @@ fn fan_out(out: &mut String, counters: &Counters) {
     let mut sum = 0;
     for (bound, count) in bounds.chain(["+Inf".to_owned()]).zip(buckets) {
         sum += count;
-        let _ = writeln!(out, "hubcast_{name}_bucket{{le=\"{bound}\"}} {sum}");
+        sample(out, "fan_out_seconds_bucket", &label("le", &bound), sum);
     }
-    let _ = writeln!(out, "hubcast_{name}_sum {}", nanos as f64 / 1e9);
-    let _ = writeln!(out, "hubcast_{name}_count {sum}");
+    sample(out, "fan_out_seconds_sum", "", nanos as f64 / 1e9);
+    sample(out, "fan_out_seconds_count", "", sum);
 }
 
 #[cfg(test)]
