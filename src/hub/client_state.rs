@@ -1,4 +1,4 @@
-//! What the threads of one client and the hub share about it.
+//! A client's state, shared by its threads and the hub.
 
 use std::any::Any;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::names::{ClientId, Peer};
 pub(crate) type Attachment = Arc<dyn Any + Send + Sync>;
 type WeakAttachment = Weak<dyn Any + Send + Sync>;
 
-/// What the threads of one client and the hub share about it.
+/// A client's state, shared by its threads and the hub.
 pub(crate) struct ClientState {
     pub(crate) id: ClientId,
     pub(crate) peer: Peer,
@@ -79,7 +79,7 @@ impl fmt::Debug for ClientState {
     }
 }
 
-/// The line every log message about a client begins with.
+/// How every log line about a client begins.
 impl fmt::Display for ClientState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

@@ -1,14 +1,14 @@
 //! Which rooms have members that need more than frames.
 //!
-//! A message is encoded by the thread that publishes it, and events only
-//! where somebody follows: this is how that thread knows.
+//! A message is encoded by the thread that publishes it, and as events only if
+//! somebody follows the room, which that thread learns here.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Rooms are told apart by so many places; two that share one are encoded
-/// for as if they were one.
+/// The number of counters. Rooms whose names hash to the same counter share it;
+/// if one of them has followers, messages for both are encoded as events.
 const PLACES: usize = 256;
 
 /// Which rooms have members that need events.
@@ -35,11 +35,11 @@ impl Interest {
         }
     }
 
-    /// Somebody follows this room until the answer is dropped.
+    /// Counts a follower of this room until the returned value is dropped.
     pub(crate) fn follow(self: &Arc<Interest>, room: &str) -> Interested {
         let place = self.place(room);
-        // Before the follower is in the room: what is published then has the
-        // form that it needs.
+        // Called before the follower is in the room, so that messages published
+        // then are encoded for it.
         self.anywhere.fetch_add(1, Ordering::SeqCst);
         self.places[place].fetch_add(1, Ordering::SeqCst);
         Interested {

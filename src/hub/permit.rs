@@ -6,7 +6,7 @@ use crate::wire::Forms;
 
 /// Bursts up to this size count as a command only.
 const SMALL: usize = 64 * 1024;
-/// How many larger bursts may wait: each holds a permit.
+/// How many larger bursts may wait. Each holds a permit.
 const LARGE: usize = 16;
 
 /// Held by one large burst while it waits in the inbox; given back when
@@ -41,8 +41,8 @@ impl Permits {
         Permits { free, back }
     }
 
-    /// The permit that these messages need, if they need one; `wait`
-    /// waits for one on the channel that it is given.
+    /// The permit that these messages need; `None` if they need none. `wait`
+    /// takes one from the channel that it is given.
     pub(super) fn wait_for(
         &self,
         forms: &Forms,

@@ -1,4 +1,4 @@
-//! What the hub answers about its clients.
+//! Queries: the hub's answers about its clients and rooms.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -16,8 +16,8 @@ use rustix::net::{
 use super::outlet::Outlet;
 use super::poll::poll_until;
 
-/// A connection's byte stream. Everything above this module reads and writes
-/// it by this type, so that what carries it can be told here alone.
+/// A connection's byte stream. Everything outside of this module uses this
+/// type, so that only this module knows what carries the bytes.
 #[derive(Debug)]
 pub(crate) struct Stream {
     socket: OwnedFd,
@@ -47,7 +47,7 @@ impl AsFd for Stream {
 
 impl Stream {
     /// Reads once into memory that need not be initialised; it is not touched
-    /// before bytes come. None: the peer has ended the stream.
+    /// before bytes come. `None` if the peer has ended the stream.
     pub(crate) fn receive<'b>(
         &self,
         buffer: &'b mut [MaybeUninit<u8>],
@@ -57,13 +57,13 @@ impl Stream {
     }
 
     /// Reads once into initialised memory; returns how many bytes have come.
-    /// None: the peer has ended the stream.
+    /// `None` if the peer has ended the stream.
     pub(crate) fn receive_into(&self, buffer: &mut [u8]) -> Result<usize, rustix::io::Errno> {
         let (len, _) = recv(self, buffer, RecvFlags::empty())?;
         Ok(len)
     }
 
-    /// How long a read may block; `None`: for ever.
+    /// Sets how long a read may block; `None` for no limit.
     pub(crate) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         let kind = sockopt::Timeout::Recv;
         Ok(sockopt::set_socket_timeout(self, kind, timeout)?)
@@ -74,13 +74,13 @@ impl Stream {
         Ok(rustix::io::ioctl_fionbio(self, nonblocking)?)
     }
 
-    /// Sends small pieces at once. A stream that gathers none has no such
-    /// setting, and fails.
+    /// Sends small pieces at once. Fails for a stream without such a setting,
+    /// which never gathers them.
     pub(crate) fn set_nodelay(&self) -> io::Result<()> {
         Ok(sockopt::set_tcp_nodelay(self, true)?)
     }
 
-    /// Our own address, if it is one of a network.
+    /// Our own address, if it is a network address.
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
         getsockname(self).ok()?.try_into().ok()
     }
@@ -103,9 +103,9 @@ impl Write for &Stream {
     }
 }
 
-/// A blocking socket: only the flag of a single send makes that send
-/// non-blocking, so reader and writer thread can still block on it. A broken
-/// pipe is an error, whatever the embedding program does about signals.
+/// A blocking socket. The hub's sends are non-blocking by a flag on each call,
+/// so that reader and writer thread can still block on it. A broken pipe is an
+/// error, whatever your program does about signals.
 impl Outlet for Stream {
     fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;

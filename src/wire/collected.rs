@@ -4,8 +4,7 @@ use std::ops::RangeInclusive;
 
 /// A message larger than this leaves no buffer behind.
 const LARGE: usize = 64 * 1024;
-/// At least and at most this much is received straight into a message at
-/// once.
+/// The least and the most that is received straight into a message at once.
 const ROOM: RangeInclusive<usize> = 4 * 1024..=64 * 1024;
 
 /// A message that comes in pieces.
@@ -14,7 +13,7 @@ pub(super) struct Collected {
     /// The message is the first `len` bytes.
     memory: Vec<u8>,
     len: usize,
-    /// So much of it is checked, and UTF-8: whole characters.
+    /// How many bytes were checked to be UTF-8; ends at a character boundary.
     checked: usize,
 }
 

@@ -1,17 +1,17 @@
 //! From a client's bytes to its messages, without I/O.
 //!
 //! A state machine over tungstenite's frame headers: tungstenite reads and
-//! writes headers and opcodes, and names the rules; the messages are
-//! assembled here. tungstenite's own assembly refuses every frame with RSV1,
-//! so that no extension can compress messages
-//! (<https://github.com/snapview/tungstenite-rs/pull/426> would change that),
-//! it checks text at the end of a frame instead of as it comes, and it
-//! reserves what a header announces.
+//! writes headers and opcodes, and names the rules; the messages are assembled
+//! here. tungstenite's own assembly refuses every frame with RSV1, so that no
+//! extension can compress messages
+//! (<https://github.com/snapview/tungstenite-rs/pull/426> would change that).
+//! It checks text at the end of a frame instead of as it comes, and it reserves
+//! the length that a header announces.
 //!
-//! What is whole in the bytes of one read is never copied: an [`Incoming`]
-//! borrows from them. Only a message that is cut is collected, and of a large
-//! frame the reader receives the rest straight into the message (see
-//! [`Decoder::room`]).
+//! A message that is whole in one read is never copied: an [`Incoming`] borrows
+//! from the read buffer. Only a message that comes in several reads is
+//! collected. The rest of a large frame is received straight into the message
+//! (see [`Decoder::room`]).
 
 use std::io::Cursor;
 
@@ -27,7 +27,8 @@ use crate::wire::collected::Collected;
 const MAX_HEADER: usize = 14;
 /// The longest payload of a control frame (RFC 6455 §5.5).
 const MAX_CONTROL: u64 = 125;
-/// A fragment shorter than this is work without content: it is reported.
+/// A fragment shorter than this is reported, because it costs work and carries
+/// little.
 const SHORT_FRAGMENT: u64 = 1024;
 
 /// Something that a client has sent.
@@ -104,8 +105,9 @@ impl Decoder {
     }
 
     /// Decodes the next bytes of the stream, unmasks them where they are, and
-    /// passes everything that is whole to `take`, until that fails or a rule is
-    /// broken. Bytes after a Close are ignored (RFC 6455 §5.5.1).
+    /// passes each whole message and control frame to `take`, until `take`
+    /// fails or a rule is broken. Bytes after a Close are ignored (RFC 6455
+    /// §5.5.1).
     pub(crate) fn feed<E: From<Violation>>(
         &mut self,
         mut bytes: &mut [u8],
@@ -152,7 +154,8 @@ impl Decoder {
             .then(|| self.message.room(frame.left, self.bound(frame)))
     }
 
-    /// The first `len` bytes of [`Decoder::room`] have been received.
+    /// Called when the first `len` bytes of [`Decoder::room`] have been
+    /// received.
     pub(crate) fn received<E: From<Violation>>(
         &mut self,
         len: usize,
@@ -169,8 +172,8 @@ impl Decoder {
         self.collected(frame, &mut take)
     }
 
-    /// Lets go of the buffers, unless a message is in them: the client has
-    /// been silent for a while.
+    /// Frees the buffers, unless a message is in them. Called when the client
+    /// has been silent for a while.
     pub(crate) fn rest(&mut self) {
         if !self.in_message() {
             self.message = Collected::default();
@@ -183,7 +186,7 @@ impl Decoder {
         self.kind.is_some() || self.frame.is_some() || self.header_len > 0
     }
 
-    /// Whether what is incomplete began in the bytes of the last feed.
+    /// Whether the message that is open began in the bytes of the last feed.
     pub(crate) fn is_new(&self) -> bool {
         self.is_new
     }
@@ -200,7 +203,7 @@ impl Decoder {
         }
         while let Some((next, rest)) = std::mem::take(bytes).split_first_mut() {
             *bytes = rest;
-            // It is whole before there is no place for a byte.
+            // In bounds: the longest header fits, and is complete then.
             self.header[self.header_len] = *next;
             self.header_len += 1;
             if let Some((header, _, len)) = parse(&self.header[..self.header_len])? {
@@ -214,13 +217,13 @@ impl Decoder {
     /// Opens a frame, checked by its header before any memory is spent on it.
     fn begin(&mut self, header: &FrameHeader, len: u64) -> Result<Frame, Violation> {
         if len >> 63 != 0 {
-            // RFC 6455 §5.2; tungstenite leaves it to its limits.
+            // RFC 6455 §5.2. tungstenite does not check it.
             return Err(broken("The most significant bit of a length is not 0"));
         }
         let Some(mask) = header.mask else {
             return Err(ProtocolError::UnmaskedFrameFromClient.into());
         };
-        // No extension is negotiated that would give them a meaning.
+        // No extension that would give them a meaning was negotiated.
         if header.rsv1 || header.rsv2 || header.rsv3 {
             return Err(ProtocolError::NonZeroReservedBits.into());
         }
@@ -260,7 +263,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// The most that the message of this frame may come to.
+    /// The most bytes that the message of this frame may have.
     fn bound(&self, frame: Frame) -> usize {
         match frame.is_final {
             true => self.message.len() + frame.left,
@@ -268,7 +271,7 @@ impl Decoder {
         }
     }
 
-    /// A piece of the message that is open has come.
+    /// Takes a piece of the message that is open.
     fn data<E: From<Violation>>(
         &mut self,
         frame: Frame,
@@ -276,7 +279,7 @@ impl Decoder {
         take: &mut impl FnMut(Incoming<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         if frame.is_last() && self.message.is_empty() {
-            // The whole message in one read, as nearly all are.
+            // The whole message came in one read, as nearly all do.
             let is_text = self.kind.take() == Some(Kind::Text);
             if is_text && !piece.is_ascii() && std::str::from_utf8(piece).is_err() {
                 return Err(invalid_utf8().into());
@@ -287,7 +290,8 @@ impl Decoder {
         self.collected(frame, take)
     }
 
-    /// Checks what has come last, and passes the message on if it is whole.
+    /// Checks the bytes that came last, and passes the message on if it is
+    /// whole.
     fn collected<E: From<Violation>>(
         &mut self,
         frame: Frame,
@@ -305,7 +309,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// A piece of a control frame has come, and `left` bytes of it have not.
+    /// Takes a piece of a control frame, of which `left` bytes are missing.
     fn control<E: From<Violation>>(
         &mut self,
         control: Control,
@@ -336,7 +340,7 @@ impl Decoder {
 }
 
 impl Frame {
-    /// A piece of the payload has come: unmasks it.
+    /// Takes a piece of the payload, and unmasks it.
     fn came(&mut self, piece: &mut [u8]) {
         unmask(piece, self.mask);
         self.mask.rotate_left(piece.len() % 4);
@@ -406,7 +410,7 @@ impl From<ProtocolError> for Violation {
     }
 }
 
-/// A rule of the protocol was broken.
+/// The violation of a rule of the protocol.
 fn broken(rule: &str) -> Violation {
     Violation {
         reason: rule.to_owned(),
