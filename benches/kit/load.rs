@@ -1,7 +1,7 @@
 //! The load itself: who sends when, and the loop that sends and receives.
 //!
-//! Closed loop: each sender keeps a number of its messages in flight; a message is
-//! in flight until every client has received it. Open loop: messages are due at a
+//! Closed loop: each sender keeps a number of its messages in flight, or all senders
+//! together do; a message is in flight until every client has received it. Open loop: messages are due at a
 //! fixed rate, whatever has become of those before, and latency counts from when
 //! one was due, so that a server which falls behind cannot hide it.
 
@@ -31,6 +31,10 @@ pub(crate) struct Load<'a> {
     pace: Pace,
     ledger: Ledger,
     senders: Vec<Sender>,
+    /// How many more messages all senders together may send now, and which of them
+    /// sends the next.
+    shared_credit: usize,
+    next_sender: usize,
     /// A message as it will be sent, but for its stamp.
     payload: Vec<u8>,
     sent: u64,
@@ -58,9 +62,10 @@ pub(crate) struct Stretch {
 impl<'a> Load<'a> {
     pub(crate) fn new(room: &'a mut Room, scenario: &Scenario, opcode: Opcode) -> Load<'a> {
         let payload = vec![b'.'; scenario.size.max(STAMP_LEN)];
-        let credit = match scenario.pace {
-            Pace::InFlight(messages) => messages,
-            Pace::PerSecond(_) => 0,
+        let (credit, shared_credit) = match scenario.pace {
+            Pace::Each(messages) => (messages, 0),
+            Pace::Together(messages) => (0, messages),
+            Pace::PerSecond(_) | Pace::Unread => (0, 0),
         };
         let sender = |sender| Sender {
             connection: room.connection_of(sender, scenario.senders),
@@ -75,6 +80,8 @@ impl<'a> Load<'a> {
             clock: Clock::start(),
             pace: scenario.pace,
             senders,
+            shared_credit,
+            next_sender: 0,
             payload,
             sent: 0,
             deliveries: 0,
@@ -116,6 +123,15 @@ impl<'a> Load<'a> {
         })
     }
 
+    /// Sends one message, which is read after `rest` has returned.
+    pub(crate) fn send_unread(&mut self, rest: impl FnOnce() -> Result<()>) -> Result<()> {
+        let now = self.clock.now();
+        self.send_one(0, now);
+        self.room.flush(self.senders[0].connection)?;
+        rest()?;
+        self.run(Duration::ZERO).map(drop)
+    }
+
     /// Fails if anything more comes.
     pub(crate) fn finish(&mut self) -> Result<()> {
         let deliveries = self.deliveries;
@@ -151,6 +167,13 @@ impl<'a> Load<'a> {
         while let Some(stamp) = due.take(now) {
             let sender = (self.sent % self.senders.len() as u64) as usize;
             self.send_one(sender, stamp);
+            self.room.flush(self.senders[sender].connection)?;
+        }
+        for _ in 0..std::mem::take(&mut self.shared_credit) {
+            let sender = self.next_sender;
+            self.next_sender = (sender + 1) % self.senders.len();
+            let now = self.clock.now();
+            self.send_one(sender, now);
             self.room.flush(self.senders[sender].connection)?;
         }
         for sender in 0..self.senders.len() {
@@ -205,10 +228,14 @@ impl<'a> Load<'a> {
             self.deliveries += taken.deliveries;
             self.last_delivery = now;
         }
-        if let Pace::InFlight(_) = self.pace {
-            for sender in finished {
-                self.senders[sender as usize].credit += 1;
+        match self.pace {
+            Pace::Each(_) => {
+                for sender in finished {
+                    self.senders[sender as usize].credit += 1;
+                }
             }
+            Pace::Together(_) => self.shared_credit += finished.len(),
+            Pace::PerSecond(_) | Pace::Unread => {}
         }
         if let Some(payload) = taken.ping {
             self.room.queue_pong(connection, &payload);
@@ -228,7 +255,7 @@ struct Schedule {
 impl Schedule {
     fn new(pace: Pace, start: Nanos) -> Schedule {
         match pace {
-            Pace::InFlight(_) => Schedule {
+            Pace::Each(_) | Pace::Together(_) | Pace::Unread => Schedule {
                 next: None,
                 interval: 0,
             },

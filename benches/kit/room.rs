@@ -38,6 +38,9 @@ pub(crate) struct Room {
     /// there is one.
     connections: Vec<Connection>,
     clients: usize,
+    /// How long it looks for something to read before it sleeps. Clients sleep at
+    /// once.
+    pub(crate) awake: Duration,
     epoll: OwnedFd,
     events: Vec<Event>,
     buffer: Box<[u8]>,
@@ -87,6 +90,7 @@ impl Room {
             opcode,
             connections,
             clients,
+            awake: AWAKE,
             epoll,
             events: Vec::with_capacity(EVENTS),
             buffer: vec![0; READ_BUFFER].into_boxed_slice(),
@@ -167,7 +171,7 @@ impl Room {
     pub(crate) fn wait(&mut self, timeout: Duration, ready: &mut Vec<Ready>) -> Result<()> {
         let start = Instant::now();
         self.look(Duration::ZERO, ready)?;
-        while ready.is_empty() && start.elapsed() < AWAKE {
+        while ready.is_empty() && start.elapsed() < self.awake {
             pause();
             self.look(Duration::ZERO, ready)?;
         }

@@ -3,10 +3,17 @@
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pace {
-    /// Closed loop: messages of each sender on their way at any time.
-    InFlight(usize),
+    /// Closed loop: messages of each sender on their way at any time. When the load
+    /// begins, each sender writes all of its messages at once.
+    Each(usize),
+    /// Closed loop: messages of all senders together on their way at any time, which
+    /// the senders send in turn.
+    Together(usize),
     /// Open loop: broadcasts a second.
     PerSecond(u64),
+    /// One message at a time, which nobody reads before the server has come to rest:
+    /// what a fan-out takes by itself.
+    Unread,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +52,7 @@ const BASE: Scenario = Scenario {
     clients: 100,
     stalled: 0,
     senders: 1,
-    pace: Pace::InFlight(1),
+    pace: Pace::Each(1),
     size: SMALL,
     options: &[],
     peers: true,
@@ -54,7 +61,7 @@ const BASE: Scenario = Scenario {
 const SATURATED: Scenario = Scenario {
     group: "scale",
     senders: 10,
-    pace: Pace::InFlight(32),
+    pace: Pace::Each(32),
     ..BASE
 };
 
@@ -62,7 +69,14 @@ const STALL: Scenario = Scenario {
     group: "stall",
     clients: 90,
     senders: 10,
-    pace: Pace::InFlight(32),
+    pace: Pace::Each(32),
+    ..BASE
+};
+
+const UNREAD: Scenario = Scenario {
+    group: "unread",
+    pace: Pace::Unread,
+    peers: false,
     ..BASE
 };
 
@@ -92,8 +106,49 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "saturated-100",
         group: "saturated",
         title: "100 clients, 10 senders, 64 in flight each",
-        pace: Pace::InFlight(64),
+        pace: Pace::Each(64),
         ..SATURATED
+    },
+    Scenario {
+        name: "together-100",
+        group: "together",
+        title: "100 clients, 10 senders, 64 in flight together",
+        senders: 10,
+        pace: Pace::Together(64),
+        ..BASE
+    },
+    Scenario {
+        name: "together-10",
+        group: "together",
+        title: "10 clients, all sending, 64 in flight together",
+        clients: 10,
+        senders: 10,
+        pace: Pace::Together(64),
+        ..BASE
+    },
+    Scenario {
+        name: "together-1000",
+        group: "together",
+        title: "1,000 clients, 10 senders, 32 in flight together",
+        clients: 1_000,
+        senders: 10,
+        pace: Pace::Together(32),
+        ..BASE
+    },
+    Scenario {
+        name: "each-100",
+        group: "each",
+        title: "100 clients, all sending, one in flight each",
+        senders: 100,
+        ..BASE
+    },
+    Scenario {
+        name: "each-1000",
+        group: "each",
+        title: "1,000 clients, 100 senders, one in flight each",
+        clients: 1_000,
+        senders: 100,
+        ..BASE
     },
     Scenario {
         name: "scale-100",
@@ -123,12 +178,48 @@ pub(crate) const ALL: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "half-100",
+        group: "paced",
+        title: "100 clients, 50 senders, 500 broadcasts a second (open loop)",
+        senders: 50,
+        pace: Pace::PerSecond(500),
+        ..BASE
+    },
+    Scenario {
+        name: "unread-1000",
+        title: "1,000 clients that do not read meanwhile, fan-out on one thread",
+        clients: 1_000,
+        options: &["--fan-out-threads", "1"],
+        ..UNREAD
+    },
+    Scenario {
+        name: "unread-1000-two",
+        title: "the same on two threads",
+        clients: 1_000,
+        options: &["--fan-out-threads", "2"],
+        ..UNREAD
+    },
+    Scenario {
+        name: "unread-5000",
+        title: "5,000 clients that do not read meanwhile, fan-out on one thread",
+        clients: 5_000,
+        options: &["--fan-out-threads", "1"],
+        ..UNREAD
+    },
+    Scenario {
+        name: "unread-5000-two",
+        title: "the same on two threads",
+        clients: 5_000,
+        options: &["--fan-out-threads", "2"],
+        ..UNREAD
+    },
+    Scenario {
         name: "all-10",
         group: "all",
         title: "10 clients, all sending, 64 in flight each",
         clients: 10,
         senders: 10,
-        pace: Pace::InFlight(64),
+        pace: Pace::Each(64),
         ..BASE
     },
     Scenario {
@@ -136,7 +227,7 @@ pub(crate) const ALL: &[Scenario] = &[
         group: "large",
         title: "100 clients, 10 senders, 4 messages of 16 KiB in flight each",
         senders: 10,
-        pace: Pace::InFlight(4),
+        pace: Pace::Each(4),
         size: 16 * 1024,
         ..BASE
     },

@@ -11,6 +11,8 @@ pub(crate) enum Metric {
     P99,
     P999,
     Max,
+    /// What a fan-out that nobody reads meanwhile takes.
+    FanOut,
     Cpu,
     Switches,
     Connects,
@@ -26,13 +28,14 @@ pub(crate) enum Metric {
 }
 
 impl Metric {
-    pub(crate) const ALL: [Metric; 16] = [
+    pub(crate) const ALL: [Metric; 17] = [
         Metric::Broadcasts,
         Metric::Deliveries,
         Metric::P50,
         Metric::P99,
         Metric::P999,
         Metric::Max,
+        Metric::FanOut,
         Metric::Cpu,
         Metric::Switches,
         Metric::Connects,
@@ -53,6 +56,7 @@ impl Metric {
             Metric::P99 => "p99 µs",
             Metric::P999 => "p99.9 µs",
             Metric::Max => "max µs",
+            Metric::FanOut => "fan-out µs",
             Metric::Cpu => "CPU µs/delivery",
             Metric::Switches => "switches/delivery",
             Metric::Connects => "connects/s",
@@ -71,7 +75,7 @@ impl Metric {
             Metric::Cpu | Metric::Switches => format!("{figure:.3}"),
             Metric::ConnectCpu | Metric::Resident => format!("{figure:.1}"),
             Metric::Generator | Metric::Others => format!("{:.0} %", figure * 100.0),
-            Metric::P50 | Metric::P99 if figure < 100.0 => format!("{figure:.1}"),
+            Metric::P50 | Metric::P99 | Metric::FanOut if figure < 100.0 => format!("{figure:.1}"),
             _ => grouped(figure),
         }
     }

@@ -1,15 +1,19 @@
 //! One run: one subject, one scenario, from start to orderly end.
 
+use std::io::Write;
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::cores::{self, Distances};
-use crate::figures::{Figures, Metric};
+use crate::figures::{Figures, Metric, median};
 use crate::kit::Result;
 use crate::kit::child::Child;
+use crate::kit::http::{Answer, plain};
 use crate::kit::load::Load;
 use crate::kit::room::Room;
-use crate::kit::scenario::Scenario;
+use crate::kit::scenario::{Pace, Scenario};
+use crate::kit::socket::dial;
 use crate::kit::usage::{Process, machine_cpu, own_cpu};
 use crate::kit::wait::wait_for;
 use crate::options::Options;
@@ -83,9 +87,23 @@ fn observe(
         connected(scenario, &process, start.elapsed(), cpu, &mut figures)?;
     }
     room.assemble()?;
+    if options.sleep {
+        room.awake = Duration::ZERO;
+    }
     let before = cores::distance()?;
-    match scenario.senders {
-        0 => rest(&process, options, &mut figures)?,
+    match (scenario.senders, scenario.pace) {
+        (0, _) => rest(&process, options, &mut figures)?,
+        (_, Pace::Unread) => {
+            let address = child.address();
+            unread(
+                &mut room,
+                scenario,
+                &process,
+                address,
+                options,
+                &mut figures,
+            )?;
+        }
         _ => fan_out(&mut room, scenario, &process, options, &mut figures)?,
     }
     let after = cores::distance()?;
@@ -185,6 +203,42 @@ fn fan_out(
     figures.insert(Metric::Threads, after.threads() as f64);
     figures.insert(Metric::Generator, own.as_secs_f64() / seconds);
     Ok(())
+}
+
+/// What single fan-outs take while everybody who receives rests.
+fn unread(
+    room: &mut Room,
+    scenario: &Scenario,
+    process: &Process,
+    address: SocketAddr,
+    options: &Options,
+    figures: &mut Figures,
+) -> Result<()> {
+    let mut load = Load::new(room, scenario, options.opcode());
+    let end = Instant::now() + options.duration();
+    let mut times = Vec::new();
+    let mut before = fan_out_time(address)?;
+    while Instant::now() < end {
+        load.send_unread(|| settled(process).map(drop))?;
+        let after = fan_out_time(address)?;
+        times.push((after - before) * 1e6);
+        before = after;
+    }
+    load.finish()?;
+    figures.extend(median(times).map(|time| (Metric::FanOut, time)));
+    Ok(())
+}
+
+/// The seconds that all fan-outs together took so far, as the server counts them.
+fn fan_out_time(address: SocketAddr) -> Result<f64> {
+    let mut socket = dial(address, PATIENCE)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let request = plain("GET", "/-/metrics", &["Connection: close"]);
+    socket.write_all(&request)?;
+    let metrics = Answer::read(&mut socket)?.body;
+    let mut lines = metrics.lines();
+    let sum = lines.find_map(|line| line.strip_prefix("hubcast_fan_out_seconds_sum "));
+    Ok(sum.ok_or("no metric of that name")?.parse()?)
 }
 
 fn micros(duration: Duration) -> f64 {

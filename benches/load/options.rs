@@ -67,6 +67,11 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) undisturbed: bool,
 
+    /// Sleep at once when there is nothing to read, as clients do, instead of looking
+    /// around for a while: the server pays for waking its clients then.
+    #[arg(long)]
+    pub(crate) sleep: bool,
+
     /// Send text messages instead of binary ones.
     #[arg(long)]
     text: bool,

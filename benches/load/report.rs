@@ -136,7 +136,7 @@ impl Report<'_> {
 fn within_group(results: &Results<'_>, state: Option<State>) {
     let first = results.scenarios[0].name;
     println!("\n### {first} and what follows it, as ratios to it\n");
-    let metrics = [Metric::Deliveries, Metric::P99, Metric::Cpu];
+    let metrics = [Metric::Deliveries, Metric::P99, Metric::FanOut, Metric::Cpu];
     let headings = metrics.iter().map(|metric| metric.heading().to_owned());
     let mut table = Table::new(headings);
     for (index, scenario) in results.scenarios.iter().enumerate().skip(1) {

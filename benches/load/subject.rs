@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use crate::floor::Floor;
 use crate::kit::Result;
 use crate::kit::frame::Dialect;
-use crate::kit::scenario::Scenario;
+use crate::kit::scenario::{Pace, Scenario};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Subject {
@@ -66,9 +66,10 @@ impl Subject {
 
     /// Whether the scenario means anything to this subject. The floor has no clients
     /// to look after; one send for each message is no measure for bursts, and without
-    /// bursts there is nothing to join. Its threads are for what connecting costs.
+    /// bursts there is nothing to join, and nobody can ask it what a fan-out took. Its threads are for what connecting costs.
     pub(crate) fn takes_part_in(&self, scenario: &Scenario) -> bool {
-        let bare = scenario.senders > 0 && scenario.stalled == 0;
+        let is_read = !matches!(scenario.pace, Pace::Unread);
+        let bare = scenario.senders > 0 && scenario.stalled == 0 && is_read;
         match self.kind {
             Kind::Server(_) => true,
             Kind::Peer(_) => scenario.peers,

@@ -31,7 +31,7 @@ const FULL: Scenario = Scenario {
     clients: HEALTHY,
     stalled: 0,
     senders: 10,
-    pace: Pace::InFlight(32),
+    pace: Pace::Each(32),
     size: 128,
     options: &[],
     peers: false,
