@@ -15,7 +15,8 @@ use crate::secret::Secret;
 /// then changed. [`ServerBuilder::bind`](crate::ServerBuilder::bind) checks it:
 /// sizes, counts and timeouts must not be zero unless the field says what zero
 /// means, no time may be longer than 1,000 days, `read_buffer` must be 256
-/// bytes to 16 MiB, and `stack_size` at least 64 KiB.
+/// bytes to 16 MiB, `stack_size` at least 64 KiB, and `fan_out_threads` at
+/// most 64.
 ///
 /// ```
 /// use hubcast::{Config, Server, SlowConsumer};
@@ -111,6 +112,11 @@ pub struct Config {
     /// The stack of each thread, in bytes of address space; memory is used
     /// for what is touched. A handler's hooks run on it. Default: 256 KiB.
     pub stack_size: usize,
+    /// How many threads send a message to the clients of a large room: the
+    /// hub's own, and helpers beside it. Rooms of less than 256 clients are
+    /// served by the hub alone. At most 64. 0: one for each core, and at most
+    /// nine. Default: 0.
+    pub fan_out_threads: usize,
     /// Origins that are let in beside the server's own, each
     /// `scheme://host[:port]`, `null`, or `*` for any (RFC 6455 §10.2). A host
     /// `*.example.com` stands for every host that has one label in place of the
@@ -191,6 +197,7 @@ impl Default for Config {
             shutdown_timeout: Duration::from_secs(5),
             read_buffer: 4096,
             stack_size: 256 * 1024,
+            fan_out_threads: 0,
             allow_origin: Vec::new(),
             subprotocol: Vec::new(),
             token: None,
@@ -209,6 +216,8 @@ const MAX_TIME: Duration = Duration::from_secs(1000 * 24 * 60 * 60);
 const MAX_MESSAGE: usize = 1024 * 1024 * 1024;
 /// The largest read buffer, which is allocated whole.
 const MAX_READ_BUFFER: usize = 16 * 1024 * 1024;
+/// Beyond it, lending and taking back take longer than they save.
+const MAX_FAN_OUT_THREADS: usize = 64;
 /// Hooks and the protocol's code need this much stack.
 const MIN_STACK: usize = 64 * 1024;
 /// A larger stack is a mistake, and the system may refuse it for any thread.
@@ -226,6 +235,12 @@ impl Config {
             ("max-handshakes", self.max_handshakes, 1, usize::MAX),
             ("read-buffer", self.read_buffer, 256, MAX_READ_BUFFER),
             ("stack-size", self.stack_size, MIN_STACK, MAX_STACK),
+            (
+                "fan-out-threads",
+                self.fan_out_threads,
+                0,
+                MAX_FAN_OUT_THREADS,
+            ),
         ] {
             in_range(name, value, least, most)?;
         }
@@ -293,7 +308,7 @@ mod tests {
     #[test]
     fn a_bad_field_is_named_with_its_value() {
         type Change = fn(&mut Config);
-        let cases: [(Change, &str); 11] = [
+        let cases: [(Change, &str); 12] = [
             (
                 |c| c.read_buffer = 3,
                 "read-buffer must be at least 256, not 3",
@@ -338,6 +353,10 @@ mod tests {
             (
                 |c| c.publish_token = Some("s3cret".into()),
                 "publish-token has no effect without allow-publish",
+            ),
+            (
+                |c| c.fan_out_threads = 65,
+                "fan-out-threads must be at most 64, not 65",
             ),
         ];
         for (change, text) in cases {

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::Hub;
 use super::command::Audience;
+use super::helpers::Helpers;
 use super::member::{Member, Totals};
 use super::permit::Permit;
 use super::rooms::Excepts;
@@ -110,9 +111,12 @@ impl Hub {
             list.extend(pending.forms.iter().map(|forms| forms.burst(encoding)));
             let mut fan_out = FanOut {
                 members: &mut self.members,
-                totals: &mut self.totals,
-                troubled: &mut self.troubled,
-                joined: &mut self.joined,
+                helpers: &mut self.helpers,
+                delivering: Delivering {
+                    totals: &mut self.totals,
+                    troubled: &mut self.troubled,
+                    joined: &mut self.joined,
+                },
             };
             fan_out.give(&room.members, encoding, list, &pending.excepts);
             list.clear();
@@ -135,9 +139,12 @@ impl Hub {
             }
             let mut fan_out = FanOut {
                 members: &mut self.members,
-                totals: &mut self.totals,
-                troubled: &mut self.troubled,
-                joined: &mut self.joined,
+                helpers: &mut self.helpers,
+                delivering: Delivering {
+                    totals: &mut self.totals,
+                    troubled: &mut self.troubled,
+                    joined: &mut self.joined,
+                },
             };
             let list = [forms.burst(encoding)];
             fan_out.give(places, encoding, &list, &Excepts::default());
@@ -148,22 +155,75 @@ impl Hub {
 
 /// What of the hub a fan-out uses.
 struct FanOut<'a> {
-    members: &'a mut Slab<Member>,
-    totals: &'a mut Totals,
-    troubled: &'a mut Vec<(u32, Outcome)>,
-    /// Working space.
-    joined: &'a mut Vec<u8>,
+    members: &'a mut Slab<Box<Member>>,
+    helpers: &'a mut Helpers,
+    delivering: Delivering<'a>,
 }
 
 impl FanOut<'_> {
-    /// Gives bursts to those of the members that receive this encoding: the
-    /// one loop that does.
+    /// Gives bursts to those of the members that receive this encoding, with
+    /// the help of other threads where that is worth it.
     fn give(&mut self, places: &[u32], encoding: Encoding, list: &[Burst], excepts: &Excepts) {
-        let (members, totals, troubled) =
-            (&mut *self.members, &mut *self.totals, &mut *self.troubled);
+        let places = self
+            .helpers
+            .lend(places, self.members, encoding, list, excepts);
+        let mut seated = Seated {
+            members: self.members,
+            places,
+        };
+        self.delivering.give(&mut seated, encoding, list, excepts);
+        let Delivering {
+            totals, troubled, ..
+        } = &mut self.delivering;
+        self.helpers.take_back(self.members, totals, troubled);
+    }
+}
+
+/// The members at some places of the hub's slab.
+struct Seated<'a> {
+    members: &'a mut Slab<Box<Member>>,
+    places: &'a [u32],
+}
+
+impl Receivers for Seated<'_> {
+    fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    fn get(&mut self, index: usize) -> Option<(u32, &mut Member)> {
+        let place = *self.places.get(index)?;
+        Some((place, self.members.get_mut(place)?))
+    }
+}
+
+/// Members that are given something, and their places, wherever they are.
+pub(super) trait Receivers {
+    fn len(&self) -> usize;
+    fn get(&mut self, index: usize) -> Option<(u32, &mut Member)>;
+}
+
+/// What whoever sends a fan-out, or a part of it, keeps of it.
+pub(super) struct Delivering<'a> {
+    pub(super) totals: &'a mut Totals,
+    pub(super) troubled: &'a mut Vec<(u32, Outcome)>,
+    /// Working space.
+    pub(super) joined: &'a mut Vec<u8>,
+}
+
+impl Delivering<'_> {
+    /// Gives bursts to those of the members that receive this encoding: the
+    /// one loop that does, on whichever thread.
+    pub(super) fn give(
+        &mut self,
+        receivers: &mut impl Receivers,
+        encoding: Encoding,
+        list: &[Burst],
+        excepts: &Excepts,
+    ) {
+        let (totals, troubled) = (&mut *self.totals, &mut *self.troubled);
         Delivery::prepare(list, self.joined, |delivery| {
-            for &place in places {
-                let Some(member) = members.get_mut(place) else {
+            for index in 0..receivers.len() {
+                let Some((place, member)) = receivers.get(index) else {
                     continue;
                 };
                 let outcome = if member.encoding != encoding {

@@ -24,7 +24,8 @@ pub(super) struct Member {
     pub(super) sent_bytes: u64,
 }
 
-/// Sums over all outboxes.
+/// Sums over all outboxes, or changes of them. A change of the backlog wraps
+/// where it is below zero; added to the sum, it comes out right.
 #[derive(Debug, Default)]
 pub(super) struct Totals {
     pub(super) backlog: usize,
@@ -42,9 +43,18 @@ impl Totals {
     ) -> Outcome {
         let (backlog, dropped) = (outbox.backlog_bytes(), outbox.dropped());
         let outcome = act(outbox);
-        self.backlog = self.backlog + outbox.backlog_bytes() - backlog;
+        let change = outbox.backlog_bytes().wrapping_sub(backlog);
+        self.backlog = self.backlog.wrapping_add(change);
         self.dropped += outbox.dropped() - dropped;
         outcome
+    }
+
+    /// Adds the changes that a part of the members has gone through.
+    pub(super) fn add(&mut self, changes: &Totals) {
+        self.backlog = self.backlog.wrapping_add(changes.backlog);
+        self.dropped += changes.dropped;
+        self.deliveries += changes.deliveries;
+        self.bytes += changes.bytes;
     }
 
     /// Gives a delivery to a member.

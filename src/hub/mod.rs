@@ -12,6 +12,7 @@ mod client_state;
 mod command;
 mod ending;
 mod fan_out;
+mod helpers;
 mod inbox;
 pub(crate) mod info;
 mod interest;
@@ -27,6 +28,7 @@ mod tests;
 
 pub(crate) use client_state::{Attachment, ClientState};
 pub(crate) use command::{Audience, Command};
+pub(crate) use helpers::{Helpers, fan_out_threads};
 pub(crate) use inbox::{Commands, Gone, Inbox, InboxError};
 pub(crate) use info::{ClientInfo, RoomInfo};
 pub(crate) use publisher::Publisher;
@@ -63,7 +65,8 @@ pub(crate) enum Flow {
 /// The hub's state. Only the hub thread touches it.
 #[derive(Debug)]
 pub(crate) struct Hub {
-    members: Slab<Member>,
+    members: Slab<Box<Member>>,
+    helpers: Helpers,
     places: HashMap<ClientId, u32>,
     rooms: Rooms,
     /// The rooms with something to fan out, in the order in which it came.
@@ -90,6 +93,7 @@ impl Hub {
     pub(crate) fn new(config: &Config, counters: Arc<Counters>, interest: Arc<Interest>) -> Hub {
         Hub {
             members: Slab::new(),
+            helpers: Helpers::none(),
             places: HashMap::new(),
             rooms: Rooms::new(interest),
             dirty: Vec::new(),
@@ -106,6 +110,11 @@ impl Hub {
             troubled: Vec::new(),
             spare: Pending::default(),
         }
+    }
+
+    /// Has helpers send parts of its large fan-outs.
+    pub(crate) fn with_helpers(self, helpers: Helpers) -> Hub {
+        Hub { helpers, ..self }
     }
 
     /// Runs on the hub thread until it is told to end.
@@ -210,7 +219,7 @@ impl Hub {
 
     fn join(&mut self, client: Arc<ClientState>, outbox: Outbox, encoding: Encoding) {
         let (id, room) = (client.id, client.room.clone());
-        let place = self.members.insert(Member {
+        let place = self.members.insert(Box::new(Member {
             outbox,
             id,
             encoding,
@@ -219,7 +228,7 @@ impl Hub {
             rooms: Vec::with_capacity(1),
             sent_messages: 0,
             sent_bytes: 0,
-        });
+        }));
         self.places.insert(id, place);
         self.enter(id, &room);
         if self.stopping {

@@ -80,6 +80,12 @@ impl Pending {
 pub(super) struct Excepts(Vec<(usize, ClientId)>);
 
 impl Excepts {
+    /// Becomes the same as another.
+    pub(super) fn copy(&mut self, other: &Excepts) {
+        self.0.clear();
+        self.0.extend_from_slice(&other.0);
+    }
+
     pub(super) fn is_from_any(&self, client: ClientId) -> bool {
         self.0.iter().any(|(_, id)| *id == client)
     }

@@ -38,6 +38,18 @@ impl<T> Slab<T> {
         value
     }
 
+    /// Takes a value out of its place, which is kept for it.
+    pub(super) fn take_out(&mut self, place: u32) -> Option<T> {
+        self.places.get_mut(place as usize)?.take()
+    }
+
+    /// Puts back what was [taken out](Slab::take_out) of a place.
+    pub(super) fn put_back(&mut self, place: u32, value: T) {
+        if let Some(hole) = self.places.get_mut(place as usize) {
+            *hole = Some(value);
+        }
+    }
+
     pub(super) fn get(&self, place: u32) -> Option<&T> {
         self.places.get(place as usize)?.as_ref()
     }
@@ -73,7 +85,11 @@ mod tests {
             (slab.get(a), slab.get(b), slab.get(c)),
             (Some(&"a"), None, Some(&"c"))
         );
-        assert_eq!(slab.insert("d"), b);
+        assert_eq!(slab.take_out(a), Some("a"));
+        assert_eq!(slab.take_out(a), None);
+        assert_eq!(slab.get(a), None);
+        assert_eq!(slab.insert("d"), b, "the only free place");
+        slab.put_back(a, "a");
         assert_eq!(slab.len(), 3);
         assert_eq!(slab.iter().map(|(_, v)| *v).collect::<String>(), "adc");
     }

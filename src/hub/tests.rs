@@ -80,6 +80,16 @@ impl World {
         }
     }
 
+    /// The same with helpers that are lent members of the smallest rooms, too.
+    fn helped(self, helpers: usize) -> World {
+        let mut lent = Helpers::none().with_parts_of(1);
+        for _ in 0..helpers {
+            lent.start(64 * 1024).unwrap();
+        }
+        let hub = self.hub.with_helpers(lent);
+        World { hub, ..self }
+    }
+
     fn peer(&mut self, room: &str, encoding: Encoding) -> (Peer, Command) {
         let id = ClientId(self.next_id);
         self.next_id += 1;

@@ -11,12 +11,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 
+use crate::config::Config;
 use crate::connection::Service;
 use crate::connection::Threads;
 use crate::embed::Handle;
 use crate::error::Error;
 use crate::hub::Commands;
-use crate::hub::Hub;
+use crate::hub::{self, Helpers, Hub};
 use accept::Gate;
 use capacity::ClientLimit;
 use shutdown::{EndHubOnDrop, Run, StopOnDrop};
@@ -120,7 +121,8 @@ impl Server {
             &shared.config,
             shared.counters.clone(),
             shared.publisher.interest.clone(),
-        );
+        )
+        .with_helpers(start_helpers(&shared.config));
         let guard = StopOnDrop(shared.clone());
         let hub = spawn("hubcast-hub")
             .spawn(move || {
@@ -148,4 +150,17 @@ impl Server {
             accept: Some(accept),
         })
     }
+}
+
+/// Starts the hub's helpers. With fewer than wanted, or none, fan-outs take
+/// longer; that is no reason not to serve.
+fn start_helpers(config: &Config) -> Helpers {
+    let mut helpers = Helpers::none();
+    for _ in 1..hub::fan_out_threads(config.fan_out_threads) {
+        if let Err(error) = helpers.start(config.stack_size) {
+            log::warn!("no thread for one more helper of the fan-out: {error}");
+            break;
+        }
+    }
+    helpers
 }

@@ -9,9 +9,10 @@ use crate::message::Message;
 use crate::wire::frame::{frame_len, header_len, write_frame};
 
 /// How messages are written for a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Encoding {
     /// WebSocket frames.
+    #[default]
     Frames,
     /// Server-sent events.
     Events,

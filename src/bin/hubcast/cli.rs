@@ -189,6 +189,11 @@ struct Connections {
     /// The stack of each thread, in address space
     #[arg(long, value_name = "SIZE", default_value = "256KiB")]
     stack_size: Size,
+
+    /// The threads that send to a large room, the hub's own among them; 0: one
+    /// for each core, at most nine
+    #[arg(long, value_name = "N", default_value = "0")]
+    fan_out_threads: usize,
 }
 
 #[derive(Debug, Args)]
@@ -322,6 +327,7 @@ impl Connections {
         config.shutdown_timeout = self.shutdown_timeout.0;
         config.read_buffer = self.read_buffer.0;
         config.stack_size = self.stack_size.0;
+        config.fan_out_threads = self.fan_out_threads;
     }
 }
 

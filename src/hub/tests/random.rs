@@ -14,9 +14,9 @@ const ROOMS: [&str; 5] = ["/a", "/b", "/c", "/d", "/e"];
 
 /// Random joins, leaves, entries, exits and messages, beside the plainest
 /// model: who is in which room, and what everybody is to receive.
-fn rooms_hold(seed: u64) {
+fn rooms_hold(seed: u64, helpers: usize) {
     let mut choices = Choices::Seed(seed);
-    let mut world = World::new();
+    let mut world = World::new().helped(helpers);
     let mut here: Vec<Expecting> = Vec::new();
     for step in 0..400 {
         let room = ROOMS[choices.below(ROOMS.len())];
@@ -123,15 +123,17 @@ fn rooms_are_as_expected(world: &mut World, here: &[Expecting], seed: u64) {
 #[test]
 fn random_comings_and_goings_keep_rooms_and_orders_right() {
     for seed in 0..60 {
-        rooms_hold(seed);
+        rooms_hold(seed, 0);
+        rooms_hold(seed, 2);
     }
 }
 
 /// Random traffic among clients that are slow in all ways: the sums are those
 /// of the parts, and nobody but the slow is harmed.
-fn sums_hold(seed: u64, slow_consumer: SlowConsumer) {
+fn sums_hold(seed: u64, slow_consumer: SlowConsumer, helpers: usize) {
     let mut choices = Choices::Seed(seed);
-    let mut world = World::with(slow_consumer, |config| config.queue_total = 2_000);
+    let world = World::with(slow_consumer, |config| config.queue_total = 2_000);
+    let mut world = world.helped(helpers);
     let quick = world.join("/");
     let mut expected = Vec::new();
     let mut slow: Vec<Peer> = Vec::new();
@@ -188,7 +190,8 @@ fn random_slowness_keeps_the_sums_right_and_the_quick_unharmed() {
             SlowConsumer::DropOldest,
             SlowConsumer::DropNewest,
         ] {
-            sums_hold(seed, policy);
+            sums_hold(seed, policy, 0);
+            sums_hold(seed, policy, 2);
         }
     }
 }
