@@ -36,9 +36,10 @@ pub(crate) use tap::{Copied, Tap, TapCounts};
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::RecvTimeoutError;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::close::Cause;
 use crate::config::{Config, SlowConsumer};
@@ -54,6 +55,10 @@ use member::{Member, Totals};
 
 /// The most commands of one pass.
 const PASS: usize = 256;
+/// Gathering may take this share of what the last fan-out took …
+const PATIENCE_SHARE: u32 = 8;
+/// … and no longer than this.
+const MAX_PATIENCE: Duration = Duration::from_micros(200);
 
 /// Whether the hub goes on.
 #[derive(Debug, PartialEq, Eq)]
@@ -117,28 +122,69 @@ impl Hub {
         Hub { helpers, ..self }
     }
 
-    /// Runs on the hub thread until it is told to end.
+    /// Runs on the hub thread until it must end.
     pub(crate) fn run(mut self, commands: &Commands) {
         let inbox = &commands.receiver;
+        let mut patience = Duration::ZERO;
         loop {
             let first = match self.deadlines.front() {
                 None => inbox.recv().map_err(RecvTimeoutError::from),
                 Some((at, _)) => inbox.recv_deadline(*at),
             };
-            let mut next = match first {
+            let first = match first {
                 Ok(command) => Some(command),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            let mut taken = 0;
+            let Some(taken) = self.take_pass(first, inbox, patience) else {
+                return;
+            };
+            let start = Instant::now();
+            self.end_pass();
+            patience = match taken {
+                0 | 1 => Duration::ZERO,
+                _ => (start.elapsed() / PATIENCE_SHARE).min(MAX_PATIENCE),
+            };
+        }
+    }
+
+    /// Carries out the commands of one pass: those that wait and, while the
+    /// server is busy, those that the readers bring meanwhile. Returns their
+    /// number, or `None` if the hub must end.
+    ///
+    /// Where messages come one at a time from many clients, the hub would
+    /// begin a fan-out with the first while the readers of the next are about
+    /// to bring theirs. So after a pass of several commands it yields and
+    /// looks again for as long as every look finds something. A lone message
+    /// never waits, and nobody waits for a reader that has nothing.
+    ///
+    /// CPU time per delivery, medians of five rounds beside a hub that does
+    /// not gather, on two cores: 0.60 with 64 messages in flight together from
+    /// ten of 100 clients, 0.67 with 10 clients, 0.90 with 100 that all have
+    /// one in flight (p99 1.01), 0.98 with one message in flight. Looking on
+    /// after a look that found nothing gained no more.
+    fn take_pass(
+        &mut self,
+        first: Option<Command>,
+        inbox: &Receiver<Command>,
+        patience: Duration,
+    ) -> Option<usize> {
+        let start = Instant::now();
+        let (mut taken, mut next) = (0, first);
+        loop {
+            let before = taken;
             while let Some(command) = next {
                 if self.apply(command) == Flow::End {
-                    return;
+                    return None;
                 }
                 taken += 1;
                 next = (taken < PASS).then(|| inbox.try_recv().ok()).flatten();
             }
-            self.end_pass();
+            if taken == before || taken == PASS || start.elapsed() >= patience {
+                return Some(taken);
+            }
+            thread::yield_now();
+            next = inbox.try_recv().ok();
         }
     }
 
