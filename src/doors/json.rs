@@ -64,7 +64,7 @@ impl Object<'_> {
         self
     }
 
-    /// A member whose value is an array; see [`array`].
+    /// A member whose value is an array; see [`array`](fn@array).
     pub(super) fn array<T>(
         &mut self,
         name: &str,
