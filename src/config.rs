@@ -283,6 +283,29 @@ impl Config {
         }
         Ok(())
     }
+
+    /// Limits that have no effect because of other limits: no errors, but worth a
+    /// line in the log.
+    pub(crate) fn remarks(&self) -> impl Iterator<Item = String> {
+        let (clients, per_ip) = (self.max_clients, self.max_clients_per_ip);
+        let (bytes, total) = (self.queue_bytes, self.queue_total);
+        let message = self.max_message_size;
+        [
+            (clients > 0 && per_ip > clients).then(|| {
+                format!("max-clients-per-ip {per_ip} has no effect: max-clients is {clients}")
+            }),
+            (bytes > total)
+                .then(|| format!("queue-bytes {bytes} has no effect: queue-total is {total}")),
+            (message > total).then(|| {
+                format!(
+                    "a message of max-message-size {message} can wait for nobody: \
+                     queue-total is {total}"
+                )
+            }),
+        ]
+        .into_iter()
+        .flatten()
+    }
 }
 
 fn in_range(name: &str, value: usize, least: usize, most: usize) -> Result<(), Error> {
@@ -364,6 +387,29 @@ mod tests {
             change(&mut config);
             assert_eq!(config.check().unwrap_err().to_string(), text);
         }
+    }
+
+    #[test]
+    fn limits_that_other_limits_take_the_effect_from_are_remarked_on() {
+        let remarks = |change: fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            config.remarks().collect::<Vec<String>>()
+        };
+        assert_eq!(remarks(|_| {}), [""; 0]);
+        let per_ip = remarks(|c| (c.max_clients, c.max_clients_per_ip) = (10, 11));
+        assert_eq!(
+            per_ip,
+            ["max-clients-per-ip 11 has no effect: max-clients is 10"]
+        );
+        let total = remarks(|c| (c.queue_total, c.queue_bytes) = (1000, 1001));
+        assert_eq!(
+            total,
+            [
+                "queue-bytes 1001 has no effect: queue-total is 1000",
+                "a message of max-message-size 1048576 can wait for nobody: queue-total is 1000",
+            ]
+        );
     }
 
     #[test]

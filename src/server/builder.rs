@@ -303,15 +303,15 @@ impl ServerBuilder {
         let config = self.config;
         if config.allow_publish && config.publish_token.is_none() && !address.ip().is_loopback() {
             return Err(Error::config(format!(
-                "publish on {address}, which others can reach, needs a publish-token"
+                "allow-publish on {address}, which others can reach, needs a publish-token"
             )));
         }
         let admin = config.admin_listen.as_ref().map(listen).transpose()?;
         let stop = Stop::new().map_err(|error| Error::start("cannot make a socket pair", error))?;
-        let limit = match config.max_clients {
-            0 => ClientLimit::of_this_process(),
-            clients => ClientLimit::configured(clients),
-        };
+        let limit = ClientLimit::new(config.max_clients);
+        for remark in config.remarks() {
+            log::warn!("{remark}");
+        }
         let (inbox, commands) = Inbox::new();
         let counters = Arc::new(Counters::default());
         let threads = Arc::new(Threads::default());

@@ -27,8 +27,19 @@ pub(super) struct ClientLimit {
 }
 
 impl ClientLimit {
-    /// The limit the configuration sets.
-    pub(super) fn configured(clients: usize) -> ClientLimit {
+    /// The limit that the configuration sets, or this process's for zero.
+    pub(super) fn new(max_clients: usize) -> ClientLimit {
+        let limit = ClientLimit::of_this_process();
+        if max_clients == 0 {
+            return limit;
+        }
+        if max_clients > limit.clients {
+            log::warn!("max-clients is {max_clients}, but this machine has room for {limit}");
+        }
+        ClientLimit::configured(max_clients)
+    }
+
+    fn configured(clients: usize) -> ClientLimit {
         ClientLimit {
             clients,
             because: "as configured".to_owned(),
@@ -37,7 +48,7 @@ impl ClientLimit {
 
     /// What this process's limits allow. A limit that cannot be read counts as
     /// unlimited.
-    pub(super) fn of_this_process() -> ClientLimit {
+    fn of_this_process() -> ClientLimit {
         let descriptors = getrlimit(Resource::Nofile).current;
         let limits = [
             ("the descriptor limit", descriptors, SPARE_DESCRIPTORS, 1),

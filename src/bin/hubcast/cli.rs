@@ -261,10 +261,10 @@ pub(crate) struct Doors {
 
 impl Options {
     /// The address to listen on.
-    pub(crate) fn listen(&self) -> String {
+    pub(crate) fn listen(&self) -> Result<String, String> {
         match self.port {
-            Some(port) => format!("127.0.0.1:{port}"),
-            None => self.listen.clone(),
+            Some(port) => Ok(format!("127.0.0.1:{port}")),
+            None => address("listen", &self.listen),
         }
     }
 
@@ -351,7 +351,10 @@ impl Doors {
         config.publish_token = token;
         config.page = !self.no_page;
         config.admin = !self.no_admin;
-        config.admin_listen.clone_from(&self.admin_listen);
+        let listen = self.admin_listen.as_deref();
+        config.admin_listen = listen
+            .map(|text| address("admin-listen", text))
+            .transpose()?;
         for (option, room) in [("stdin", &self.stdin), ("stdout", &self.stdout)] {
             if let Some(room) = room {
                 hubcast::check_room(room).map_err(|error| format!("{option}: {error}"))?;
@@ -359,6 +362,22 @@ impl Doors {
         }
         Ok(())
     }
+}
+
+/// An address as it is; where half of it is missing, what it may be.
+fn address(option: &str, text: &str) -> Result<String, String> {
+    let port = match text.rsplit_once(':') {
+        Some(("", port)) => port,
+        Some(_) => return Ok(text.to_owned()),
+        None => text,
+    };
+    Err(match port.parse::<u16>() {
+        Ok(port) => format!(
+            "{option} {text:?} must be HOST:PORT, such as 127.0.0.1:{port}, \
+             or 0.0.0.0:{port} for all addresses"
+        ),
+        Err(_) => format!("{option} {text:?} must be HOST:PORT, such as 127.0.0.1:8080"),
+    })
 }
 
 /// The entries of a list, without the blanks that people write behind a comma.
@@ -440,6 +459,20 @@ mod tests {
             let error = parse(&[bad]).config().unwrap_err();
             assert!(error.starts_with(named), "{error}");
         }
+        for (text, example) in [
+            ("9000", "127.0.0.1:9000"),
+            (":9000", "0.0.0.0:9000"),
+            ("localhost", "127.0.0.1:8080"),
+            ("", "127.0.0.1:8080"),
+        ] {
+            let error = parse(&["--listen", text]).listen().unwrap_err();
+            assert!(
+                error.contains(example) && error.contains("listen"),
+                "{error}"
+            );
+            let error = parse(&["--admin-listen", text]).config().unwrap_err();
+            assert!(error.starts_with("admin-listen "), "{error}");
+        }
         let error = parse(&["--max-byte-rate=4GiB"]).config().unwrap_err();
         assert_eq!(
             error,
@@ -471,10 +504,10 @@ mod tests {
             assert!(theirs == "--slow-consumer" || !help.contains(&format!("{theirs} ")));
         }
         for args in [&["--bind=a:7"], &["--address=a:7"], &["-la:7"]] {
-            assert_eq!(parse(args).listen(), "a:7");
+            assert_eq!(parse(args).listen().unwrap(), "a:7");
         }
         for args in [&["--port=7"], &["-p7"]] {
-            assert_eq!(parse(args).listen(), "127.0.0.1:7");
+            assert_eq!(parse(args).listen().unwrap(), "127.0.0.1:7");
         }
         assert!(parse(&["-E", "--stdin=/"]).doors.exit_on_eof);
     }

@@ -361,7 +361,7 @@ mod tests {
         ];
         let options = options(&args, &variables);
         let config = options.config().unwrap();
-        assert_eq!(options.listen(), "127.0.0.1:2");
+        assert_eq!(options.listen().unwrap(), "127.0.0.1:2");
         assert_eq!(config.allow_origin, ["https://b.example"]);
         assert_eq!(config.max_clients, 3);
         assert!(options.variables.is_empty(), "{:?}", options.variables);
@@ -372,7 +372,7 @@ mod tests {
     fn platforms_say_the_port_where_no_address_is_said() {
         let platform = ("PORT", "7");
         let (options, warnings) = parsed(&[], &[platform]).unwrap();
-        assert_eq!(options.listen(), "0.0.0.0:7");
+        assert_eq!(options.listen().unwrap(), "0.0.0.0:7");
         assert!(warnings[0].contains("all addresses"), "{warnings:?}");
         for (args, variables, address) in [
             (&["--port=8"][..], &[platform][..], "127.0.0.1:8"),
@@ -386,7 +386,7 @@ mod tests {
             ),
         ] {
             let (options, warnings) = parsed(args, variables).unwrap();
-            assert_eq!(options.listen(), address);
+            assert_eq!(options.listen().unwrap(), address);
             assert!(warnings.is_empty(), "{warnings:?}");
         }
     }

@@ -89,11 +89,12 @@ fn start_logger(options: &Options) {
 fn run(options: &Options) -> Result<(), (u8, String)> {
     raise_descriptor_limit();
     let config = options.config().map_err(|line| (WRONG_USAGE, line))?;
+    let address = options.listen().map_err(|line| (WRONG_USAGE, line))?;
     let shutdown_timeout = config.shutdown_timeout;
     let max_message_size = config.max_message_size;
     let server = Server::builder()
         .config(config)
-        .bind(options.listen())
+        .bind(address)
         .map_err(|error| match error.kind() {
             ErrorKind::Config => (WRONG_USAGE, error.to_string()),
             _ => cannot_run(error),
