@@ -64,15 +64,21 @@ pub struct Config {
     /// The deadline of the whole opening handshake, however slowly the
     /// request comes. Default: 10 s.
     pub handshake_timeout: Duration,
-    /// The most connections that may be in their opening handshake at once;
-    /// one more is answered with 503. Default: 1,024.
+    /// The most connections that may be in their opening handshake, or be
+    /// answered, at once. Of one more, the oldest of the address that has most
+    /// of them is closed, so that no flood keeps others out. Default: 1,024.
     pub max_handshakes: usize,
-    /// The most connections the server serves at once; one more is answered
-    /// with 503. Zero: as many as the limits on descriptors, threads and
-    /// memory mappings allow, computed when the server starts. Default: 0.
+    /// The most clients at once; one more is answered with 503. Requests that
+    /// make no client, such as a `POST`, are answered all the same: beside the
+    /// clients there may be twice
+    /// [`max_handshakes`](Config::max_handshakes) connections. Zero: as many
+    /// as the limits on descriptors, threads and memory mappings allow,
+    /// computed when the server starts; at most a quarter of that is kept for
+    /// what makes no client. Default: 0.
     pub max_clients: usize,
-    /// The most connections from one IP address; zero turns the limit off.
-    /// Default: 0.
+    /// The most clients from one IP address; one more is answered with 503. Of
+    /// an IPv6 address the first 64 bits count, since one host has all of the
+    /// others. Zero turns the limit off. Default: 0.
     pub max_clients_per_ip: usize,
     /// The most messages per second of one client. Control frames count, and
     /// so do fragments of less than 1 KiB between the first and the last. A

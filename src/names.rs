@@ -71,7 +71,6 @@ pub(crate) fn room_flaw(room: &str) -> Option<RoomFlaw> {
 /// let handle = running.handle();
 /// let url = format!("ws://{}/", running.local_addr());
 /// let (mut client, _) = tungstenite::connect(url)?;
-/// # while handle.stats().joins < 1 { std::thread::yield_now() }
 /// let id = handle.clients()?[0].id;
 /// assert_eq!(id.to_string(), id.value().to_string());
 /// # drop(client);

@@ -11,6 +11,8 @@ use crate::close::Cause;
 pub(crate) struct Counters {
     pub(crate) connections: Gauge,
     pub(crate) handshakes: Gauge,
+    /// Handshakes that had to make way for others.
+    pub(crate) displaced: Counter,
     pub(crate) clients: Gauge,
     pub(crate) rooms: Gauge,
     pub(crate) accepted: Counter,

@@ -1,166 +1,220 @@
-//! Which connections are accepted: the limits on connections, handshakes and
-//! addresses.
+//! Which connections are let in: the limits on connections and on handshakes.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::config::Config;
+use crate::hub::network_of;
+use crate::names::ClientId;
+use crate::net::Outlet;
+use crate::net::Stream;
 use crate::stats::Counters;
 
-/// The most connections on the operator's own listener.
-const OPERATORS: u64 = 16;
+/// The most requests at a time on the operator's own listener.
+const OPERATORS: usize = 16;
 
 /// Counts connections against their limits.
+///
+/// A connection is in its handshake until it has become a client or has been
+/// answered. When all places for handshakes are taken, the oldest handshake
+/// of the address that has most of them makes way, so that no flood of
+/// unfinished requests keeps others out.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    max_clients: u64,
-    max_handshakes: u64,
-    max_per_ip: usize,
+    max_connections: u64,
+    max_handshakes: usize,
     counters: Arc<Counters>,
-    /// Connections by address; used only if `max_clients_per_ip` is set. The
-    /// accept thread and ending connections hold the lock for one look-up.
-    per_ip: Mutex<HashMap<IpAddr, usize>>,
+    handshakes: Mutex<Handshakes>,
 }
 
-/// A connection's place; given back when dropped.
+/// The connections in their handshake, by address. The accept thread and
+/// connections whose handshake ends hold it for one look-up.
+#[derive(Debug, Default)]
+struct Handshakes {
+    count: usize,
+    /// By their ids, so that the oldest is the first.
+    of_network: HashMap<Option<IpAddr>, BTreeMap<ClientId, Arc<Stream>>>,
+}
+
+/// A connection's slot; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct Slot {
     admission: Arc<Admission>,
-    ip: Option<IpAddr>,
-    in_handshake: bool,
+    network: Option<IpAddr>,
+    id: ClientId,
 }
 
 impl Admission {
-    /// `max_clients` is the limit on connections, configured or computed.
-    pub(crate) fn new(config: &Config, max_clients: usize, counters: Arc<Counters>) -> Admission {
+    /// `beside` is how many connections there may be beside the clients: in
+    /// their handshake, making way for others, or on their way out.
+    pub(crate) fn new(
+        max_clients: usize,
+        max_handshakes: usize,
+        beside: usize,
+        counters: Arc<Counters>,
+    ) -> Admission {
         Admission {
-            max_clients: max_clients as u64,
-            max_handshakes: config.max_handshakes as u64,
-            max_per_ip: config.max_clients_per_ip,
+            max_connections: max_clients.saturating_add(beside) as u64,
+            max_handshakes,
             counters,
-            per_ip: Mutex::default(),
+            handshakes: Mutex::default(),
         }
     }
 
     /// The places of the operator's own listener, apart from those of the
     /// clients.
     pub(crate) fn of_operator() -> Admission {
-        Admission {
-            max_clients: OPERATORS,
-            max_handshakes: OPERATORS,
-            max_per_ip: 0,
-            counters: Arc::default(),
-            per_ip: Mutex::default(),
-        }
+        Admission::new(0, OPERATORS, 2 * OPERATORS, Arc::default())
     }
 
-    /// Gives a connection from this address a place, or says why there is none.
-    /// Only the accept thread calls this, so the counts do not grow between
-    /// check and increment.
-    pub(crate) fn admit(self: &Arc<Admission>, ip: Option<IpAddr>) -> Result<Place, &'static str> {
-        if self.counters.connections.get() >= self.max_clients {
-            return Err("the server is full; try again later");
+    /// Gives a connection a slot, or says why there is none. Only one accept
+    /// thread asks, so nobody comes in between.
+    pub(crate) fn admit(
+        self: &Arc<Admission>,
+        id: ClientId,
+        ip: Option<IpAddr>,
+        socket: &Arc<Stream>,
+    ) -> Result<Slot, &'static str> {
+        if self.counters.connections.get() >= self.max_connections {
+            return Err("too many connections are open; try again later");
         }
-        if self.counters.handshakes.get() >= self.max_handshakes {
-            return Err("too many connections are being opened; try again later");
+        let network = ip.map(network_of);
+        let mut handshakes = self.handshakes();
+        if handshakes.count >= self.max_handshakes
+            && let Some(oldest) = handshakes.take_oldest_of_most()
+        {
+            self.counters.handshakes.down();
+            self.counters.displaced.add(1);
+            // Its thread wakes up, and ends.
+            oldest.end();
         }
-        if !ip.is_none_or(|ip| self.admit_ip(ip)) {
-            return Err("too many connections from this address; close some first");
-        }
+        handshakes.insert(network, id, socket.clone());
         self.counters.connections.up();
         self.counters.handshakes.up();
-        Ok(Place {
+        Ok(Slot {
             admission: self.clone(),
-            ip,
-            in_handshake: true,
+            network,
+            id,
         })
     }
 
-    fn admit_ip(&self, ip: IpAddr) -> bool {
-        if self.max_per_ip == 0 {
-            return true;
-        }
-        let mut per_ip = self.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = per_ip.entry(ip).or_default();
-        let has_room = *count < self.max_per_ip;
-        *count += usize::from(has_room);
-        has_room
+    /// How many handshakes had to make way for others.
+    pub(crate) fn displaced(&self) -> u64 {
+        self.counters.displaced.get()
     }
 
-    fn release_ip(&self, ip: IpAddr) {
-        if self.max_per_ip == 0 {
-            return;
-        }
-        let mut per_ip = self.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = per_ip.get_mut(&ip) {
-            *count -= 1;
-            if *count == 0 {
-                per_ip.remove(&ip);
-            }
-        }
+    fn handshakes(&self) -> MutexGuard<'_, Handshakes> {
+        self.handshakes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Place {
-    /// The opening handshake has succeeded: another may begin.
-    pub(super) fn handshake_done(&mut self) {
-        if std::mem::take(&mut self.in_handshake) {
+impl Handshakes {
+    fn insert(&mut self, network: Option<IpAddr>, id: ClientId, socket: Arc<Stream>) {
+        self.of_network
+            .entry(network)
+            .or_default()
+            .insert(id, socket);
+        self.count += 1;
+    }
+
+    fn remove(&mut self, network: Option<IpAddr>, id: ClientId) -> Option<Arc<Stream>> {
+        let of_network = self.of_network.get_mut(&network)?;
+        let socket = of_network.remove(&id)?;
+        if of_network.is_empty() {
+            self.of_network.remove(&network);
+        }
+        self.count -= 1;
+        Some(socket)
+    }
+
+    fn take_oldest_of_most(&mut self) -> Option<Arc<Stream>> {
+        let networks = self.of_network.iter();
+        let oldest =
+            networks.filter_map(|(at, of)| Some((of.len(), Reverse(*of.first_key_value()?.0), at)));
+        let (_, Reverse(id), network) = oldest.max()?;
+        self.remove(*network, id)
+    }
+}
+
+impl Slot {
+    /// The opening handshake is done: another may begin. False: this one had
+    /// to make way, and the stream has been ended.
+    pub(crate) fn handshake_done(&self) -> bool {
+        let is_here = self.admission.handshakes().remove(self.network, self.id);
+        if is_here.is_some() {
             self.admission.counters.handshakes.down();
         }
+        is_here.is_some()
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.handshake_done();
         self.admission.counters.connections.down();
-        if let Some(ip) = self.ip {
-            self.admission.release_ip(ip);
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
 
-    fn admission(change: impl FnOnce(&mut Config), max_clients: usize) -> Arc<Admission> {
-        let mut config = Config::default();
-        change(&mut config);
-        Arc::new(Admission::new(&config, max_clients, Arc::default()))
+    /// A connection, and its peer.
+    fn connection() -> (Arc<Stream>, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        (Arc::new(ours.into()), theirs)
+    }
+
+    fn is_ended(mut peer: &UnixStream) -> bool {
+        peer.read(&mut [0]).is_ok_and(|n| n == 0)
+    }
+
+    fn ip(n: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([127, 0, 0, n]))
     }
 
     #[test]
-    fn places_are_limited_and_given_back() {
-        let ip = Some(Ipv4Addr::LOCALHOST.into());
-        let admission = admission(|_| {}, 2);
-        let first = admission.admit(ip).unwrap();
-        let _second = admission.admit(ip).unwrap();
-        assert!(admission.admit(ip).unwrap_err().contains("full"));
+    fn connections_are_limited_and_given_back() {
+        let admission = Arc::new(Admission::new(1, 10, 1, Arc::default()));
+        let (socket, _peer) = connection();
+        let admit = |id| admission.admit(ClientId(id), ip(1), &socket);
+        let first = admit(1).unwrap();
+        let second = admit(2).unwrap();
+        assert!(second.handshake_done());
+        assert!(admit(3).unwrap_err().contains("too many connections"));
         drop(first);
-        assert!(admission.admit(ip).is_ok());
+        assert!(admit(4).is_ok());
     }
 
     #[test]
-    fn handshakes_have_a_limit_of_their_own() {
-        let ip = Some(Ipv4Addr::LOCALHOST.into());
-        let admission = admission(|c| c.max_handshakes = 1, 10);
-        let mut first = admission.admit(ip).unwrap();
-        assert!(admission.admit(ip).unwrap_err().contains("being opened"));
-        first.handshake_done();
-        assert!(admission.admit(ip).is_ok());
-    }
-
-    #[test]
-    fn an_address_has_its_share() {
-        let admission = admission(|c| c.max_clients_per_ip = 1, 10);
-        let [one, two] = [1, 2].map(|n| Some(Ipv4Addr::new(127, 0, 0, n).into()));
-        let first = admission.admit(one).unwrap();
-        assert!(admission.admit(one).unwrap_err().contains("this address"));
-        assert!(admission.admit(two).is_ok());
-        drop(first);
-        assert!(admission.admit(one).is_ok());
+    fn the_oldest_handshake_of_the_address_with_most_makes_way() {
+        let admission = Arc::new(Admission::new(10, 4, 10, Arc::default()));
+        let connections: Vec<_> = (1..=8).map(|_| connection()).collect();
+        let admit = |id: u64, from| {
+            let socket = &connections[id as usize].0;
+            admission.admit(ClientId(id), ip(from), socket).unwrap()
+        };
+        let is_ended = |id: usize| is_ended(&connections[id].1);
+        let one = admit(1, 1);
+        let two = admit(2, 2);
+        let three = admit(3, 2);
+        let four = admit(4, 3);
+        let _five = admit(5, 1);
+        assert!(!two.handshake_done() && is_ended(2));
+        let _six = admit(6, 3);
+        assert!(!one.handshake_done() && is_ended(1));
+        let _seven = admit(7, 4);
+        assert!(!four.handshake_done() && is_ended(4));
+        assert!(![3, 5, 6, 7].into_iter().any(is_ended));
+        assert_eq!(admission.counters.displaced.get(), 3);
+        assert_eq!(admission.counters.handshakes.get(), 4);
+        assert!(three.handshake_done());
+        assert_eq!(admission.counters.handshakes.get(), 3);
     }
 }

@@ -30,13 +30,13 @@ use crate::http1::Answer;
 use crate::http1::Body;
 use crate::http1::{Head, NoHead, read_head};
 use crate::hub::ClientState;
-use crate::hub::Command;
+use crate::hub::{Command, Joining};
 use crate::names::{ClientId, Peer};
 use crate::net::Outlet;
 use crate::net::Stream;
 use crate::outbox::Outbox;
 use crate::wire::Encoding;
-use admission::Place;
+use admission::Slot;
 use reader::Reader;
 use threads::Presence;
 
@@ -48,30 +48,31 @@ pub(crate) struct Connection {
     pub(crate) socket: Arc<Stream>,
     pub(crate) service: Arc<Service>,
     pub(crate) entrance: Entrance,
-    /// Its place among the connections, freed when dropped.
-    pub(crate) place: Place,
-    /// Counts this thread until all other fields are dropped.
+    /// Its place among the connections; given back at the end.
+    pub(crate) slot: Slot,
+    /// Its thread is counted until everything else is dropped.
     pub(crate) _presence: Presence,
 }
 
 /// Held while the hub knows this client. Dropping it, by a panic too, makes
 /// the hub forget the client.
-struct Joined<'a>(&'a Connection);
+struct Joined<'a> {
+    connection: &'a Connection,
+    state: Arc<ClientState>,
+}
 
 impl Drop for Joined<'_> {
     fn drop(&mut self) {
-        let Connection {
-            id,
-            socket,
-            service,
-            ..
-        } = self.0;
-        // Wakes a writer thread that is blocked on the socket; nothing more
-        // will be sent.
-        socket.end();
-        service.shared.counters.clients.down();
+        let Connection { id, socket, .. } = self.connection;
+        let inbox = &self.connection.service.shared.inbox;
+        // First what the peer may rely on once it sees its end: its place is
+        // free, and it is in no room.
+        self.state.place.release();
         // An error means that the hub has ended, and the client with it.
-        let _ = service.shared.inbox.send(Command::Leave { id: *id });
+        let _ = inbox.send(Command::Leave { id: *id });
+        // Wakes a writer thread that is blocked on the socket, too; nothing
+        // more will be sent.
+        socket.end();
     }
 }
 
@@ -90,7 +91,7 @@ enum Opening {
 impl Connection {
     /// Runs on the connection's own thread, which is its reader thread. It
     /// ends with the connection, or at the shutdown's deadline.
-    pub(crate) fn run(mut self) {
+    pub(crate) fn run(self) {
         // A panic itself has been reported where it happened.
         let opening = catch_unwind(AssertUnwindSafe(|| self.open())).unwrap_or_else(|_| {
             Opening::Answered(Answer::text(
@@ -100,8 +101,9 @@ impl Connection {
         });
         match opening {
             Opening::Room(entry, rest) => {
-                self.place.handshake_done();
-                self.serve(entry, rest);
+                if self.slot.handshake_done() {
+                    self.serve(entry, rest);
+                }
             }
             Opening::Answered(answer) => self.answer(&answer),
             Opening::Foreign(protocol) => {
@@ -173,22 +175,14 @@ impl Connection {
 
     /// Serves the client until it leaves.
     fn serve(&self, entry: Entry, rest: Vec<u8>) {
-        let sent = self.socket.try_send(&entry.response);
-        if sent.ok() != Some(entry.response.len()) {
-            // The send buffer is empty, so it takes the whole answer, unless
-            // the peer is gone.
-            log::debug!("peer={} gone in the handshake", self.peer);
-            return;
-        }
-        let room = entry.room;
-        let state = ClientState::new(self.id, self.peer, room, entry.attachment.as_ref());
+        let attachment = entry.attachment.as_ref();
+        let state = ClientState::new(self.id, self.peer, entry.room, entry.place, attachment);
         let client = Client {
             state: Arc::new(state),
             handle: self.service.handle(),
             attachment: entry.attachment,
         };
-        drop(entry.response);
-        let Some(joined) = self.join(&client, entry.encoding) else {
+        let Some(joined) = self.join(&client, entry.encoding, entry.response) else {
             return;
         };
         let received = self.converse(&client, entry.encoding, rest);
@@ -198,21 +192,28 @@ impl Connection {
 
     /// Makes the client a member. Only from here on does the hub write to
     /// the socket, and nobody else does.
-    fn join(&self, client: &Client, encoding: Encoding) -> Option<Joined<'_>> {
-        let counters = &self.service.shared.counters;
+    fn join(&self, client: &Client, encoding: Encoding, answer: Vec<u8>) -> Option<Joined<'_>> {
+        let clients = client.state.place.join();
         let outbox = Outbox::new(self.id, self.socket.clone(), self.service.outboxes.clone());
         let interest = &self.service.shared.publisher.interest;
         let following = (encoding == Encoding::Events).then(|| interest.follow(&client.state.room));
-        let joined = self.service.shared.inbox.send(Command::Join {
+        let joining = Joining {
             client: client.state.clone(),
-            outbox: Box::new(outbox),
+            outbox,
             encoding,
+            answer: answer.into(),
             following,
-        });
+        };
+        let joined = self
+            .service
+            .shared
+            .inbox
+            .send(Command::Join(Box::new(joining)));
         joined.ok()?;
-        counters.joins.add(1);
-        let clients = counters.clients.up();
-        let guard = Joined(self);
+        let guard = Joined {
+            connection: self,
+            state: client.state.clone(),
+        };
         log::info!("{} joined, clients={clients}", client.state);
         Some(guard)
     }

@@ -27,6 +27,7 @@ use crate::hub::ClientState;
 use crate::hub::Publisher;
 use crate::hub::{Audience, Command};
 use crate::hub::{Commands, Inbox};
+use crate::hub::{Place, Places};
 use crate::names::ClientId;
 use crate::net::Stop;
 use crate::net::Stream;
@@ -149,7 +150,7 @@ impl Ground {
             shared: shared.clone(),
         };
         let service = Service {
-            doors: Doors::new(handle, None).unwrap(),
+            doors: Doors::new(handle, None, Places::unlimited()).unwrap(),
             shared,
             hooks: (settings & 16 != 0).then(|| Arc::new(Hook) as Arc<dyn Handler>),
             outboxes: Arc::new(outboxes),
@@ -166,7 +167,7 @@ impl Ground {
 
     fn client(&self) -> Client {
         let peer = SocketAddr::from(([127, 0, 0, 1], 9)).into();
-        let state = ClientState::new(ClientId(7), peer, "/room".into(), None);
+        let state = ClientState::new(ClientId(7), peer, "/room".into(), Place::anywhere(), None);
         Client {
             state: Arc::new(state),
             handle: self.service.handle(),

@@ -124,6 +124,8 @@ impl<'a> Reader<'a> {
             End::Gone(cause) => {
                 let is_dead = cause == Cause::PongTimeout;
                 let _ = client.state.cause.set(cause);
+                // Before the peer can know that this is the end.
+                client.state.place.release();
                 if is_dead {
                     // After the cause is set, because writes that fail from
                     // here on are not the cause.

@@ -152,12 +152,13 @@ fn list_json<T>(name: &str, items: &[T], members: impl Fn(&mut Object, &T)) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::Places;
     use crate::server::Server;
 
     #[test]
     fn lists_are_made_one_at_a_time() {
         let running = Server::bind("127.0.0.1:0").unwrap().spawn().unwrap();
-        let doors = Doors::new(running.handle(), None).unwrap();
+        let doors = Doors::new(running.handle(), None, Places::unlimited()).unwrap();
         assert_eq!(doors.answer(Question::Clients).status, StatusCode::OK);
         let turn = doors.listing.lock().unwrap();
         for question in [Question::Clients, Question::Rooms] {

@@ -14,8 +14,10 @@ use super::token;
 use crate::embed::{Refusal, Upgrade};
 use crate::error::Error;
 use crate::http1::Answer;
+use crate::http1::RETRY_AFTER;
 use crate::http1::{is_token, percent_decode, tokens};
 use crate::hub::Attachment;
+use crate::hub::Place;
 use crate::names::{MAX_ROOM, RoomFlaw, room_flaw};
 use crate::wire::Encoding;
 use http::StatusCode;
@@ -52,9 +54,18 @@ pub(crate) struct Entry {
     /// The whole head of the answer.
     pub(crate) response: Vec<u8>,
     pub(crate) encoding: Encoding,
+    pub(crate) place: Place,
 }
 
 impl Doors {
+    /// A place for one more client: the last thing that is asked for before
+    /// the hook, so that a server that is full of clients still answers
+    /// everything else.
+    pub(super) fn place(&self, caller: &Caller) -> Result<Place, Answer> {
+        let place = self.places.take(caller.peer.ip());
+        place.map_err(|why| Answer::unavailable(why, RETRY_AFTER))
+    }
+
     /// Asks the hook about a request for a room; what it has decided is in
     /// the upgrade.
     pub(crate) fn admit<'a>(
@@ -78,8 +89,14 @@ impl Doors {
 }
 
 impl Entry {
-    pub(crate) fn new(upgrade: Upgrade<'_>, response: Vec<u8>, encoding: Encoding) -> Entry {
+    pub(crate) fn new(
+        upgrade: Upgrade<'_>,
+        place: Place,
+        response: Vec<u8>,
+        encoding: Encoding,
+    ) -> Entry {
         Entry {
+            place,
             room: upgrade.room.into(),
             attachment: upgrade.attachment.map(Attachment::from),
             response,

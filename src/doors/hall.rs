@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::embed::Handle;
 use crate::embed::Handler;
 use crate::error::Error;
+use crate::hub::Places;
 
 /// All doors of a server.
 #[derive(Debug)]
@@ -14,6 +15,7 @@ pub(crate) struct Doors {
     pub(super) handle: Handle,
     pub(super) hooks: Option<Arc<dyn Handler>>,
     pub(super) origins: Origins,
+    pub(super) places: Arc<Places>,
     /// Held while a list is made for the operator, so that it is one at a
     /// time.
     pub(super) listing: Mutex<()>,
@@ -23,10 +25,15 @@ impl Doors {
     /// # Errors
     ///
     /// As [`check`](super::check).
-    pub(crate) fn new(handle: Handle, hooks: Option<Arc<dyn Handler>>) -> Result<Doors, Error> {
+    pub(crate) fn new(
+        handle: Handle,
+        hooks: Option<Arc<dyn Handler>>,
+        places: Arc<Places>,
+    ) -> Result<Doors, Error> {
         Ok(Doors {
             origins: Origins::parse(&handle.shared.config.allow_origin)?,
             handle,
+            places,
             hooks,
             listing: Mutex::new(()),
         })

@@ -21,12 +21,13 @@ type Get = fn(&Counters) -> u64;
 
 /// The metrics of one number each, without the prefix `hubcast_`.
 #[rustfmt::skip] // a row each
-const NUMBERS: [(Kind, &str, &str, Get); 14] = [
+const NUMBERS: [(Kind, &str, &str, Get); 15] = [
     (Gauge, "clients", "Clients connected.", |c| c.clients.get()),
     (Gauge, "rooms", "Rooms with at least one client.", |c| c.rooms.get()),
     (Gauge, "handshakes", "Connections in their opening handshake.", |c| c.handshakes.get()),
     (Gauge, "queue_bytes", "Bytes that wait for all clients.", |c| c.queue_bytes.get()),
     (Counter, "connections_total", "Connections accepted.", |c| c.accepted.get()),
+    (Counter, "displaced_handshakes_total", "Handshakes cut for others.", |c| c.displaced.get()),
     (Counter, "accept_errors_total", "Failures to accept a connection.", |c| c.accept_errors.get()),
     (Counter, "joins_total", "Clients that joined.", |c| c.joins.get()),
     (Counter, "received_messages_total", "Messages from clients.", |c| c.received_messages.get()),

@@ -241,6 +241,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::hub::Places;
     use crate::server::Server;
 
     fn ask(change: impl FnOnce(&mut crate::Config), path: &str, entrance: Entrance) -> StatusCode {
@@ -253,7 +254,7 @@ mod tests {
             is_near: false,
         };
         let handle = server.unwrap().handle();
-        let doors = Doors::new(handle.clone(), None).unwrap();
+        let doors = Doors::new(handle.clone(), None, Places::unlimited()).unwrap();
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut body = Body {
             socket: &TcpStream::connect(socket.local_addr().unwrap())

@@ -16,6 +16,7 @@ use crate::http1::Answer;
 use crate::http1::Body;
 use crate::http1::head::{MAX_HEAD, MAX_HEADERS, parse_head};
 use crate::hub::Inbox;
+use crate::hub::Places;
 use crate::hub::Publisher;
 use crate::names::{ADMIN_PREFIX, MAX_ROOM};
 use crate::net::Stop;
@@ -97,7 +98,7 @@ fn doors(change: impl FnOnce(&mut Config)) -> Doors {
     let handle = Handle {
         shared: Arc::new(shared),
     };
-    Doors::new(handle, None).unwrap()
+    Doors::new(handle, None, Places::unlimited()).unwrap()
 }
 
 /// Every door answers in correct HTTP.

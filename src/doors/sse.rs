@@ -22,6 +22,7 @@ impl Doors {
     /// Accepts a request for events; the hook decides last, as it does for a
     /// WebSocket.
     pub(super) fn events(&self, request: &Request<()>, caller: &Caller) -> Result<Entry, Answer> {
+        let place = self.place(caller)?;
         let upgrade = self.admit(request, caller)?;
         let mut head = RESPONSE.as_bytes().to_vec();
         if let Some(origin) = request.headers().get(ORIGIN) {
@@ -30,6 +31,6 @@ impl Doors {
             head.extend_from_slice(b"\r\n");
         }
         head.extend_from_slice(b"\r\n: welcome\n\n");
-        Ok(Entry::new(upgrade, head, Encoding::Events))
+        Ok(Entry::new(upgrade, place, head, Encoding::Events))
     }
 }

@@ -24,9 +24,10 @@ impl Doors {
     ) -> Result<Entry, Answer> {
         let key = check(request)?;
         check_offers(request, caller)?;
+        let place = self.place(caller)?;
         let upgrade = self.admit(request, caller)?;
         let response = response(key, upgrade.subprotocol());
-        Ok(Entry::new(upgrade, response, Encoding::Frames))
+        Ok(Entry::new(upgrade, place, response, Encoding::Frames))
     }
 }
 

@@ -141,7 +141,6 @@ impl Handle {
     ///
     /// let url = format!("ws://{}/", running.local_addr());
     /// let (mut ann, _) = tungstenite::connect(&url)?;
-    /// # while running.handle().stats().joins < 1 { std::thread::yield_now() }
     /// let (_bob, _) = tungstenite::connect(&url)?;
     /// assert_eq!(ann.read()?.to_text()?, "2 is here too");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -170,7 +169,6 @@ impl Handle {
     /// let url = format!("ws://{}", running.local_addr());
     /// let (mut lobby, _) = tungstenite::connect(format!("{url}/lobby"))?;
     /// let (mut cellar, _) = tungstenite::connect(format!("{url}/cellar"))?;
-    /// # while running.handle().stats().joins < 2 { std::thread::yield_now() }
     /// running.handle().broadcast_all("a restart at noon")?;
     /// assert_eq!(lobby.read()?, cellar.read()?);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -206,7 +204,6 @@ impl Handle {
     /// let handle = running.handle();
     /// let url = format!("ws://{}/", running.local_addr());
     /// let (mut client, _) = tungstenite::connect(url)?;
-    /// # while handle.stats().joins < 1 { std::thread::yield_now() }
     /// handle.broadcast("/", "first")?;
     /// for info in handle.clients()? {
     ///     handle.send(info.id, "second")?;
@@ -237,7 +234,6 @@ impl Handle {
     /// let handle = running.handle();
     /// let url = format!("ws://{}/", running.local_addr());
     /// let (mut client, _) = tungstenite::connect(url)?;
-    /// # while handle.stats().joins < 1 { std::thread::yield_now() }
     /// for info in handle.clients()? {
     ///     handle.disconnect(info.id, CloseCode::POLICY_VIOLATION, "too loud")?;
     /// }
@@ -274,7 +270,6 @@ impl Handle {
     /// let handle = running.handle();
     /// let url = format!("ws://{}/lobby", running.local_addr());
     /// let (mut client, _) = tungstenite::connect(url)?;
-    /// # while handle.stats().joins < 1 { std::thread::yield_now() }
     /// let id = handle.clients()?[0].id;
     ///
     /// handle.enter_room(id, "/cellar")?;
@@ -319,7 +314,6 @@ impl Handle {
     /// let handle = running.handle();
     /// let url = format!("ws://{}/lobby", running.local_addr());
     /// let (mut client, _) = tungstenite::connect(url)?;
-    /// # while handle.stats().joins < 1 { std::thread::yield_now() }
     /// handle.broadcast("/lobby", "hello")?;
     ///
     /// let clients = handle.clients()?;
@@ -357,7 +351,6 @@ impl Handle {
     ///
     /// let url = format!("ws://{}/caf%C3%A9", running.local_addr());
     /// let (mut client, _) = tungstenite::connect(url)?;
-    /// # while handle.stats().joins < 1 { std::thread::yield_now() }
     /// let rooms = handle.rooms()?;
     /// assert_eq!((rooms[0].name.as_str(), rooms[0].clients), ("/café", 1));
     /// # drop(client);

@@ -36,7 +36,6 @@ impl Handle {
     ///
     /// let url = format!("ws://{}/?fr", running.local_addr());
     /// let (mut client, _) = tungstenite::connect(url)?;
-    /// # while handle.stats().joins < 1 { std::thread::yield_now() }
     /// for (language, greeting) in [("en", "good morning"), ("fr", "bonjour")] {
     ///     let speaks = |Language(theirs): &Language| theirs == language;
     ///     handle.broadcast_where("/", |c| c.attached().is_some_and(speaks), greeting)?;
@@ -83,7 +82,6 @@ impl Handle {
     ///
     /// let url = format!("ws://{}/?ann", running.local_addr());
     /// let (mut client, _) = tungstenite::connect(url)?;
-    /// # while handle.stats().joins < 1 { std::thread::yield_now() }
     /// let nick = |client: &Client| client.attached().map(|Nick(nick)| nick.clone());
     /// let nicks: Vec<String> = handle.members("/")?.iter().filter_map(nick).collect();
     /// assert_eq!(nicks, ["ann"]);

@@ -16,6 +16,8 @@ use crate::net::{Outlet, send_all};
 pub(crate) const DRAIN: Duration = Duration::from_millis(500);
 /// The most bytes that are drained.
 const DRAIN_BYTES: usize = 256 * 1024;
+/// In how many seconds a refused client may try again.
+pub(crate) const RETRY_AFTER: u32 = 5;
 /// The answer's text while the server stops.
 pub(crate) const STOPPING: &str = "the server is shutting down; try again later";
 /// How long an answer may take to be written.
@@ -148,5 +150,5 @@ fn drain(mut socket: &Stream, deadline: Instant) -> io::Result<()> {
 
 /// The answer while the server stops.
 pub(crate) fn stopping() -> Answer {
-    Answer::unavailable(STOPPING, 5)
+    Answer::unavailable(STOPPING, RETRY_AFTER)
 }

@@ -2,6 +2,7 @@
 //! regression shows where it is. They are tests that measure instead of
 //! checking, so they are ignored: `make bench-micro` runs them.
 
+use bytes::Bytes;
 use std::hint::black_box;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -13,9 +14,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::close::Violation;
 use crate::config::{Config, SlowConsumer};
-use crate::hub::client_state::ClientState;
+use crate::hub::ClientState;
+use crate::hub::Place;
 use crate::hub::interest::Interest;
-use crate::hub::{Audience, Command, Hub};
+use crate::hub::{Audience, Command, Hub, Joining};
 use crate::message::Message;
 use crate::names::ClientId;
 use crate::net::Outlet;
@@ -95,12 +97,14 @@ fn world(clients: u64) -> World {
     );
     let peer = SocketAddr::from(([127, 0, 0, 1], 1)).into();
     for id in (1..=clients).map(ClientId) {
-        hub.apply(Command::Join {
-            client: Arc::new(ClientState::new(id, peer, "/".into(), None)),
-            outbox: Box::new(Outbox::new(id, sink.clone(), rules.clone())),
+        let place = Place::anywhere();
+        hub.apply(Command::Join(Box::new(Joining {
+            client: Arc::new(ClientState::new(id, peer, "/".into(), place, None)),
+            outbox: Outbox::new(id, sink.clone(), rules.clone()),
             encoding: Encoding::Frames,
+            answer: Bytes::new(),
             following: None,
-        });
+        })));
     }
     World { hub, sink, chunks }
 }

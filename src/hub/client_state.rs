@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
+use super::places::Place;
 use crate::close::{Cause, CloseFrame};
 use crate::names::{ClientId, Peer};
 
@@ -19,6 +20,7 @@ pub(crate) struct ClientState {
     pub(crate) peer: Peer,
     /// The room the client came in by.
     pub(crate) room: Arc<str>,
+    pub(crate) place: Place,
     pub(crate) joined: Instant,
     /// Weak, because the hub holds this state too, and dropping the attached
     /// value may run your program's code (invariant 1).
@@ -41,12 +43,14 @@ impl ClientState {
         id: ClientId,
         peer: Peer,
         room: Arc<str>,
+        place: Place,
         attachment: Option<&Attachment>,
     ) -> ClientState {
         ClientState {
             id,
             peer,
             room,
+            place,
             joined: Instant::now(),
             attachment: attachment.map(Arc::downgrade),
             cause: OnceLock::new(),

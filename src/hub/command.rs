@@ -20,13 +20,7 @@ use crate::wire::Forms;
 #[derive(Debug)]
 pub(crate) enum Command {
     /// A client has finished its opening handshake.
-    Join {
-        client: Arc<ClientState>,
-        outbox: Box<Outbox>,
-        encoding: Encoding,
-        /// Held until the client is in its room, which holds one of its own.
-        following: Option<Interested>,
-    },
+    Join(Box<Joining>),
     /// Messages for an audience. The permit is held while a large burst
     /// waits in the inbox.
     Publish {
@@ -92,6 +86,19 @@ pub(crate) enum Command {
     Abort,
     /// End the hub.
     End,
+}
+
+/// A client that has finished its opening handshake, but for the answer.
+#[derive(Debug)]
+pub(crate) struct Joining {
+    pub(crate) client: Arc<ClientState>,
+    pub(crate) outbox: Outbox,
+    pub(crate) encoding: Encoding,
+    /// The head that answers its request. Nobody else sends it: whoever has
+    /// read it is in the room.
+    pub(crate) answer: Bytes,
+    /// Held until the client is in its room, which holds one of its own.
+    pub(crate) following: Option<Interested>,
 }
 
 /// Who receives a burst.

@@ -99,6 +99,7 @@ impl Hub {
         // Fails if the reader has set another cause first.
         let _ = member.client.cause.set(cause);
         member.ending = true;
+        member.client.place.release();
         member.outbox.abort();
         self.leave_rooms(place);
     }
@@ -115,6 +116,8 @@ impl Hub {
         let mut outcome = Outcome::Done;
         if !member.ending {
             member.ending = true;
+            // Before anything goes out that tells of the end.
+            member.client.place.release();
             let _ = member.client.cause.set(cause);
             let wire = match member.encoding {
                 Encoding::Frames => frame::close(&frame),

@@ -206,10 +206,12 @@ mod tests {
     use std::thread::{self, ThreadId};
     use std::time::Duration;
 
+    use bytes::Bytes;
+
     use super::*;
     use crate::config::{Config, SlowConsumer};
     use crate::hub::interest::Interest;
-    use crate::hub::{Audience, ClientState, Command, Hub};
+    use crate::hub::{Audience, ClientState, Command, Hub, Joining, Place};
     use crate::message::Message;
     use crate::names::ClientId;
     use crate::net::Outlet;
@@ -264,13 +266,22 @@ mod tests {
         let mut hub = hub.with_helpers(helpers);
         let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1)).into();
         for id in (1..=clients).map(ClientId) {
-            hub.apply(Command::Join {
-                client: Arc::new(ClientState::new(id, peer, "/".into(), None)),
-                outbox: Box::new(Outbox::new(id, socket.clone(), rules.clone())),
+            hub.apply(Command::Join(Box::new(Joining {
+                client: Arc::new(ClientState::new(
+                    id,
+                    peer,
+                    "/".into(),
+                    Place::anywhere(),
+                    None,
+                )),
+                outbox: Outbox::new(id, socket.clone(), rules.clone()),
                 encoding: Encoding::Frames,
+                answer: Bytes::new(),
                 following: None,
-            });
+            })));
         }
+        // The answers are sent by the hub alone.
+        socket.senders.lock().unwrap().clear();
         (hub, socket)
     }
 

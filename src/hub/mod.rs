@@ -18,6 +18,7 @@ pub(crate) mod info;
 mod interest;
 mod member;
 mod permit;
+mod places;
 mod publisher;
 mod queries;
 mod rooms;
@@ -27,10 +28,11 @@ mod tap;
 mod tests;
 
 pub(crate) use client_state::{Attachment, ClientState};
-pub(crate) use command::{Audience, Command};
+pub(crate) use command::{Audience, Command, Joining};
 pub(crate) use helpers::{Helpers, fan_out_threads};
 pub(crate) use inbox::{Commands, Gone, Inbox, InboxError};
 pub(crate) use info::{ClientInfo, RoomInfo};
+pub(crate) use places::{Place, Places, network_of};
 pub(crate) use publisher::Publisher;
 pub(crate) use tap::{Copied, Tap, TapCounts};
 
@@ -218,15 +220,7 @@ impl Hub {
                 Ok(()) => self.on_outbox(id, Outbox::written),
                 Err(cause) => self.on_outbox(id, |_| Outcome::Failed(cause)),
             },
-            Command::Join {
-                client,
-                outbox,
-                encoding,
-                following,
-            } => {
-                self.flushed().join(client, *outbox, encoding);
-                drop(following);
-            }
+            Command::Join(joining) => self.flushed().join(*joining),
             Command::Leave { id } => self.flushed().leave(id),
             Command::Enter { id, room } => self.flushed().enter(id, &room),
             Command::Exit { id, room } => self.flushed().exit(id, &room),
@@ -263,7 +257,16 @@ impl Hub {
         self
     }
 
-    fn join(&mut self, client: Arc<ClientState>, outbox: Outbox, encoding: Encoding) {
+    /// Makes a client a member, and then tells it so: its answer goes out
+    /// when everything holds that it announces.
+    fn join(&mut self, joining: Joining) {
+        let Joining {
+            client,
+            outbox,
+            encoding,
+            answer,
+            following,
+        } = joining;
         let (id, room) = (client.id, client.room.clone());
         let place = self.members.insert(Box::new(Member {
             outbox,
@@ -277,6 +280,9 @@ impl Hub {
         }));
         self.places.insert(id, place);
         self.enter(id, &room);
+        drop(following);
+        self.counters.joins.add(1);
+        self.on_outbox(id, |outbox| outbox.answer(answer));
         if self.stopping {
             self.close_for_shutdown(id);
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use crossbeam_channel::{Sender, bounded};
 
 use super::*;
@@ -9,10 +10,11 @@ use crate::close::{CloseCode, CloseFrame};
 use crate::config::SlowConsumer;
 use crate::embed::subscription::Subscription;
 use crate::fuzzing::choices::Choices;
-use crate::hub::client_state::Attachment;
+use crate::hub::Place;
 use crate::hub::inbox::Inbox;
 use crate::hub::info::ClientInfo;
 use crate::hub::publisher::Publisher;
+use crate::hub::{Attachment, ClientState};
 use crate::message::Message;
 use crate::outbox::MAX_BURSTS;
 use crate::outbox::OutboxRules;
@@ -96,17 +98,24 @@ impl World {
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 9)).into();
         let peer = Peer {
             id,
-            state: Arc::new(ClientState::new(id, address, room.into(), None)),
+            state: Arc::new(ClientState::new(
+                id,
+                address,
+                room.into(),
+                Place::anywhere(),
+                None,
+            )),
             socket: self.writers.socket(id),
             encoding,
         };
         let outbox = Outbox::new(id, peer.socket.clone(), self.rules.clone());
-        let join = Command::Join {
+        let join = Command::Join(Box::new(Joining {
             client: peer.state.clone(),
-            outbox: Box::new(outbox),
+            outbox,
             encoding,
+            answer: Bytes::new(),
             following: None,
-        };
+        }));
         (peer, join)
     }
 

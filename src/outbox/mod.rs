@@ -97,6 +97,17 @@ impl Outbox {
         }
     }
 
+    /// Sends the answer to the request of the client, before anything else.
+    pub(crate) fn answer(&mut self, answer: Bytes) -> Outcome {
+        let sent = match sent(self.socket.try_send(&answer)) {
+            Ok(n) if n == answer.len() => return Outcome::Done,
+            Ok(n) => n,
+            Err(cause) => return Outcome::Failed(cause),
+        };
+        self.backlog = Some(Box::default());
+        self.hand_over_uncounted(Some(answer.slice(sent..)))
+    }
+
     /// Sends or queues a fan-out. Never blocks.
     pub(crate) fn push(&mut self, delivery: &Delivery<'_>) -> Outcome {
         if self.closing.close != CloseSent::No {
@@ -288,7 +299,11 @@ impl Outbox {
         if end < now.len() {
             *slot(backlog) = Some(later);
         }
-        let begun = (sent < end).then(|| now.slice(sent..end));
+        self.hand_over_uncounted((sent < end).then(|| now.slice(sent..end)))
+    }
+
+    /// Gives the writer thread the rest of what is no message.
+    fn hand_over_uncounted(&mut self, begun: Option<Bytes>) -> Outcome {
         let outcome = self.hand_over(begun);
         if let Some(backlog) = self.backlog.as_mut() {
             backlog.handed.messages = 0;

@@ -83,6 +83,26 @@ fn burst(texts: &[&str]) -> Burst {
 }
 
 #[test]
+fn an_answer_that_does_not_fit_goes_out_whole_before_anything_else() {
+    for room in [0, 5] {
+        let mut fixture = Fixture::new(SlowConsumer::Disconnect);
+        fixture.socket.set_room(room);
+        let outcome = fixture
+            .outbox
+            .answer(Bytes::from_static(b"HTTP/1.1 101 \r\n\r\n"));
+        assert_eq!(outcome, Outcome::Done);
+        assert_eq!(fixture.outbox.backlog_messages(), 0, "it is no message");
+        assert_eq!(fixture.push(&["a"]), Outcome::Done);
+        while fixture.socket.write(usize::MAX) {
+            assert_eq!(fixture.outbox.written(), Outcome::Done);
+        }
+        let out = fixture.socket.take_out();
+        let rest = out.strip_prefix(b"HTTP/1.1 101 \r\n\r\n").unwrap();
+        assert_eq!(frames(rest), ["a"]);
+    }
+}
+
+#[test]
 fn an_open_socket_gets_everything_from_the_hub_itself() {
     let mut fixture = Fixture::new(SlowConsumer::Disconnect);
     for text in ["a", "b"] {

@@ -16,7 +16,7 @@ use crate::connection::Connection;
 use crate::connection::Service;
 use crate::connection::Threads;
 use crate::doors::Entrance;
-use crate::http1::{Answer, DRAIN, STOPPING};
+use crate::http1::{Answer, DRAIN, RETRY_AFTER, STOPPING};
 use crate::names::{ClientId, Peer};
 use crate::net::LISTEN_BACKLOG;
 use crate::net::Outlet;
@@ -32,8 +32,6 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// The most refused connections that are kept until their answer was read.
 /// Beyond that the oldest are closed.
 const MAX_REFUSALS: usize = 32;
-/// `Retry-After` of a refused connection, in seconds.
-const RETRY_AFTER: u32 = 5;
 
 /// A listener, and what its connections are checked and counted by.
 #[derive(Debug)]
@@ -91,6 +89,8 @@ struct Acceptor<'a> {
     /// Closing one before the peer has read the answer may destroy the answer.
     refusals: VecDeque<(Instant, Stream)>,
     backoff: Duration,
+    /// How many handshakes had made way when that was looked at last.
+    displaced: u64,
     logged: Option<Instant>,
 }
 
@@ -102,6 +102,7 @@ impl<'a> Acceptor<'a> {
             threads,
             refusals: VecDeque::new(),
             backoff: MIN_BACKOFF,
+            displaced: 0,
             logged: None,
         }
     }
@@ -180,24 +181,29 @@ impl<'a> Acceptor<'a> {
         // systems than Linux.
         #[cfg(not(target_os = "linux"))]
         let _ = socket.set_nonblocking(false);
-        // Client ids are never reused (invariant 9).
-        let id = self.service.shared.counters.accepted.next();
-        let place = match self.gate.admission.admit(peer.ip()) {
-            Ok(place) => place,
+        // Numbers are never used again (invariant 9).
+        let id = ClientId(self.service.shared.counters.accepted.next());
+        let socket = Arc::new(socket);
+        let admission = &self.gate.admission;
+        let slot = match admission.admit(id, peer.ip(), &socket) {
+            Ok(slot) => slot,
             Err(why) => {
-                self.refuse(socket, peer, why);
+                self.refuse_shared(socket, peer, why);
                 return self.log(why);
             }
         };
-        let socket = Arc::new(socket);
-        let id = ClientId(id);
+        let displaced = admission.displaced();
+        if displaced > std::mem::replace(&mut self.displaced, displaced) {
+            let line = "too many connections are being opened; the oldest are closed";
+            self.log(&format!("{line}, {displaced} so far"));
+        }
         let connection = Connection {
             id,
             peer,
             socket: socket.clone(),
             service: self.service.clone(),
             entrance: self.gate.entrance,
-            place,
+            slot,
             _presence: self.threads.enter(),
         };
         let spawned = thread::Builder::new()
@@ -206,14 +212,16 @@ impl<'a> Acceptor<'a> {
             .spawn(move || connection.run());
         if let Err(error) = spawned {
             // The closure, and the connection in it, is gone.
-            if let Some(socket) = Arc::into_inner(socket) {
-                self.refuse(
-                    socket,
-                    peer,
-                    "the server has no thread for more; try again later",
-                );
-            }
+            let why = "the server has no thread for more; try again later";
+            self.refuse_shared(socket, peer, why);
             self.log(&format!("no thread for a connection: {error}"));
+        }
+    }
+
+    /// Refuses a connection of which nobody else has a share.
+    fn refuse_shared(&mut self, socket: Arc<Stream>, peer: Peer, why: &'static str) {
+        if let Some(socket) = Arc::into_inner(socket) {
+            self.refuse(socket, peer, why);
         }
     }
 

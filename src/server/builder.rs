@@ -21,6 +21,7 @@ use crate::embed::{Handler, Hooks};
 use crate::embed::{Refusal, Upgrade};
 use crate::error::Error;
 use crate::hub::Inbox;
+use crate::hub::Places;
 use crate::hub::Publisher;
 use crate::message::Message;
 use crate::net::Stop;
@@ -308,7 +309,7 @@ impl ServerBuilder {
         }
         let admin = config.admin_listen.as_ref().map(listen).transpose()?;
         let stop = Stop::new().map_err(|error| Error::start("cannot make a socket pair", error))?;
-        let limit = ClientLimit::new(config.max_clients);
+        let limit = ClientLimit::new(config.max_clients, config.max_handshakes);
         for remark in config.remarks() {
             log::warn!("{remark}");
         }
@@ -330,8 +331,14 @@ impl ServerBuilder {
         let main = Gate {
             listener,
             entrance: Entrance::Main,
-            admission: Arc::new(Admission::new(&config, limit.clients, counters.clone())),
+            admission: Arc::new(Admission::new(
+                limit.clients,
+                limit.handshakes,
+                limit.beside,
+                counters.clone(),
+            )),
         };
+        let places = Places::new(limit.clients, config.max_clients_per_ip, counters.clone());
         let admin = admin.map(|listener| Gate {
             listener,
             entrance: Entrance::Admin,
@@ -349,7 +356,7 @@ impl ServerBuilder {
             shared: shared.clone(),
         };
         let service = Service {
-            doors: Doors::new(handle, hooks.clone())?,
+            doors: Doors::new(handle, hooks.clone(), Arc::new(places))?,
             shared,
             hooks,
             outboxes: Arc::new(outboxes),

@@ -23,32 +23,40 @@ const MAPPINGS_PER_CLIENT: u64 = 4 * THREADS_PER_CLIENT;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ClientLimit {
     pub(super) clients: usize,
+    /// The most connections that are in their handshake.
+    pub(super) handshakes: usize,
+    /// The most connections beside the clients: in their handshake, or making
+    /// way for others, or on their way out.
+    pub(super) beside: usize,
     because: String,
 }
 
 impl ClientLimit {
     /// The limit that the configuration sets, or this process's for zero.
-    pub(super) fn new(max_clients: usize) -> ClientLimit {
-        let limit = ClientLimit::of_this_process();
+    pub(super) fn new(max_clients: usize, max_handshakes: usize) -> ClientLimit {
+        let limit = ClientLimit::of_this_process(max_handshakes);
         if max_clients == 0 {
             return limit;
         }
         if max_clients > limit.clients {
             log::warn!("max-clients is {max_clients}, but this machine has room for {limit}");
         }
-        ClientLimit::configured(max_clients)
+        ClientLimit::configured(max_clients, max_handshakes)
     }
 
-    fn configured(clients: usize) -> ClientLimit {
+    fn configured(clients: usize, handshakes: usize) -> ClientLimit {
         ClientLimit {
             clients,
+            handshakes,
+            beside: handshakes.saturating_mul(2),
             because: "as configured".to_owned(),
         }
     }
 
-    /// What this process's limits allow. A limit that cannot be read counts as
-    /// unlimited.
-    fn of_this_process() -> ClientLimit {
+    /// What this process's limits allow; at most a quarter of it is for
+    /// connections beside the clients. A limit that cannot be read is taken
+    /// for none.
+    fn of_this_process(max_handshakes: usize) -> ClientLimit {
         let descriptors = getrlimit(Resource::Nofile).current;
         let limits = [
             ("the descriptor limit", descriptors, SPARE_DESCRIPTORS, 1),
@@ -83,11 +91,17 @@ impl ClientLimit {
             Some(((limit - spare.min(limit / 4)) / each, name, limit))
         });
         match known.min() {
-            Some((clients, name, limit)) => ClientLimit {
-                clients: usize::try_from(clients).unwrap_or(usize::MAX).max(1),
-                because: format!("{name} is {limit}"),
-            },
-            None => ClientLimit::configured(usize::MAX),
+            Some((connections, name, limit)) => {
+                let connections = usize::try_from(connections).unwrap_or(usize::MAX);
+                let beside = (connections / 4).min(max_handshakes.saturating_mul(2));
+                ClientLimit {
+                    clients: (connections - beside).max(1),
+                    handshakes: (beside / 2).max(1),
+                    beside: beside.max(1),
+                    because: format!("{name} is {limit}"),
+                }
+            }
+            None => ClientLimit::configured(usize::MAX, max_handshakes),
         }
     }
 }
@@ -128,7 +142,7 @@ mod tests {
 
     #[test]
     fn this_process_may_serve_somebody() {
-        let limit = ClientLimit::of_this_process();
+        let limit = ClientLimit::of_this_process(1024);
         assert!(limit.clients >= 1, "{limit}");
         assert!(limit.to_string().contains(" is "), "{limit}");
     }

@@ -8,7 +8,7 @@ use hubcast::Running;
 
 use crate::http::ask;
 use crate::kit::http::{Answer, follow, plain, read_head};
-use crate::support::{dial, eventually};
+use crate::support::dial;
 
 mod admin;
 mod events;
@@ -38,21 +38,16 @@ enum Part {
 }
 
 impl Follower {
-    /// Follows a room; it has joined when this returns.
+    /// Follows a room.
     #[track_caller]
     fn join(server: &Running, room: &str) -> Follower {
-        Follower::join_by(server, dial(server.local_addr()), room)
+        Follower::join_by(dial(server.local_addr()), room)
     }
 
     /// Like [`join`](Follower::join), over this connection.
     #[track_caller]
-    fn join_by(server: &Running, stream: TcpStream, room: &str) -> Follower {
-        let before = server.handle().stats().joins;
-        let follower = Follower::ask(stream, &follow(room, &[]));
-        eventually("the follower to join", || {
-            server.handle().stats().joins > before
-        });
-        follower
+    fn join_by(stream: TcpStream, room: &str) -> Follower {
+        Follower::ask(stream, &follow(room, &[]))
     }
 
     /// Sends a request that must be answered with a stream of events.

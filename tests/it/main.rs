@@ -3,6 +3,7 @@
 #![allow(missing_docs, unreachable_pub)] // nobody reads these docs
 #![allow(clippy::unwrap_used)] // tests may panic
 
+mod announced;
 mod book;
 mod chat;
 mod closing;

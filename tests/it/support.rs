@@ -62,17 +62,12 @@ pub fn tight_server(change: impl FnOnce(&mut Config)) -> Running {
 
 pub type Client = WebSocket<TcpStream>;
 
-/// A client of a real library, in a room; it has joined when this returns.
+/// A client of a real library, in a room.
 pub fn connect(server: &Running, room: &str) -> Client {
-    let before = server.handle().stats().joins;
-    let client = connect_to(server.local_addr(), room);
-    eventually("the client to join", || {
-        server.handle().stats().joins > before
-    });
-    client
+    connect_to(server.local_addr(), room)
 }
 
-/// Like [`connect`], to an address, without waiting for the join.
+/// Like [`connect`], to an address.
 pub fn connect_to(address: SocketAddr, room: &str) -> Client {
     let stream = dial(address);
     let (client, _) = tungstenite::client(format!("ws://{address}{room}"), stream).unwrap();
@@ -133,26 +128,17 @@ pub struct Raw {
 }
 
 impl Raw {
-    /// Connects, shakes hands and has joined when this returns.
+    /// Connects and shakes hands.
     pub fn connect(server: &Running, room: &str) -> Raw {
-        Raw::join(server, dial(server.local_addr()), room)
+        Raw::open(server.local_addr(), room)
     }
 
     /// Like [`connect`](Raw::connect), with a receive buffer that holds little.
     pub fn connect_tight(server: &Running, room: &str) -> Raw {
-        Raw::join(server, dial_tight(server.local_addr()), room)
+        Raw::upgrade(dial_tight(server.local_addr()), room)
     }
 
-    fn join(server: &Running, stream: TcpStream, room: &str) -> Raw {
-        let before = server.handle().stats().joins;
-        let raw = Raw::upgrade(stream, room);
-        eventually("the client to join", || {
-            server.handle().stats().joins > before
-        });
-        raw
-    }
-
-    /// Connects and shakes hands.
+    /// Like [`connect`](Raw::connect), to an address.
     pub fn open(address: SocketAddr, room: &str) -> Raw {
         Raw::upgrade(dial(address), room)
     }

@@ -146,17 +146,17 @@ struct SlowClients {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Connections")]
 struct Connections {
-    /// The most connections at once; 0: as many as the system's limits allow
+    /// The most clients at once; 0: as many as the system's limits allow
     #[arg(long, value_name = "N", default_value = "0")]
     #[arg(alias = "max-connections")]
     max_clients: usize,
 
-    /// The most connections from one IP address; 0: no limit
+    /// The most clients from one IP address, or IPv6 network of 64 bits; 0: no limit
     #[arg(long, value_name = "N", default_value = "0")]
     #[arg(alias = "max-connections-per-ip")]
     max_clients_per_ip: usize,
 
-    /// The most connections in their opening handshake at once
+    /// The most connections in their opening handshake at once; of more, the oldest are closed
     #[arg(long, value_name = "N", default_value = "1024")]
     max_handshakes: usize,
 

@@ -142,15 +142,17 @@ fn what_is_attached_to_a_client_is_not_the_hubs_to_drop() {
     let (mut peer, _) = world.peer("/", Encoding::Frames);
     let attachment: Attachment = Arc::new("attached");
     let address = peer.state.peer;
-    let state = ClientState::new(peer.id, address, "/".into(), Some(&attachment));
+    let place = Place::anywhere();
+    let state = ClientState::new(peer.id, address, "/".into(), place, Some(&attachment));
     peer.state = Arc::new(state);
     let outbox = Outbox::new(peer.id, peer.socket.clone(), world.rules.clone());
-    world.hub.apply(Command::Join {
+    world.hub.apply(Command::Join(Box::new(Joining {
         client: peer.state.clone(),
-        outbox: Box::new(outbox),
+        outbox,
         encoding: Encoding::Frames,
+        answer: Bytes::new(),
         following: None,
-    });
+    })));
     let room: Arc<str> = "/".into();
     let members = world.ask(|reply| Command::Members { room, reply });
     assert_eq!(members.len(), 1);

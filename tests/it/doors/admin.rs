@@ -262,7 +262,7 @@ fn the_metrics_are_in_the_format_and_say_what_happened() {
         assert_eq!(ask_for_line(address, &asking).status, 403);
     }
     let code = CloseCode::new(4000).unwrap();
-    let stalled = Follower::join_by(&server, dial_tight(address), "/stalled");
+    let stalled = Follower::join_by(dial_tight(address), "/stalled");
     for _ in 0..200 {
         server
             .handle()

@@ -280,7 +280,7 @@ fn a_stalled_follower_delays_nobody_and_is_evicted_with_1008() {
         never_times_out(config);
     });
     let stream = dial_tight(server.local_addr());
-    let mut stalled = Follower::join_by(&server, stream, "/");
+    let mut stalled = Follower::join_by(stream, "/");
     let mut member = Raw::connect(&server, "/");
     let mut follower = Follower::join(&server, "/");
     for number in 0..300 {
@@ -317,7 +317,7 @@ fn an_evicted_follower_that_reads_nothing_is_gone_after_the_closing_deadline() {
         never_times_out(config);
     });
     let stream = dial_tight(server.local_addr());
-    let stalled = Follower::join_by(&server, stream, "/");
+    let stalled = Follower::join_by(stream, "/");
     send_numbered(&server, 0..200);
     wait_closed(&server, "evicted", 1);
     eventually("its backlog to be gone", || {
@@ -330,7 +330,7 @@ fn an_evicted_follower_that_reads_nothing_is_gone_after_the_closing_deadline() {
 fn a_stalled_follower_is_dropped_when_a_write_takes_too_long() {
     let server = tight_server(|config| config.write_timeout = Duration::from_millis(200));
     let stream = dial_tight(server.local_addr());
-    let stalled = Follower::join_by(&server, stream, "/");
+    let stalled = Follower::join_by(stream, "/");
     server.handle().broadcast("/", vec![0; 1 << 19]).unwrap();
     wait_closed(&server, "write_timeout", 1);
     drop(stalled);
@@ -345,7 +345,7 @@ fn read_after_a_stall(policy: SlowConsumer) -> Vec<usize> {
         never_times_out(config);
     });
     let stream = dial_tight(server.local_addr());
-    let mut stalled = Follower::join_by(&server, stream, "/");
+    let mut stalled = Follower::join_by(stream, "/");
     let given = |messages: u64| {
         eventually("the hub to have given all messages", || {
             server.handle().stats().deliveries >= messages

@@ -209,10 +209,7 @@ fn an_upgrade_is_refused_with_what_the_program_says() {
     let good = request("GET / HTTP/1.1", &headers);
     stream.write_all(&good).unwrap();
     assert!(read_head(&mut stream).unwrap().starts_with("HTTP/1.1 101 "));
-    eventually("the one who may", || {
-        let stats = server.handle().stats();
-        stats.joins == 1 && stats.handshakes == 0
-    });
+    assert_eq!(server.handle().stats().joins, 1);
 }
 
 #[test]
@@ -250,7 +247,6 @@ fn an_upgrade_chooses_room_and_subprotocol() {
         assert_eq!(answer.header("sec-websocket-protocol"), chosen, "{path}");
         streams.push(stream);
     }
-    eventually("all to have come", || server.handle().stats().joins == 4);
     let clients = server.handle().clients_in("/one for all").unwrap();
     assert_eq!(clients.len(), streams.len());
 }
