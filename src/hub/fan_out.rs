@@ -33,7 +33,7 @@ impl Hub {
             self.rooms.give_to_all_taps(&forms);
         }
         let places = self.places_of(to);
-        self.give_to(&places, &forms);
+        self.give_to(&places, forms);
         drop(permit);
     }
 
@@ -106,9 +106,12 @@ impl Hub {
             return;
         };
         let mut pending = std::mem::take(&mut room.pending);
+        if !room.taps.is_empty() {
+            room.give_to_taps(&pending.forms);
+        }
         for encoding in Encoding::ALL.into_iter().filter(|kind| room.needs(*kind)) {
             let list = &mut self.encoded;
-            list.extend(pending.forms.iter().map(|forms| forms.burst(encoding)));
+            list.extend(pending.forms.iter_mut().map(|forms| forms.take(encoding)));
             let mut fan_out = FanOut {
                 members: &mut self.members,
                 helpers: &mut self.helpers,
@@ -121,17 +124,14 @@ impl Hub {
             fan_out.give(&room.members, encoding, list, &pending.excepts);
             list.clear();
         }
-        if !room.taps.is_empty() {
-            room.give_to_taps(&pending.forms);
-            self.rooms.forget_if_empty(place);
-        }
+        self.rooms.forget_if_empty(place);
         pending.clear();
         self.spare = pending;
         self.settle();
     }
 
     /// Gives messages to single members.
-    fn give_to(&mut self, places: &[u32], forms: &Forms) {
+    fn give_to(&mut self, places: &[u32], mut forms: Forms) {
         for encoding in Encoding::ALL {
             let mut members = places.iter().filter_map(|place| self.members.get(*place));
             if !members.any(|member| member.encoding == encoding) {
@@ -146,7 +146,7 @@ impl Hub {
                     joined: &mut self.joined,
                 },
             };
-            let list = [forms.burst(encoding)];
+            let list = [forms.take(encoding)];
             fan_out.give(places, encoding, &list, &Excepts::default());
         }
         self.settle();

@@ -19,12 +19,13 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
-    pub(crate) const ALL: [Encoding; 2] = [Encoding::Frames, Encoding::Events];
+    /// All of them, frames last: a form that is missing is made of them.
+    pub(crate) const ALL: [Encoding; 2] = [Encoding::Events, Encoding::Frames];
 }
 
 /// One or more whole messages as wire bytes, one frame (or event) each, in
 /// order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Burst {
     pub(crate) bytes: Bytes,
     pub(crate) messages: u32,

@@ -14,15 +14,24 @@ pub(crate) struct Forms {
 }
 
 impl Forms {
-    /// The messages in this encoding. A form that is missing is made: somebody
-    /// has begun to need it while the messages were on their way.
-    pub(crate) fn burst(&self, encoding: Encoding) -> Burst {
+    /// Makes a form that is missing: somebody has begun to need it while the
+    /// messages were on their way.
+    pub(crate) fn complete(&mut self, encoding: Encoding) {
         match encoding {
-            Encoding::Frames => self.frames.clone(),
-            Encoding::Events => match &self.events {
-                Some(events) => events.clone(),
-                None => sse::encode(&self.frames),
-            },
+            Encoding::Frames => {}
+            Encoding::Events => {
+                self.events.get_or_insert_with(|| sse::encode(&self.frames));
+            }
+        }
+    }
+
+    /// Takes the messages out in one encoding. What is taken is gone, because
+    /// a copy of shared bytes costs an allocation.
+    pub(crate) fn take(&mut self, encoding: Encoding) -> Burst {
+        self.complete(encoding);
+        match encoding {
+            Encoding::Frames => std::mem::take(&mut self.frames),
+            Encoding::Events => self.events.take().unwrap_or_default(),
         }
     }
 }
