@@ -99,6 +99,19 @@ fn a_log_that_nobody_can_read_ends_no_server() {
 }
 
 #[test]
+fn a_log_file_that_may_not_grow_ends_no_server() {
+    let mut program = Program::launch(behind("ulimit -f 1", &["-vv"]));
+    for _ in 0..20 {
+        let mut client = Raw::open(program.address, "/");
+        client.send_bytes(&masked(Opcode::Text, b"hello"));
+        assert_eq!(client.data().payload, b"hello");
+    }
+    program.signal(Signal::TERM);
+    assert_eq!(program.wait().code(), Some(0));
+    assert!(program.whole_log().len() <= 1024, "more than the limit");
+}
+
+#[test]
 fn help_that_is_read_in_part_is_no_failure() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

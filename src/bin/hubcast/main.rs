@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Ok(parsed) => parsed,
         Err(ended) => return end(&ended),
     };
+    signals::survive_a_full_log();
     start_logger(&options);
     for warning in warnings {
         log::warn!("{warning}");

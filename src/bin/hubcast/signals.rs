@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use hubcast::Handle;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 
@@ -36,6 +39,14 @@ pub(crate) fn stop_on_signals(handle: Handle) -> io::Result<()> {
         .name("hubcast-signals".to_owned())
         .spawn(wait)?;
     Ok(())
+}
+
+/// A log file that has reached the size limit of the process (`ulimit -f`) ends
+/// the log, not the process: the signal is taken, and the write fails.
+pub(crate) fn survive_a_full_log() {
+    if let Err(error) = flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))) {
+        log::debug!("SIGXFSZ ends the process: {error}");
+    }
 }
 
 /// The signals that a process ignores, a bit each (proc_pid_status(5)).
