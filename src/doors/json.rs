@@ -53,7 +53,8 @@ pub(super) struct Object<'a> {
 }
 
 impl Object<'_> {
-    /// A member whose value is JSON as it is displayed: a number, `true` or `null`.
+    /// A member whose value is written as displayed: a number, `true` or
+    /// `null`.
     pub(super) fn plain(&mut self, name: &str, value: impl Display) -> &mut Self {
         let _ = write!(self.member(name), "{value}");
         self
@@ -75,7 +76,7 @@ impl Object<'_> {
         self
     }
 
-    /// Begins a member; its value goes into what is returned.
+    /// Begins a member. The value must be appended to the returned string.
     fn member(&mut self, name: &str) -> &mut String {
         if self.is_begun {
             self.out.push(',');

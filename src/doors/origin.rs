@@ -44,7 +44,8 @@ impl Origin {
     }
 }
 
-/// A host as all that name it spell it: an IPv6 address in its short form.
+/// A host in the form in which all are compared: an IPv6 address is in its
+/// short form.
 fn one_spelling(host: String) -> Option<String> {
     let Some(bracketed) = host.strip_prefix('[') else {
         return Some(host);
@@ -59,7 +60,7 @@ enum Entry {
     Any,
     Null,
     One(Origin),
-    /// All that have one label more in front of the host.
+    /// All origins whose host has one more label in front of this one.
     Below(Origin),
 }
 
@@ -120,7 +121,7 @@ pub(super) struct Origins(Vec<Entry>);
 impl Origins {
     /// # Errors
     ///
-    /// An entry that no Origin header can match; the text has it.
+    /// An entry that no Origin header can match; the text names it.
     pub(super) fn parse(entries: &[String]) -> Result<Origins, Error> {
         let parse = |text: &String| {
             Entry::parse(text).map_err(|why| Error::config(format!("allow-origin {text:?} {why}")))

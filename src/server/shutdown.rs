@@ -38,7 +38,7 @@ impl Drop for EndHubOnDrop {
     }
 }
 
-/// A server that runs: what its accept thread has.
+/// A running server, as its accept thread has it.
 pub(super) struct Run {
     pub(super) gates: Vec<Gate>,
     pub(super) service: Arc<Service>,
@@ -90,7 +90,7 @@ impl Run {
 fn shut_down(shared: &Shared, threads: &Threads) -> (usize, usize) {
     let deadline = Instant::now() + shared.config.shutdown_timeout;
     log::info!("shutting down, clients={}", shared.counters.clients.get());
-    // No command is lost but to a hub that has ended.
+    // Sending fails only if the hub has ended already.
     let _ = shared.inbox.send(Command::Shutdown);
     // Some clients never answer a Close. A client that has been sent its
     // Close gets `ANSWER_TIMEOUT` to reply; one that is still receiving its

@@ -9,31 +9,31 @@ use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
 use crate::cli::Options;
 use crate::values::switch;
 
-/// What the variables of options begin with.
+/// The prefix of the options' variables.
 const PREFIX: &str = "HUBCAST_";
-/// The variable in which platforms say which port to listen on, on whatever
-/// address they reach the program.
+/// The variable in which platforms say which port to listen on. They reach the
+/// process from another machine.
 const PORT: &str = "PORT";
-/// What Kubernetes and Docker set for a service that is called hubcast, and the
-/// tests for themselves.
+/// Variables with our prefix that are no options: Kubernetes and Docker set
+/// them for a service that is called hubcast, and the tests for themselves.
 const NOT_OURS: [&str; 4] = [
     "HUBCAST_SERVICE_",
     "HUBCAST_PORT",
     "HUBCAST_ENV_",
     "HUBCAST_TEST_",
 ];
-/// The options of which one overrides the others.
+/// Options of which one overrides the others.
 const LEVELS: [&str; 3] = ["log_level", "quiet", "verbose"];
 
 /// A variable that sets an option.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Variable {
     name: String,
-    /// As on the command line, without the dashes.
+    /// The option's name, without the dashes.
     option: String,
 }
 
-/// Why there is nothing to run: wrong usage, or the text that was asked for.
+/// Why nothing runs: wrong usage, or a text that was asked for.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) text: String,
@@ -49,14 +49,15 @@ impl From<clap::Error> for Ended {
     }
 }
 
-/// What the arguments and the environment say, and warnings for the log.
+/// The options from arguments and environment, and warnings for the log.
 pub(crate) fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<(Options, Vec<String>), Ended> {
     let command = Options::command();
     let mut arguments = Vec::from_iter(arguments);
-    // What cannot be parsed is an error below; help and version end here.
+    // Arguments that cannot be parsed are an error below. Help and version end
+    // here.
     let given = command.clone().ignore_errors(true);
     let given = given.try_get_matches_from(&arguments)?;
     let environment = Environment::read(&command, &given, variables)?;
@@ -88,7 +89,7 @@ fn is_said(matches: &ArgMatches, id: &str) -> bool {
     matches.value_source(id) == Some(ValueSource::CommandLine)
 }
 
-/// An error that names options, and behind it which variables set them.
+/// An error about options, followed by the variables that set them.
 pub(crate) fn with_variables(error: &str, variables: &[Variable]) -> String {
     let is_part = |c: char| c.is_ascii_lowercase() || c == '-';
     let words = error.split(|c| !is_part(c)).map(|w| w.trim_matches('-'));
@@ -104,7 +105,7 @@ pub(crate) fn with_variables(error: &str, variables: &[Variable]) -> String {
 
 #[derive(Debug, Default)]
 struct Environment {
-    /// What the variables say, as arguments.
+    /// The variables as arguments.
     arguments: Vec<OsString>,
     variables: Vec<Variable>,
     warnings: Vec<String>,
@@ -196,7 +197,7 @@ impl Environment {
         Ok(())
     }
 
-    /// A variable that looks like an option's and is none has no effect.
+    /// Warns of a variable that looks like an option's and is none.
     fn remark_on(&mut self, names: impl Iterator<Item = OsString>) {
         for name in names {
             let name = name.to_string_lossy();

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 /// A line longer than this is broadcast in pieces.
 const MAX_LINE: usize = 64 * 1024;
-/// Between two log lines about what is lost.
+/// The shortest time between two log lines about lost messages.
 const LOG_PAUSE: Duration = Duration::from_secs(10);
 
 /// Broadcasts each line of standard input, on a thread of its own; a line longer
@@ -41,7 +41,7 @@ pub(crate) fn broadcast_stdin(
     Ok(())
 }
 
-/// The way of lines into a room.
+/// Broadcasts lines in a room.
 #[derive(Debug)]
 struct Lines<'a> {
     handle: &'a Handle,
@@ -108,8 +108,8 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// How many bytes of a text make a piece of at most so many bytes; a character
-/// that is wider is a piece by itself.
+/// How many bytes of a text make a piece of at most `max_piece` bytes. A wider
+/// character is a piece by itself.
 fn piece_of(text: &str, max_piece: usize) -> usize {
     if text.len() <= max_piece {
         return text.len();
@@ -193,13 +193,13 @@ fn is_shown_as_is(c: char) -> bool {
     if c.is_ascii() {
         return c == '\t' || !c.is_control();
     }
-    // Behind another character, a combining mark is not escaped.
+    // After another character, a combining mark is not escaped.
     let mut pair = String::from("a");
     pair.push(c);
     pair.escape_debug().nth(1) == Some(c)
 }
 
-/// What is lost, counted, and logged at most once in a while.
+/// Counts lost messages, and logs them at most once in `LOG_PAUSE`.
 #[derive(Debug)]
 struct Losses {
     what: &'static str,
@@ -227,7 +227,7 @@ impl Losses {
         }
     }
 
-    /// Logs what was lost since the last line.
+    /// Logs how many were lost since the last line.
     fn log_rest(&mut self) {
         if self.count > self.logged {
             log::warn!("{} ({} in all)", self.what, self.count);
@@ -236,8 +236,8 @@ impl Losses {
     }
 }
 
-/// A stream that waits where it would block: another process that shares it may
-/// have made it non-blocking.
+/// A stream whose calls wait instead of failing with `WouldBlock`. Another
+/// process that shares it may have made it non-blocking.
 #[derive(Debug)]
 struct Patient<F>(F);
 

@@ -1,4 +1,4 @@
-//! Tokens as files and variables hold them.
+//! Tokens from files and variables.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use hubcast::Secret;
 
-/// No more of a token file is read: it is a single line.
+/// The most bytes that are read of a token file, which is a single line.
 const MAX_FILE: u64 = 64 * 1024;
 /// Every user of the machine may read the file.
 const READABLE_BY_ALL: u32 = 0o004;
@@ -20,8 +20,7 @@ pub(crate) fn bare(text: &str) -> Secret {
     text.strip_suffix('\r').unwrap_or(text).into()
 }
 
-/// The first line of a file. A file that every user may read is remarked on
-/// in the log.
+/// The first line of a file. Logs a warning if every user may read the file.
 pub(crate) fn of_file(path: &Path) -> Result<Secret, String> {
     let name = path.display();
     let text = read(path).map_err(|error| format!("token-file {name}: {error}"))?;
