@@ -136,7 +136,8 @@ pub struct Config {
     /// [`Secret`]. It is brought as `Authorization: Bearer`,
     /// as a subprotocol entry `hubcast.token.` with the base64url of the
     /// token (a browser offers `hubcast` beside it, which is answered), or as
-    /// `?token=`. Default: none, everybody may enter.
+    /// `?token=`. At most 4,096 bytes, without control characters, and without
+    /// blanks at its ends. Default: none, everybody may enter.
     pub token: Option<Secret>,
     /// Whether `POST` to a room publishes its body there. It is checked by
     /// [`Handler::on_upgrade`](crate::Handler::on_upgrade), but not seen by
