@@ -197,6 +197,9 @@ pub enum Cause {
     HandlerPanicked,
     /// The system refused the client's writer thread.
     NoWriterThread,
+    /// A compressed message could not be inflated: it was no deflate stream, or
+    /// cut off. Closed with 1007.
+    InvalidDeflate,
     /// The server itself failed at this connection: a fault of hubcast's, not
     /// of a handler. Closed with 1011.
     InternalError,
@@ -219,7 +222,7 @@ impl Cause {
     }
 
     /// The names of all causes.
-    pub(crate) const NAMES: [&'static str; 17] = [
+    pub(crate) const NAMES: [&'static str; 18] = [
         "closed_by_peer",
         "end_of_stream",
         "read_failed",
@@ -236,6 +239,7 @@ impl Cause {
         "shutdown",
         "handler_panicked",
         "no_writer_thread",
+        "invalid_deflate",
         "internal_error",
     ];
 
@@ -258,7 +262,8 @@ impl Cause {
             Cause::Shutdown => 13,
             Cause::HandlerPanicked => 14,
             Cause::NoWriterThread => 15,
-            Cause::InternalError => 16,
+            Cause::InvalidDeflate => 16,
+            Cause::InternalError => 17,
         }
     }
 
@@ -279,7 +284,7 @@ impl Cause {
                 Some(CloseCode::POLICY_VIOLATION)
             }
             Cause::ProtocolError(_) => Some(CloseCode::PROTOCOL_ERROR),
-            Cause::InvalidUtf8 => Some(CloseCode::INVALID_PAYLOAD),
+            Cause::InvalidUtf8 | Cause::InvalidDeflate => Some(CloseCode::INVALID_PAYLOAD),
             Cause::TooLarge => Some(CloseCode::TOO_LARGE),
             Cause::Shutdown => Some(CloseCode::GOING_AWAY),
             Cause::HandlerPanicked | Cause::InternalError => Some(CloseCode::INTERNAL_ERROR),
@@ -327,6 +332,7 @@ impl fmt::Display for Cause {
             Cause::Shutdown => write!(f, "server shutdown"),
             Cause::HandlerPanicked => write!(f, "handler panicked"),
             Cause::NoWriterThread => write!(f, "the system refused a writer thread"),
+            Cause::InvalidDeflate => write!(f, "message that cannot be inflated"),
             Cause::InternalError => write!(f, "internal error"),
         }
     }

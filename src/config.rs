@@ -46,6 +46,19 @@ pub struct Config {
     /// with 1008. Default: 32,768, twice what a message of 1 MiB needs in
     /// fragments of 64 bytes.
     pub max_fragments: usize,
+    /// Whether messages are compressed for clients that offer it
+    /// (permessage-deflate, RFC 7692), in both directions. The thread that
+    /// publishes compresses a message, once for all clients; where nobody in
+    /// the room has agreed, it does not. Only with the feature `deflate`.
+    /// Default: false.
+    #[cfg(feature = "deflate")]
+    pub deflate: bool,
+    /// The shortest message that is compressed, in bytes. Default: 256.
+    #[cfg(feature = "deflate")]
+    pub deflate_threshold: usize,
+    /// How hard to compress: 1 is the fastest, 9 the tightest. Default: 1.
+    #[cfg(feature = "deflate")]
+    pub deflate_level: u8,
     /// The most messages that wait for one client; see also
     /// [`queue_bytes`](Config::queue_bytes). Whichever is reached first
     /// makes the client a slow consumer, but one message may always wait,
@@ -186,6 +199,12 @@ impl Default for Config {
             append_newline: false,
             max_message_size: 1024 * 1024,
             max_fragments: 32_768,
+            #[cfg(feature = "deflate")]
+            deflate: false,
+            #[cfg(feature = "deflate")]
+            deflate_threshold: 256,
+            #[cfg(feature = "deflate")]
+            deflate_level: 1,
             queue_messages: 1024,
             queue_bytes: 1024 * 1024,
             queue_total: 256 * 1024 * 1024,
@@ -251,6 +270,8 @@ impl Config {
         ] {
             in_range(name, value, least, most)?;
         }
+        #[cfg(feature = "deflate")]
+        self.check_deflate()?;
         for (name, duration) in [
             ("ping-interval", self.ping_interval),
             ("handshake-timeout", self.handshake_timeout),
@@ -289,6 +310,13 @@ impl Config {
             ));
         }
         Ok(())
+    }
+
+    #[cfg(feature = "deflate")]
+    fn check_deflate(&self) -> Result<(), Error> {
+        let threshold = self.deflate_threshold;
+        in_range("deflate-threshold", threshold, 1, usize::MAX)?;
+        in_range("deflate-level", self.deflate_level.into(), 1, 9)
     }
 
     /// Limits that have no effect because of other limits: no errors, but worth a

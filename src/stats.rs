@@ -26,6 +26,10 @@ pub(crate) struct Counters {
     pub(crate) sent_bytes: Counter,
     pub(crate) dropped: Counter,
     pub(crate) queue_bytes: Gauge,
+    #[cfg(feature = "deflate")]
+    pub(crate) compressed: Ratio,
+    #[cfg(feature = "deflate")]
+    pub(crate) inflated: Ratio,
     departures: [Counter; Cause::NAMES.len()],
     fan_out: [Counter; FAN_OUT_BOUNDS.len() + 1],
     fan_out_nanos: Counter,
@@ -50,6 +54,26 @@ impl Counter {
 
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Messages that were compressed or inflated, and their payloads' bytes before
+/// and after.
+#[cfg(feature = "deflate")]
+#[derive(Debug, Default)]
+pub(crate) struct Ratio {
+    pub(crate) messages: Counter,
+    pub(crate) before: Counter,
+    pub(crate) after: Counter,
+}
+
+#[cfg(feature = "deflate")]
+impl Ratio {
+    /// Counts a message.
+    pub(crate) fn count(&self, before: usize, after: usize) {
+        self.messages.add(1);
+        self.before.add(before as u64);
+        self.after.add(after as u64);
     }
 }
 

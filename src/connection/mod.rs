@@ -30,7 +30,7 @@ use crate::http1::Answer;
 use crate::http1::Body;
 use crate::http1::{Head, NoHead, read_head};
 use crate::hub::ClientState;
-use crate::hub::{Command, Joining};
+use crate::hub::{Command, Joining, Need};
 use crate::names::{ClientId, Peer};
 use crate::net::Outlet;
 use crate::net::Stream;
@@ -196,7 +196,7 @@ impl Connection {
         let clients = client.state.place.join();
         let outbox = Outbox::new(self.id, self.socket.clone(), self.service.outboxes.clone());
         let interest = &self.service.shared.publisher.interest;
-        let following = (encoding == Encoding::Events).then(|| interest.follow(&client.state.room));
+        let following = Need::of(encoding).map(|need| interest.add(need, &client.state.room));
         let joining = Joining {
             client: client.state.clone(),
             outbox,
@@ -225,7 +225,7 @@ impl Connection {
     // touched, for every client.
     #[inline(never)]
     fn converse(&self, client: &Client, encoding: Encoding, rest: Vec<u8>) -> Option<CloseFrame> {
-        let mut reader = Reader::new(&self.service, client, &self.socket);
+        let mut reader = Reader::new(&self.service, client, &self.socket, encoding);
         if let Some(handler) = &self.service.hooks
             && catch_unwind(AssertUnwindSafe(|| handler.on_join(client))).is_err()
         {

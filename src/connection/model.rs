@@ -33,6 +33,7 @@ use crate::net::Stop;
 use crate::net::Stream;
 use crate::outbox::OutboxRules;
 use crate::outbox::fake::FakeWriters;
+use crate::wire::Encoding;
 
 /// The longest input. What one read brings must fit into the inbox, which
 /// nobody empties meanwhile.
@@ -184,7 +185,7 @@ impl Ground {
             pongs: Vec::new(),
             end: Ending::Stream,
         };
-        let mut reader = Reader::new(&self.service, &client, &self.ended);
+        let mut reader = Reader::new(&self.service, &client, &self.ended, Encoding::Frames);
         let mut buffer = [MaybeUninit::uninit(); 256];
         let mut step = Ok(());
         for piece in pieces {
@@ -571,7 +572,7 @@ mod tests {
         let ping = b"\x89\x81\0\0\0\0x";
         with_ground(3, |ground| {
             let client = ground.client();
-            let mut reader = Reader::new(&ground.service, &client, &ground.ended);
+            let mut reader = Reader::new(&ground.service, &client, &ground.ended, Encoding::Frames);
             assert!(reader.heard(&mut ping.repeat(500)).is_ok());
             let commands: Vec<Command> = ground.commands.receiver.try_iter().collect();
             let [Command::Pong { all, newest, .. }] = &commands[..] else {
@@ -587,7 +588,7 @@ mod tests {
         let bytes = b"\x82\x84\0\0\0\0abcd".repeat(20);
         with_ground(0, |ground| {
             let client = ground.client();
-            let mut reader = Reader::new(&ground.service, &client, &ground.ended);
+            let mut reader = Reader::new(&ground.service, &client, &ground.ended, Encoding::Frames);
             let limit = ground.service.shared.config.message_timeout;
             // No read ends where a message does.
             let (first, rest) = bytes.split_at(5);
@@ -610,7 +611,7 @@ mod tests {
     fn a_panic_outside_a_hook_is_not_the_handlers() {
         with_ground(0, |ground| {
             let client = ground.client();
-            let mut reader = Reader::new(&ground.service, &client, &ground.ended);
+            let mut reader = Reader::new(&ground.service, &client, &ground.ended, Encoding::Frames);
             reader.fail(Cause::InternalError);
             assert_eq!(client.state.cause.get(), Some(&Cause::InternalError));
             let commands: Vec<Command> = ground.commands.receiver.try_iter().collect();
@@ -637,7 +638,7 @@ mod tests {
             let expected = decode(&bytes, &ground.service.shared.config);
             ground.check(&expected, &mut bytes.chunks(4096), Way::WithPauses);
             let client = ground.client();
-            let mut reader = Reader::new(&ground.service, &client, &ground.ended);
+            let mut reader = Reader::new(&ground.service, &client, &ground.ended, Encoding::Frames);
             for piece in bytes.chunks(4096) {
                 assert!(reader.heard(&mut piece.to_vec()).is_ok());
             }

@@ -17,6 +17,7 @@ use crate::net::Stream;
 use crate::net::Wake;
 use crate::net::{Inlet, Read};
 use crate::wire::Decoder;
+use crate::wire::Encoding;
 use crate::wire::frame;
 
 use super::relay::Relay;
@@ -44,11 +45,16 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(service: &'a Service, client: &'a Client, socket: &'a Stream) -> Reader<'a> {
+    pub(crate) fn new(
+        service: &'a Service,
+        client: &'a Client,
+        socket: &'a Stream,
+        encoding: Encoding,
+    ) -> Reader<'a> {
         let now = Instant::now();
         Reader {
             inlet: Inlet::new(socket),
-            decoder: Decoder::new(&service.shared.config),
+            decoder: Decoder::new(&service.shared.config).deflated(encoding.is_deflated()),
             keepalive: Keepalive::new(&service.shared.config),
             begun: None,
             message_rate: Bucket::new(service.shared.config.max_message_rate, now),
@@ -218,7 +224,8 @@ impl<'a> Reader<'a> {
             // The message that is open is another than before.
             self.begun = None;
         }
-        self.throttle(len)?;
+        // What a small message inflates to is work as well.
+        self.throttle(len + self.relay.inflated)?;
         self.watch_message()
     }
 

@@ -8,12 +8,16 @@ use bytes::Bytes;
 use super::end::{End, panicked};
 use super::service::Service;
 use crate::close::Cause;
+#[cfg(feature = "deflate")]
+use crate::close::Violation;
 use crate::embed::Client;
 use crate::hub::{Audience, Command};
 use crate::message::Message;
 use crate::wire::BurstBuilder;
 use crate::wire::Incoming;
 use crate::wire::frame;
+#[cfg(feature = "deflate")]
+use crate::wire::{Fault, invalid_utf8, too_large};
 
 /// A message larger than this is a burst of its own. The bytes of a burst are
 /// freed together, so a small message that waits for a slow consumer would keep
@@ -35,6 +39,8 @@ pub(super) struct Relay<'a> {
     pub(super) pong: Option<[u8; 8]>,
     /// Messages, short fragments and control frames of this read.
     pub(super) incoming: u64,
+    /// Bytes that the compressed messages of this read have inflated to.
+    pub(super) inflated: u64,
 }
 
 impl<'a> Relay<'a> {
@@ -47,12 +53,14 @@ impl<'a> Relay<'a> {
             newest_pong: 0,
             pong: None,
             incoming: 0,
+            inflated: 0,
         }
     }
 
     /// A read has brought this many bytes.
     pub(super) fn begin(&mut self, bytes: u64) {
         self.incoming = 0;
+        self.inflated = 0;
         // Counted before anybody can see the effect of these bytes.
         count(&self.client.state.received_bytes, bytes);
         self.service.shared.counters.received_bytes.add(bytes);
@@ -60,6 +68,10 @@ impl<'a> Relay<'a> {
 
     pub(crate) fn take(&mut self, incoming: Incoming<'_>) -> Result<(), End> {
         self.incoming += 1;
+        self.take_uncounted(incoming)
+    }
+
+    fn take_uncounted(&mut self, incoming: Incoming<'_>) -> Result<(), End> {
         match incoming {
             Incoming::Text(text) => self.message(
                 text.len(),
@@ -72,6 +84,8 @@ impl<'a> Relay<'a> {
                 |burst, _| burst.binary(bytes),
                 || Message::Binary(bytes.to_vec()),
             ),
+            #[cfg(feature = "deflate")]
+            Incoming::Compressed { is_text, payload } => self.inflate(is_text, payload),
             Incoming::ShortFragment => Ok(()),
             Incoming::Ping(payload) => {
                 self.newest_pong = self.pongs.len();
@@ -84,6 +98,32 @@ impl<'a> Relay<'a> {
             }
             Incoming::Close(frame) => Err(End::Closed(frame)),
         }
+    }
+
+    /// Inflates a message and goes on with it (RFC 7692 §6.2).
+    #[cfg(feature = "deflate")]
+    fn inflate(&mut self, is_text: bool, payload: &[u8]) -> Result<(), End> {
+        let shared = &self.service.shared;
+        let limit = shared.config.max_message_size;
+        let inflated = match &shared.publisher.deflate {
+            Some(deflate) => deflate.inflate(payload, limit),
+            None => Err(Fault::NotDeflate),
+        };
+        let message = inflated.map_err(|fault| match fault {
+            Fault::TooLarge => too_large(limit),
+            Fault::NotDeflate => Violation {
+                cause: Cause::InvalidDeflate,
+                reason: "a compressed message must be a deflate stream".to_owned(),
+            },
+        })?;
+        self.inflated += message.len() as u64;
+        if !is_text {
+            return self.take_uncounted(Incoming::Binary(&message));
+        }
+        if std::str::from_utf8(&message).is_err() {
+            return Err(invalid_utf8().into());
+        }
+        self.take_uncounted(Incoming::Text(&message))
     }
 
     /// Encodes a message for the room, or gives it to the handler. What an

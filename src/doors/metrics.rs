@@ -39,10 +39,24 @@ const NUMBERS: [(Kind, &str, &str, Get); 15] = [
     (Counter, "evictions_total", "Slow consumers evicted.", |c| c.evictions()),
 ];
 
+/// The same of compression.
+#[cfg(feature = "deflate")]
+#[rustfmt::skip] // a row each
+const COMPRESSION: [(Kind, &str, &str, Get); 6] = [
+    (Counter, "compressed_messages_total", "Messages compressed.", |c| c.compressed.messages.get()),
+    (Counter, "compressed_before_bytes_total", "Their bytes before.", |c| c.compressed.before.get()),
+    (Counter, "compressed_after_bytes_total", "Their bytes after.", |c| c.compressed.after.get()),
+    (Counter, "inflated_messages_total", "Messages inflated.", |c| c.inflated.messages.get()),
+    (Counter, "inflated_before_bytes_total", "Their bytes before.", |c| c.inflated.before.get()),
+    (Counter, "inflated_after_bytes_total", "Their bytes after.", |c| c.inflated.after.get()),
+];
+#[cfg(not(feature = "deflate"))]
+const COMPRESSION: [(Kind, &str, &str, Get); 0] = [];
+
 /// All metrics. `waiting` is the number of commands in the hub's inbox.
 pub(crate) fn text(counters: &Counters, waiting: usize) -> String {
     let mut out = String::new();
-    for (kind, name, help, get) in NUMBERS {
+    for (kind, name, help, get) in NUMBERS.into_iter().chain(COMPRESSION) {
         head(&mut out, kind, name, help);
         sample(&mut out, name, "", get(counters));
     }

@@ -8,6 +8,8 @@ mod admin;
 mod caller;
 mod count;
 mod entry;
+#[cfg(feature = "deflate")]
+mod extensions;
 mod hall;
 mod json;
 mod metrics;

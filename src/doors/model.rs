@@ -116,8 +116,8 @@ fn show(doors: &Doors, request: &Request<()>, rest: &[u8]) {
                     assert_eq!(entrance, Entrance::Main);
                     check_room(&entry.room);
                     let status = match entry.encoding {
-                        Encoding::Frames => 101,
                         Encoding::Events => 200,
+                        _ => 101,
                     };
                     check_head(&entry.response, status);
                 }

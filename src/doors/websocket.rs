@@ -9,8 +9,11 @@ use http::{Method, Request, StatusCode};
 
 use super::caller::Caller;
 use super::entry::Entry;
+#[cfg(feature = "deflate")]
+use super::extensions::Agreement;
 use super::hall::Doors;
 use super::token;
+use crate::embed::Upgrade;
 use crate::http1::Answer;
 use crate::http1::{single, tokens};
 use crate::wire::Encoding;
@@ -26,8 +29,28 @@ impl Doors {
         check_offers(request, caller)?;
         let place = self.place(caller)?;
         let upgrade = self.admit(request, caller)?;
-        let response = response(key, upgrade.subprotocol());
-        Ok(Entry::new(upgrade, place, response, Encoding::Frames))
+        let mut head = response(key, upgrade.subprotocol());
+        let encoding = self.agree(request, &upgrade, &mut head);
+        head.push_str("\r\n");
+        Ok(Entry::new(upgrade, place, head.into_bytes(), encoding))
+    }
+
+    /// Agrees to compress messages, if that is on and the client can; appends
+    /// to the head that it is so. Returns how messages are sent.
+    #[cfg(feature = "deflate")]
+    fn agree(&self, request: &Request<()>, upgrade: &Upgrade<'_>, head: &mut String) -> Encoding {
+        let may_compress = self.config().deflate && upgrade.compression;
+        let found = may_compress.then(|| Agreement::find(request.headers()));
+        let Some(agreement) = found.flatten() else {
+            return Encoding::Frames;
+        };
+        head.push_str(&agreement.header());
+        agreement.encoding()
+    }
+
+    #[cfg(not(feature = "deflate"))]
+    fn agree(&self, _: &Request<()>, _: &Upgrade<'_>, _: &mut String) -> Encoding {
+        Encoding::Frames
     }
 }
 
@@ -89,8 +112,8 @@ pub(super) fn upgrade_required(line: &str) -> Answer {
         .header(CONNECTION, HeaderValue::from_static("upgrade, close"))
 }
 
-/// The 101 answer (RFC 6455 §4.2.2).
-fn response(key: &HeaderValue, subprotocol: Option<&str>) -> Vec<u8> {
+/// The 101 answer (RFC 6455 §4.2.2), but for the extensions and the empty line.
+fn response(key: &HeaderValue, subprotocol: Option<&str>) -> String {
     let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
     let mut text = format!(
         "HTTP/1.1 101 Switching Protocols\r\n\
@@ -101,8 +124,7 @@ fn response(key: &HeaderValue, subprotocol: Option<&str>) -> Vec<u8> {
     if let Some(name) = subprotocol {
         text.push_str(&format!("sec-websocket-protocol: {name}\r\n"));
     }
-    text.push_str("\r\n");
-    text.into_bytes()
+    text
 }
 
 #[cfg(test)]
@@ -112,9 +134,8 @@ mod tests {
     #[test]
     fn the_key_of_rfc_6455_section_1_3_gets_its_answer() {
         let key = HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==");
-        let text = String::from_utf8(response(&key, Some("chat"))).unwrap();
+        let text = response(&key, Some("chat"));
         assert!(text.contains("sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
         assert!(text.contains("sec-websocket-protocol: chat\r\n"));
-        assert!(text.ends_with("\r\n\r\n"));
     }
 }

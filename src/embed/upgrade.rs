@@ -50,6 +50,8 @@ pub struct Upgrade<'a> {
     offered: Vec<&'a str>,
     pub(crate) subprotocol: Option<String>,
     pub(crate) attachment: Option<Box<dyn Any + Send + Sync>>,
+    #[cfg(feature = "deflate")]
+    pub(crate) compression: bool,
 }
 
 impl<'a> Upgrade<'a> {
@@ -66,6 +68,8 @@ impl<'a> Upgrade<'a> {
             offered,
             subprotocol: None,
             attachment: None,
+            #[cfg(feature = "deflate")]
+            compression: true,
         }
     }
 
@@ -111,6 +115,14 @@ impl<'a> Upgrade<'a> {
     pub fn set_subprotocol(&mut self, name: Option<&str>) {
         let offered = |name: &&str| self.offered_subprotocols().any(|offer| offer == *name);
         self.subprotocol = name.filter(offered).map(str::to_owned);
+    }
+
+    /// Sets whether messages to and from this client may be compressed, where
+    /// [`Config::deflate`](crate::Config::deflate) is on and the client offers
+    /// it. Default: true.
+    #[cfg(feature = "deflate")]
+    pub fn set_compression(&mut self, compression: bool) {
+        self.compression = compression;
     }
 
     /// Attaches a value to the client; see

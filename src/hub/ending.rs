@@ -119,9 +119,10 @@ impl Hub {
             // Before anything goes out that tells of the end.
             member.client.place.release();
             let _ = member.client.cause.set(cause);
-            let wire = match member.encoding {
-                Encoding::Frames => frame::close(&frame),
-                Encoding::Events => sse::close_event(&frame),
+            let wire = if member.encoding == Encoding::Events {
+                sse::close_event(&frame)
+            } else {
+                frame::close(&frame)
             };
             let _ = member.client.sent.set(frame);
             self.deadlines

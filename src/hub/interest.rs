@@ -1,4 +1,4 @@
-//! Which rooms have members that need more than frames.
+//! Which rooms have members that need more than plain frames.
 //!
 //! A message is encoded by the thread that publishes it, and as events only if
 //! somebody follows the room, which that thread learns here.
@@ -7,22 +7,60 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The number of counters. Rooms whose names hash to the same counter share it;
-/// if one of them has followers, messages for both are encoded as events.
+use crate::wire::Encoding;
+
+/// The number of counters for each need. Rooms whose names hash to the same
+/// counter share it: if members of one need something, messages for both are
+/// encoded for it.
 const PLACES: usize = 256;
 
-/// Which rooms have members that need events.
+/// What a member may need beside plain frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    Events,
+    #[cfg(feature = "deflate")]
+    Deflated,
+}
+
+impl Need {
+    #[cfg(not(feature = "deflate"))]
+    pub(crate) const ALL: [Need; 1] = [Need::Events];
+
+    #[cfg(feature = "deflate")]
+    pub(crate) const ALL: [Need; 2] = [Need::Events, Need::Deflated];
+
+    /// What a member needs that receives messages in this encoding.
+    pub(crate) fn of(encoding: Encoding) -> Option<Need> {
+        match encoding {
+            Encoding::Frames => None,
+            Encoding::Events => Some(Need::Events),
+            #[cfg(feature = "deflate")]
+            Encoding::Deflated | Encoding::Deflated4KiB | Encoding::Deflated256 => {
+                Some(Need::Deflated)
+            }
+        }
+    }
+}
+
+/// Which rooms have members that need what.
 #[derive(Debug)]
 pub(crate) struct Interest {
     hasher: RandomState,
+    needs: [Needs; Need::ALL.len()],
+}
+
+/// How many members need one thing.
+#[derive(Debug)]
+struct Needs {
     places: [AtomicU32; PLACES],
     anywhere: AtomicU32,
 }
 
-/// Held while somebody follows a room.
+/// Held while somebody in a room needs something.
 #[derive(Debug)]
 pub(crate) struct Interested {
     interest: Arc<Interest>,
+    need: Need,
     place: usize,
 }
 
@@ -30,32 +68,40 @@ impl Interest {
     pub(crate) fn new() -> Interest {
         Interest {
             hasher: RandomState::new(),
-            places: [const { AtomicU32::new(0) }; PLACES],
-            anywhere: AtomicU32::new(0),
+            needs: [const {
+                Needs {
+                    places: [const { AtomicU32::new(0) }; PLACES],
+                    anywhere: AtomicU32::new(0),
+                }
+            }; Need::ALL.len()],
         }
     }
 
-    /// Counts a follower of this room until the returned value is dropped.
-    pub(crate) fn follow(self: &Arc<Interest>, room: &str) -> Interested {
+    /// Counts a member of this room with this need until the returned value is
+    /// dropped.
+    pub(crate) fn add(self: &Arc<Interest>, need: Need, room: &str) -> Interested {
         let place = self.place(room);
-        // Called before the follower is in the room, so that messages published
+        // Called before the member is in the room, so that messages published
         // then are encoded for it.
-        self.anywhere.fetch_add(1, Ordering::SeqCst);
-        self.places[place].fetch_add(1, Ordering::SeqCst);
+        let needs = &self.needs[need as usize];
+        needs.anywhere.fetch_add(1, Ordering::SeqCst);
+        needs.places[place].fetch_add(1, Ordering::SeqCst);
         Interested {
             interest: self.clone(),
+            need,
             place,
         }
     }
 
-    /// Whether somebody may follow this room.
-    pub(super) fn is_in(&self, room: &str) -> bool {
-        self.is_anywhere() && self.places[self.place(room)].load(Ordering::SeqCst) > 0
+    /// Whether somebody in this room may need it.
+    pub(super) fn is_in(&self, need: Need, room: &str) -> bool {
+        let places = &self.needs[need as usize].places;
+        self.is_anywhere(need) && places[self.place(room)].load(Ordering::SeqCst) > 0
     }
 
-    /// Whether somebody follows any room.
-    pub(super) fn is_anywhere(&self) -> bool {
-        self.anywhere.load(Ordering::SeqCst) > 0
+    /// Whether somebody in any room needs it.
+    pub(super) fn is_anywhere(&self, need: Need) -> bool {
+        self.needs[need as usize].anywhere.load(Ordering::SeqCst) > 0
     }
 
     fn place(&self, room: &str) -> usize {
@@ -65,8 +111,9 @@ impl Interest {
 
 impl Drop for Interested {
     fn drop(&mut self) {
-        self.interest.places[self.place].fetch_sub(1, Ordering::SeqCst);
-        self.interest.anywhere.fetch_sub(1, Ordering::SeqCst);
+        let needs = &self.interest.needs[self.need as usize];
+        needs.places[self.place].fetch_sub(1, Ordering::SeqCst);
+        needs.anywhere.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -77,13 +124,13 @@ mod tests {
     #[test]
     fn a_room_is_of_interest_while_somebody_follows() {
         let interest = Arc::new(Interest::new());
-        assert!(!interest.is_in("/a") && !interest.is_anywhere());
-        let first = interest.follow("/a");
-        let second = interest.follow("/a");
-        assert!(interest.is_in("/a"));
+        assert!(!interest.is_in(Need::Events, "/a") && !interest.is_anywhere(Need::Events));
+        let first = interest.add(Need::Events, "/a");
+        let second = interest.add(Need::Events, "/a");
+        assert!(interest.is_in(Need::Events, "/a"));
         drop(first);
-        assert!(interest.is_in("/a") && interest.is_anywhere());
+        assert!(interest.is_in(Need::Events, "/a") && interest.is_anywhere(Need::Events));
         drop(second);
-        assert!(!interest.is_in("/a") && !interest.is_anywhere());
+        assert!(!interest.is_in(Need::Events, "/a") && !interest.is_anywhere(Need::Events));
     }
 }

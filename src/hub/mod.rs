@@ -32,6 +32,7 @@ pub(crate) use command::{Audience, Command, Joining};
 pub(crate) use helpers::{Helpers, fan_out_threads};
 pub(crate) use inbox::{Commands, Gone, Inbox, InboxError};
 pub(crate) use info::{ClientInfo, RoomInfo};
+pub(crate) use interest::Need;
 pub(crate) use places::{Place, Places, network_of};
 pub(crate) use publisher::Publisher;
 pub(crate) use tap::{Copied, Tap, TapCounts};

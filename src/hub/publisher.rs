@@ -6,9 +6,11 @@ use crossbeam_channel::Receiver;
 
 use super::command::{Audience, Command};
 use super::inbox::{Inbox, InboxError};
-use super::interest::Interest;
+use super::interest::{Interest, Need};
 use super::permit::{NoPermit, Permits};
 use crate::wire::Burst;
+#[cfg(feature = "deflate")]
+use crate::wire::Deflate;
 use crate::wire::Forms;
 use crate::wire::sse;
 
@@ -17,8 +19,11 @@ use crate::wire::sse;
 pub(crate) struct Publisher {
     inbox: Inbox,
     permits: Permits,
-    /// Who needs more than frames.
+    /// Who needs more than plain frames.
     pub(crate) interest: Arc<Interest>,
+    /// There if messages may be compressed.
+    #[cfg(feature = "deflate")]
+    pub(crate) deflate: Option<Arc<Deflate>>,
 }
 
 impl Publisher {
@@ -27,7 +32,16 @@ impl Publisher {
             inbox,
             permits: Permits::new(),
             interest: Arc::new(Interest::new()),
+            #[cfg(feature = "deflate")]
+            deflate: None,
         }
+    }
+
+    /// Compresses messages for those who have agreed to it.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn with_deflate(self, deflate: Option<Deflate>) -> Publisher {
+        let deflate = deflate.map(Arc::new);
+        Publisher { deflate, ..self }
     }
 
     /// Publishes messages; waits while too much waits for the hub.
@@ -47,16 +61,22 @@ impl Publisher {
         self.inbox.try_send(Command::Publish { to, forms, permit })
     }
 
-    /// Encodes what the audience needs beside frames.
+    /// Encodes what the audience needs beside plain frames.
     fn forms(&self, to: &Audience, frames: Burst) -> Forms {
-        let is_followed = match to {
-            Audience::Room { room, .. } => self.interest.is_in(room),
+        let is_needed = |need| match to {
+            Audience::Room { room, .. } => self.interest.is_in(need, room),
             Audience::Everybody { .. } | Audience::Client(_) | Audience::Clients(_) => {
-                self.interest.is_anywhere()
+                self.interest.is_anywhere(need)
             }
         };
         Forms {
-            events: is_followed.then(|| sse::encode(&frames)),
+            events: is_needed(Need::Events).then(|| sse::encode(&frames)),
+            #[cfg(feature = "deflate")]
+            deflated: self
+                .deflate
+                .as_ref()
+                .filter(|_| is_needed(Need::Deflated))
+                .and_then(|deflate| deflate.compress(&frames)),
             frames,
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::interest::{Interest, Interested};
+use super::interest::{Interest, Interested, Need};
 use super::permit::Permit;
 use super::slab::Slab;
 use super::tap::Tap;
@@ -33,8 +33,8 @@ pub(super) struct Room {
     pub(super) taps: Vec<Tap>,
     /// How many members there are of each encoding.
     of_encoding: [usize; Encoding::ALL.len()],
-    /// Held while members need events.
-    followed: Option<Interested>,
+    /// Held while members need more than plain frames, each for one need.
+    interested: [Option<Interested>; Need::ALL.len()],
 }
 
 impl Room {
@@ -126,8 +126,8 @@ impl Rooms {
             index = room.members.len() as u32;
             room.members.push(member);
             room.of_encoding[encoding as usize] += 1;
-            if encoding == Encoding::Events && room.followed.is_none() {
-                room.followed = Some(self.interest.follow(name));
+            if let Some(need) = Need::of(encoding) {
+                room.interested[need as usize].get_or_insert_with(|| self.interest.add(need, name));
             }
             self.inhabited += usize::from(index == 0);
         }
@@ -144,7 +144,7 @@ impl Rooms {
             pending: Pending::default(),
             taps: Vec::new(),
             of_encoding: Default::default(),
-            followed: None,
+            interested: Default::default(),
         });
         self.names.insert(name.clone(), room);
         room
@@ -167,8 +167,11 @@ impl Rooms {
         room.members.swap_remove(index);
         let moved = room.members.get(index).copied();
         room.of_encoding[encoding as usize] -= 1;
-        if !room.needs(Encoding::Events) {
-            room.followed = None;
+        if let Some(need) = Need::of(encoding) {
+            let needed = |other: &Encoding| Need::of(*other) == Some(need) && room.needs(*other);
+            if !Encoding::ALL.iter().any(needed) {
+                room.interested[need as usize] = None;
+            }
         }
         self.inhabited -= usize::from(room.members.is_empty());
         self.forget_if_empty(seat.room);

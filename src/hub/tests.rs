@@ -207,8 +207,8 @@ impl World {
         self.write_all(peer);
         let out = peer.socket.take_out();
         match peer.encoding {
-            Encoding::Frames => frames(&out),
             Encoding::Events => events(&out),
+            _ => frames(&out),
         }
     }
 

@@ -28,6 +28,8 @@ use crate::net::Stop;
 use crate::net::listen;
 use crate::outbox::OutboxRules;
 use crate::stats::Counters;
+#[cfg(feature = "deflate")]
+use crate::wire::Deflate;
 
 /// Builds a [`Server`] with settings and hooks; made by
 /// [`Server::builder`].
@@ -344,9 +346,15 @@ impl ServerBuilder {
             entrance: Entrance::Admin,
             admission: Arc::new(Admission::of_operator()),
         });
+        let publisher = Publisher::new(inbox.clone());
+        #[cfg(feature = "deflate")]
+        let publisher = publisher.with_deflate(config.deflate.then(|| {
+            let (threshold, level) = (config.deflate_threshold, config.deflate_level);
+            Deflate::new(threshold, level, counters.clone())
+        }));
         let shared = Arc::new(Shared {
             config,
-            publisher: Publisher::new(inbox.clone()),
+            publisher,
             inbox,
             stop,
             counters,

@@ -16,11 +16,61 @@ pub(crate) enum Encoding {
     Frames,
     /// Server-sent events.
     Events,
+    /// WebSocket frames, compressed where that makes a message shorter.
+    #[cfg(feature = "deflate")]
+    Deflated,
+    /// The same for clients whose window is 4 KiB.
+    #[cfg(feature = "deflate")]
+    Deflated4KiB,
+    /// The same for clients whose window is 256 bytes.
+    #[cfg(feature = "deflate")]
+    Deflated256,
 }
 
 impl Encoding {
+    /// All of them, frames last: a form that is missing is made of them. Before
+    /// them the one that may take the compressed form away.
+    #[cfg(feature = "deflate")]
+    pub(crate) const ALL: [Encoding; 5] = [
+        Encoding::Events,
+        Encoding::Deflated256,
+        Encoding::Deflated4KiB,
+        Encoding::Deflated,
+        Encoding::Frames,
+    ];
+
     /// All of them, frames last: a form that is missing is made of them.
+    #[cfg(not(feature = "deflate"))]
     pub(crate) const ALL: [Encoding; 2] = [Encoding::Events, Encoding::Frames];
+
+    /// That of a client whose window has this many bits, 8 to 15, or a little
+    /// less of it.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn with_window(bits: u8) -> Encoding {
+        match bits {
+            15.. => Encoding::Deflated,
+            12.. => Encoding::Deflated4KiB,
+            _ => Encoding::Deflated256,
+        }
+    }
+
+    /// The longest message that this encoding may have compressed. No distance
+    /// in a message is longer than the message, so one that fits into a small
+    /// window needs no compressor of its own.
+    #[cfg(feature = "deflate")]
+    pub(super) fn longest_compressed(self) -> usize {
+        match self {
+            Encoding::Frames | Encoding::Events => 0,
+            Encoding::Deflated256 => 1 << 8,
+            Encoding::Deflated4KiB => 1 << 12,
+            Encoding::Deflated => usize::MAX,
+        }
+    }
+
+    /// Whether messages may be compressed, in both directions.
+    pub(crate) fn is_deflated(self) -> bool {
+        !matches!(self, Encoding::Frames | Encoding::Events)
+    }
 }
 
 /// One or more whole messages as wire bytes, one frame (or event) each, in
@@ -29,6 +79,10 @@ impl Encoding {
 pub(crate) struct Burst {
     pub(crate) bytes: Bytes,
     pub(crate) messages: u32,
+    /// The length of the longest message, in bytes; 0 in events, which are
+    /// never compressed.
+    #[cfg(feature = "deflate")]
+    pub(crate) longest: usize,
     encoding: Encoding,
     /// Where each event ends, if there are several; a frame says its length.
     ends: Arc<[usize]>,
@@ -39,6 +93,8 @@ impl Burst {
         Burst {
             bytes,
             messages,
+            #[cfg(feature = "deflate")]
+            longest: 0,
             encoding: Encoding::Frames,
             ends: Arc::default(),
         }
@@ -49,8 +105,20 @@ impl Burst {
         Burst {
             bytes,
             messages: ends.len() as u32,
+            #[cfg(feature = "deflate")]
+            longest: 0,
             encoding: Encoding::Events,
             ends: ends.into(),
+        }
+    }
+
+    /// The same messages in other frames.
+    #[cfg(feature = "deflate")]
+    pub(super) fn with_bytes(&self, bytes: Vec<u8>) -> Burst {
+        let bytes = Bytes::from(bytes.into_boxed_slice());
+        Burst {
+            longest: self.longest,
+            ..Burst::of_frames(bytes, self.messages)
         }
     }
 
@@ -67,8 +135,8 @@ impl Burst {
             at = match self.encoding {
                 // Most bursts are a single message: no header to read.
                 _ if self.messages == 1 => self.bytes.len(),
-                Encoding::Frames => at + frame_len(rest),
                 Encoding::Events => self.ends[index],
+                _ => at + frame_len(rest),
             };
             index += 1;
             Some(self.bytes.slice(start..at))
@@ -91,6 +159,8 @@ impl Burst {
 pub(crate) struct BurstBuilder {
     bytes: Vec<u8>,
     messages: u32,
+    #[cfg(feature = "deflate")]
+    longest: usize,
 }
 
 impl BurstBuilder {
@@ -107,6 +177,10 @@ impl BurstBuilder {
     fn frame(&mut self, opcode: OpCode, payload: &[u8], tail: &[u8]) {
         write_frame(&mut self.bytes, opcode, payload, tail);
         self.messages += 1;
+        #[cfg(feature = "deflate")]
+        {
+            self.longest = self.longest.max(payload.len() + tail.len());
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -119,7 +193,13 @@ impl BurstBuilder {
         // A queue keeps these bytes until the slowest client has them, so no
         // spare capacity stays in them.
         let bytes = Bytes::from(bytes.into_boxed_slice());
-        Burst::of_frames(bytes, std::mem::take(&mut self.messages))
+        let burst = Burst::of_frames(bytes, std::mem::take(&mut self.messages));
+        #[cfg(feature = "deflate")]
+        let burst = Burst {
+            longest: std::mem::take(&mut self.longest),
+            ..burst
+        };
+        burst
     }
 }
 

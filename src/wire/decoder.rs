@@ -38,6 +38,12 @@ pub(crate) enum Incoming<'a> {
     Text(&'a [u8]),
     /// A binary message.
     Binary(&'a [u8]),
+    /// A compressed message, text or not: nothing of it is checked yet.
+    #[cfg(feature = "deflate")]
+    Compressed {
+        is_text: bool,
+        payload: &'a [u8],
+    },
     /// A short fragment of a message, not its first. Reported because it costs
     /// as much work as a message; its bytes come with the message.
     ShortFragment,
@@ -59,9 +65,9 @@ struct Frame {
 
 /// The kind of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Text,
-    Binary,
+struct Kind {
+    is_text: bool,
+    is_compressed: bool,
 }
 
 /// The protocol's state of one client.
@@ -69,6 +75,8 @@ enum Kind {
 pub(crate) struct Decoder {
     max_message_size: usize,
     max_fragments: usize,
+    /// It was agreed that messages may be compressed.
+    is_deflated: bool,
     /// The beginning of a header that came in pieces.
     header: [u8; MAX_HEADER],
     header_len: usize,
@@ -92,6 +100,7 @@ impl Decoder {
         Decoder {
             max_message_size: config.max_message_size,
             max_fragments: config.max_fragments,
+            is_deflated: false,
             header: [0; MAX_HEADER],
             header_len: 0,
             frame: None,
@@ -101,6 +110,14 @@ impl Decoder {
             control: Vec::new(),
             is_new: false,
             closed: false,
+        }
+    }
+
+    /// Takes compressed messages, too (RFC 7692 §6), if it `is_deflated`.
+    pub(crate) fn deflated(self, is_deflated: bool) -> Decoder {
+        Decoder {
+            is_deflated,
+            ..self
         }
     }
 
@@ -223,12 +240,14 @@ impl Decoder {
         let Some(mask) = header.mask else {
             return Err(ProtocolError::UnmaskedFrameFromClient.into());
         };
-        // No extension that would give them a meaning was negotiated.
-        if header.rsv1 || header.rsv2 || header.rsv3 {
+        // RSV1 is set on the first frame of a compressed message alone.
+        let begins = matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
+        let may_rsv1 = self.is_deflated && begins;
+        if header.rsv1 && !may_rsv1 || header.rsv2 || header.rsv3 {
             return Err(ProtocolError::NonZeroReservedBits.into());
         }
         match header.opcode {
-            OpCode::Data(data) => self.begin_data(data, len)?,
+            OpCode::Data(data) => self.begin_data(data, header.rsv1, len)?,
             OpCode::Control(_) if !header.is_final => {
                 return Err(ProtocolError::FragmentedControlFrame.into());
             }
@@ -246,13 +265,18 @@ impl Decoder {
     }
 
     /// The next frame of the message that is open, or the first of one.
-    fn begin_data(&mut self, data: Data, len: u64) -> Result<(), Violation> {
+    fn begin_data(&mut self, data: Data, rsv1: bool, len: u64) -> Result<(), Violation> {
         match (data, self.kind) {
             (Data::Continue, None) => return Err(ProtocolError::UnexpectedContinueFrame.into()),
             (Data::Continue, Some(_)) => self.fragments += 1,
             (_, Some(_)) => return Err(ProtocolError::ExpectedFragment(data).into()),
-            (Data::Text, None) => (self.kind, self.fragments) = (Some(Kind::Text), 1),
-            (_, None) => (self.kind, self.fragments) = (Some(Kind::Binary), 1),
+            (_, None) => {
+                self.fragments = 1;
+                self.kind = Some(Kind {
+                    is_text: data == Data::Text,
+                    is_compressed: rsv1,
+                });
+            }
         }
         if self.fragments > self.max_fragments {
             return Err(too_many_fragments(self.max_fragments));
@@ -278,13 +302,17 @@ impl Decoder {
         piece: &[u8],
         take: &mut impl FnMut(Incoming<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        if frame.is_last() && self.message.is_empty() {
+        if let Some(kind) = self.kind
+            && frame.is_last()
+            && self.message.is_empty()
+        {
             // The whole message came in one read, as nearly all do.
-            let is_text = self.kind.take() == Some(Kind::Text);
-            if is_text && !piece.is_ascii() && std::str::from_utf8(piece).is_err() {
+            self.kind = None;
+            let is_bad = || !piece.is_ascii() && std::str::from_utf8(piece).is_err();
+            if kind.is_plain_text() && is_bad() {
                 return Err(invalid_utf8().into());
             }
-            return take(message(is_text, piece));
+            return take(kind.message(piece));
         }
         self.message.push(piece, self.bound(frame) + piece.len());
         self.collected(frame, take)
@@ -297,13 +325,15 @@ impl Decoder {
         frame: Frame,
         take: &mut impl FnMut(Incoming<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let is_text = self.kind == Some(Kind::Text);
-        if is_text && !self.message.is_utf8(frame.is_last()) {
+        let Some(kind) = self.kind else {
+            return Ok(());
+        };
+        if kind.is_plain_text() && !self.message.is_utf8(frame.is_last()) {
             return Err(invalid_utf8().into());
         }
         if frame.is_last() {
             self.kind = None;
-            take(message(is_text, self.message.bytes()))?;
+            take(kind.message(self.message.bytes()))?;
             self.message.clear();
         }
         Ok(())
@@ -336,6 +366,26 @@ impl Decoder {
         })?;
         self.control.clear();
         Ok(())
+    }
+}
+
+impl Kind {
+    /// Whether it must be UTF-8 as it comes. What is compressed is text only
+    /// when it is inflated.
+    fn is_plain_text(self) -> bool {
+        self.is_text && !self.is_compressed
+    }
+
+    fn message(self, payload: &[u8]) -> Incoming<'_> {
+        match self {
+            #[cfg(feature = "deflate")]
+            Kind {
+                is_text,
+                is_compressed: true,
+            } => Incoming::Compressed { is_text, payload },
+            Kind { is_text: true, .. } => Incoming::Text(payload),
+            Kind { is_text: false, .. } => Incoming::Binary(payload),
+        }
     }
 }
 
@@ -383,13 +433,6 @@ fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
     }
 }
 
-fn message(is_text: bool, payload: &[u8]) -> Incoming<'_> {
-    match is_text {
-        true => Incoming::Text(payload),
-        false => Incoming::Binary(payload),
-    }
-}
-
 /// The payload of a Close frame (RFC 6455 §5.5.1).
 fn close_frame(payload: &[u8]) -> Result<CloseFrame, Violation> {
     let ([high, low], reason) = match payload {
@@ -418,14 +461,14 @@ fn broken(rule: &str) -> Violation {
     }
 }
 
-fn invalid_utf8() -> Violation {
+pub(crate) fn invalid_utf8() -> Violation {
     Violation {
         reason: "text must be UTF-8".to_owned(),
         cause: Cause::InvalidUtf8,
     }
 }
 
-fn too_large(max: usize) -> Violation {
+pub(crate) fn too_large(max: usize) -> Violation {
     Violation {
         reason: format!("messages have at most {max} bytes here"),
         cause: Cause::TooLarge,

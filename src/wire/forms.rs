@@ -11,27 +11,37 @@ use super::sse;
 pub(crate) struct Forms {
     pub(crate) frames: Burst,
     pub(crate) events: Option<Burst>,
+    #[cfg(feature = "deflate")]
+    pub(crate) deflated: Option<Burst>,
 }
 
 impl Forms {
     /// Makes a form that is missing: somebody has begun to need it while the
-    /// messages were on their way.
+    /// messages were on their way. Nothing is compressed here; plain frames will
+    /// do.
     pub(crate) fn complete(&mut self, encoding: Encoding) {
-        match encoding {
-            Encoding::Frames => {}
-            Encoding::Events => {
-                self.events.get_or_insert_with(|| sse::encode(&self.frames));
-            }
+        if encoding == Encoding::Events {
+            self.events.get_or_insert_with(|| sse::encode(&self.frames));
         }
     }
 
     /// Takes the messages out in one encoding. What is taken is gone, because
-    /// a copy of shared bytes costs an allocation.
+    /// a copy of shared bytes costs an allocation. So the encodings must be
+    /// taken in the order of [`Encoding::ALL`].
     pub(crate) fn take(&mut self, encoding: Encoding) -> Burst {
         self.complete(encoding);
         match encoding {
             Encoding::Frames => std::mem::take(&mut self.frames),
             Encoding::Events => self.events.take().unwrap_or_default(),
+            #[cfg(feature = "deflate")]
+            Encoding::Deflated => self.deflated.take().unwrap_or_else(|| self.frames.clone()),
+            #[cfg(feature = "deflate")]
+            Encoding::Deflated4KiB | Encoding::Deflated256 => {
+                let longest = encoding.longest_compressed();
+                let fits = self.frames.longest <= longest;
+                let deflated = self.deflated.as_ref().filter(|_| fits);
+                deflated.unwrap_or(&self.frames).clone()
+            }
         }
     }
 }
@@ -41,6 +51,8 @@ impl From<Burst> for Forms {
         Forms {
             frames,
             events: None,
+            #[cfg(feature = "deflate")]
+            deflated: None,
         }
     }
 }

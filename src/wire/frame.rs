@@ -91,6 +91,21 @@ pub(super) fn write_frame(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8], tai
         opcode,
         ..FrameHeader::default()
     };
+    write(out, header, payload, tail);
+}
+
+/// The same of a compressed message: RSV1 says that it is (RFC 7692 §6).
+#[cfg(feature = "deflate")]
+pub(super) fn write_compressed_frame(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
+    let header = FrameHeader {
+        opcode,
+        rsv1: true,
+        ..FrameHeader::default()
+    };
+    write(out, header, payload, b"");
+}
+
+fn write(out: &mut Vec<u8>, header: FrameHeader, payload: &[u8], tail: &[u8]) {
     let len = (payload.len() + tail.len()) as u64;
     let whole = header.len(len) + payload.len() + tail.len();
     if out.is_empty() {

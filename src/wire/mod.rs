@@ -5,10 +5,18 @@
 pub(crate) mod burst;
 mod collected;
 mod decoder;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod forms;
 pub(crate) mod frame;
+#[cfg(feature = "deflate")]
+mod pool;
 pub(crate) mod sse;
 
 pub(crate) use burst::{Burst, BurstBuilder, Encoding};
 pub(crate) use decoder::{Decoder, Incoming};
+#[cfg(feature = "deflate")]
+pub(crate) use decoder::{invalid_utf8, too_large};
+#[cfg(feature = "deflate")]
+pub(crate) use deflate::{Deflate, Fault};
 pub(crate) use forms::Forms;

@@ -7,6 +7,8 @@ mod announced;
 mod book;
 mod chat;
 mod closing;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod doors;
 mod examples;
 mod handshake;

@@ -19,7 +19,10 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// The features of Cargo.toml, and whether each is in this binary.
-const FEATURES: [(&str, bool); 1] = [("cli", cfg!(feature = "cli"))];
+const FEATURES: [(&str, bool); 2] = [
+    ("cli", cfg!(feature = "cli")),
+    ("deflate", cfg!(feature = "deflate")),
+];
 
 /// A WebSocket broadcast server: what one client of a room sends, every
 /// client of that room receives. The path of the URL names the room.
@@ -99,6 +102,22 @@ struct Messages {
     /// The most fragments a message may come in
     #[arg(long, value_name = "N", default_value = "32768")]
     max_fragments: usize,
+
+    /// Compress messages for clients that offer it (permessage-deflate)
+    #[cfg(feature = "deflate")]
+    #[arg(long, aliases = ["per-message-deflate", "permessage-deflate"])]
+    deflate: bool,
+
+    /// The shortest message that is compressed
+    #[cfg(feature = "deflate")]
+    #[arg(long, value_name = "SIZE", default_value = "256")]
+    deflate_threshold: Size,
+
+    /// How hard to compress, 1 (fastest) to 9 (tightest)
+    #[cfg(feature = "deflate")]
+    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(value_parser = clap::value_parser!(u8).range(1..=9))]
+    deflate_level: u8,
 
     /// How long a message that was begun may take to be complete
     #[arg(long, value_name = "TIME", default_value = "30s")]
@@ -296,6 +315,12 @@ impl Messages {
     fn apply(&self, config: &mut Config) -> Result<(), String> {
         config.max_message_size = self.max_message_size.0;
         config.max_fragments = self.max_fragments;
+        #[cfg(feature = "deflate")]
+        {
+            config.deflate = self.deflate;
+            config.deflate_threshold = self.deflate_threshold.0;
+            config.deflate_level = self.deflate_level;
+        }
         config.message_timeout = self.message_timeout.0;
         config.max_message_rate = self.max_message_rate;
         let rate = self.max_byte_rate.0;
