@@ -20,7 +20,7 @@ use crate::hub::interest::Interest;
 use crate::hub::{Audience, Command, Hub, Joining};
 use crate::message::Message;
 use crate::names::ClientId;
-use crate::net::Outlet;
+use crate::net::{Outlet, Sent};
 use crate::outbox::{Chunk, StartWriter};
 use crate::outbox::{Outbox, OutboxRules};
 use crate::wire::burst::single;
@@ -37,20 +37,20 @@ struct Sink {
 }
 
 impl Sink {
-    fn take(&self, len: usize) -> io::Result<usize> {
+    fn take(&self, len: usize) -> io::Result<Sent> {
         match self.is_full.load(Ordering::Relaxed) {
-            false => Ok(black_box(len)),
+            false => Ok(Sent::whole(black_box(len))),
             true => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
 }
 
 impl Outlet for Sink {
-    fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+    fn try_send(&self, bytes: &[u8]) -> io::Result<Sent> {
         self.take(bytes.len())
     }
 
-    fn try_send_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn try_send_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<Sent> {
         self.take(slices.iter().map(|slice| slice.len()).sum())
     }
 

@@ -214,7 +214,7 @@ mod tests {
     use crate::hub::{Audience, ClientState, Command, Hub, Joining, Place};
     use crate::message::Message;
     use crate::names::ClientId;
-    use crate::net::Outlet;
+    use crate::net::{Outlet, Sent};
     use crate::outbox::fake::FakeWriters;
     use crate::outbox::{Outbox, OutboxRules};
     use crate::wire::burst::single;
@@ -228,17 +228,18 @@ mod tests {
     }
 
     impl Outlet for Watched {
-        fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        fn try_send(&self, bytes: &[u8]) -> io::Result<Sent> {
             let sender = thread::current().id();
             self.senders.lock().unwrap().push(sender);
             if self.only.is_some_and(|only| only != sender) {
                 panic!("a fault in a helper");
             }
-            Ok(bytes.len())
+            Ok(Sent::whole(bytes.len()))
         }
 
-        fn try_send_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-            slices.iter().map(|slice| self.try_send(slice)).sum()
+        fn try_send_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<Sent> {
+            let sent = slices.iter().map(|slice| Ok(self.try_send(slice)?.bytes));
+            Ok(Sent::whole(sent.sum::<io::Result<usize>>()?))
         }
 
         fn send_within(&self, _: &[IoSlice<'_>], _: Duration) -> io::Result<usize> {

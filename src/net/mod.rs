@@ -6,12 +6,13 @@ mod inlet;
 pub(crate) mod listen;
 mod outlet;
 mod poll;
+mod raw;
 mod stop;
 mod stream;
 
 pub(crate) use inlet::{Inlet, Read};
 pub(crate) use listen::{LISTEN_BACKLOG, listen};
-pub(crate) use outlet::{Outlet, send_all};
+pub(crate) use outlet::{Outlet, Sent, send_all};
 pub(crate) use poll::poll_until;
 pub(crate) use stop::{Stop, Wake};
 pub(crate) use stream::Stream;

@@ -4,17 +4,41 @@ use std::fmt::Debug;
 use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
-/// The sending side of a client's socket.
+/// What a non-blocking send has come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sent {
+    /// How many bytes were taken. They need not, and must not, be sent again.
+    pub(crate) bytes: usize,
+    /// How many bytes the stream owes the peer: what it has encrypted and the
+    /// socket has not taken yet. They go out with the next send.
+    pub(crate) owed: usize,
+}
+
+impl Sent {
+    /// What a stream that owes nothing has taken.
+    pub(crate) fn whole(bytes: usize) -> Sent {
+        Sent { bytes, owed: 0 }
+    }
+}
+
+/// The sending side of a client's socket. Only one thread at a time may send;
+/// the outbox decides which.
 pub(crate) trait Outlet: Debug + Send + Sync {
     /// Sends as much as fits, without blocking.
-    fn try_send(&self, bytes: &[u8]) -> io::Result<usize>;
+    fn try_send(&self, bytes: &[u8]) -> io::Result<Sent>;
 
     /// Like [`try_send`](Outlet::try_send), from several pieces.
-    fn try_send_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+    fn try_send_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<Sent>;
 
-    /// Sends at least one byte, blocking for at most `timeout`, which must
-    /// not be zero; then it fails with `WouldBlock`.
+    /// Takes at least one byte, after what is owed is out, and blocks for at
+    /// most `timeout`, which must not be zero; then it fails with `WouldBlock`.
     fn send_within(&self, slices: &[IoSlice<'_>], timeout: Duration) -> io::Result<usize>;
+
+    /// Sends what is owed, and blocks for at most `timeout`; then it fails with
+    /// `WouldBlock`. A stream that never owes anything has nothing to do.
+    fn flush_within(&self, _timeout: Duration) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Ends our direction of the stream: the peer reads the end of stream
     /// behind what was sent.
@@ -47,5 +71,5 @@ pub(crate) fn send_all(
         let sent = socket.send_within(slices, left)?;
         IoSlice::advance_slices(&mut slices, sent);
     }
-    Ok(())
+    socket.flush_within(deadline.saturating_duration_since(Instant::now()))
 }

@@ -5,16 +5,12 @@ use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags};
-use rustix::net::{
-    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, getsockname, recv, send, sendmsg,
-    shutdown, sockopt,
-};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, getsockname, recv, send, shutdown, sockopt};
 
-use super::outlet::Outlet;
-use super::poll::poll_until;
+use super::outlet::{Outlet, Sent};
+use super::raw;
 
 /// A connection's byte stream. Everything outside of this module uses this
 /// type, so that only this module knows what carries the bytes.
@@ -103,35 +99,17 @@ impl Write for &Stream {
     }
 }
 
-/// A blocking socket. The hub's sends are non-blocking by a flag on each call,
-/// so that reader and writer thread can still block on it. A broken pipe is an
-/// error, whatever your program does about signals.
 impl Outlet for Stream {
-    fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        Ok(rustix::io::retry_on_intr(|| send(self, bytes, flags))?)
+    fn try_send(&self, bytes: &[u8]) -> io::Result<Sent> {
+        Ok(Sent::whole(raw::try_send(&self.socket, bytes)?))
     }
 
-    fn try_send_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        Ok(rustix::io::retry_on_intr(|| {
-            sendmsg(self, slices, &mut SendAncillaryBuffer::default(), flags)
-        })?)
+    fn try_send_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<Sent> {
+        Ok(Sent::whole(raw::try_send_vectored(&self.socket, slices)?))
     }
 
     fn send_within(&self, slices: &[IoSlice<'_>], timeout: Duration) -> io::Result<usize> {
-        // A blocking send takes what fits and waits for room for the rest. When
-        // its time is over it returns the part that fitted at first, which
-        // would look like progress.
-        let deadline = Instant::now() + timeout;
-        let mut fds = [PollFd::new(self, PollFlags::OUT)];
-        while poll_until(&mut fds, Some(deadline))? {
-            match self.try_send_vectored(slices) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                sent => return sent,
-            }
-        }
-        Err(io::ErrorKind::WouldBlock.into())
+        raw::send_within(self.as_fd(), slices, timeout)
     }
 
     fn finish(&self) {

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 
-use crate::net::Outlet;
+use crate::net::{Outlet, Sent};
 use crate::wire::Burst;
 
 /// The bytes of one fan-out, prepared once for all receivers.
@@ -65,7 +65,7 @@ impl<'a> Delivery<'a> {
     }
 
     /// Sends as much as fits, without blocking.
-    pub(super) fn try_send(&self, socket: &dyn Outlet) -> io::Result<usize> {
+    pub(super) fn try_send(&self, socket: &dyn Outlet) -> io::Result<Sent> {
         match self.joined {
             Some(bytes) => socket.try_send(bytes),
             None => socket.try_send_vectored(self.slices),

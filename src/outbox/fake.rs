@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::names::ClientId;
-use crate::net::Outlet;
+use crate::net::{Outlet, Sent};
 use crate::outbox::writer::{Chunk, StartWriter};
 
 /// A socket that takes as many bytes as the test allows.
@@ -27,6 +27,11 @@ pub(crate) struct Wire {
     pub(crate) out: Vec<u8>,
     /// How many bytes the hub's next send takes at most.
     pub(crate) room: usize,
+    /// How many bytes are sealed into one record at most, each of which is
+    /// taken whole; zero: none are sealed.
+    pub(crate) record: usize,
+    /// What was taken and has not gone out.
+    pub(crate) owed: Vec<u8>,
     /// The error of every send of the hub.
     pub(crate) error: Option<io::ErrorKind>,
     /// What the writer has not written yet of its chunk.
@@ -45,6 +50,8 @@ impl FakeSocket {
         let wire = Mutex::new(Wire {
             out: Vec::new(),
             room: usize::MAX,
+            record: 0,
+            owed: Vec::new(),
             error: None,
             writing: VecDeque::new(),
             plain_sends: 0,
@@ -80,14 +87,16 @@ impl FakeSocket {
         let chunk = self.chunks.try_recv().ok()?;
         let mut wire = self.wire();
         assert!(wire.writing.is_empty(), "a second chunk beside the first");
-        assert!(!chunk.frames.is_empty(), "a chunk without a frame");
+        let is_idle = chunk.frames.is_empty() && wire.owed.is_empty();
+        assert!(!is_idle, "a chunk with nothing to write");
         wire.writing = chunk.frames.iter().cloned().collect();
         Some(chunk.frames)
     }
 
     /// Whether the writer has something to write.
     pub(crate) fn is_writing(&self) -> bool {
-        !self.wire().writing.is_empty() || !self.chunks.is_empty()
+        let wire = self.wire();
+        !wire.writing.is_empty() || !wire.owed.is_empty() || !self.chunks.is_empty()
     }
 
     /// The writer writes up to `n` bytes of its chunk. Returns whether the
@@ -95,8 +104,16 @@ impl FakeSocket {
     pub(crate) fn write(&self, mut n: usize) -> bool {
         self.take_chunk();
         let mut wire = self.wire();
-        let Wire { out, writing, .. } = &mut *wire;
-        let had = !writing.is_empty();
+        let Wire {
+            out, writing, owed, ..
+        } = &mut *wire;
+        let had = !writing.is_empty() || !owed.is_empty();
+        let flushed = n.min(owed.len());
+        out.extend(owed.drain(..flushed));
+        n -= flushed;
+        if !owed.is_empty() {
+            return false;
+        }
         while let Some(frame) = writing.front_mut() {
             let taken = frame.split_to(n.min(frame.len()));
             n -= taken.len();
@@ -118,31 +135,50 @@ impl FakeSocket {
         assert_eq!(wire.finished, 0, "a send behind the end of the stream");
         match wire.error {
             Some(kind) => Err(kind.into()),
-            None if wire.room == 0 => Err(io::ErrorKind::WouldBlock.into()),
+            None if wire.room == 0 && wire.record == 0 => Err(io::ErrorKind::WouldBlock.into()),
             None => Ok(wire),
         }
     }
 }
 
+/// How much a socket takes of `len` bytes, and how much of that goes out at
+/// once, where there is `room` and each record is taken whole.
+pub(super) fn taken(len: usize, room: usize, record: usize) -> (usize, usize) {
+    let out = len.min(room);
+    if record == 0 {
+        return (out, out);
+    }
+    // Also the record for which there is no room any more.
+    let records = room.min(len) / record + 1;
+    (len.min(records * record), out)
+}
+
+impl Wire {
+    fn take(&mut self, bytes: &[u8]) -> Sent {
+        let (taken, out) = taken(bytes.len(), self.room, self.record);
+        self.out.extend_from_slice(&bytes[..out]);
+        self.owed.extend_from_slice(&bytes[out..taken]);
+        Sent {
+            bytes: taken,
+            owed: taken - out,
+        }
+    }
+}
+
 impl Outlet for FakeSocket {
-    fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+    fn try_send(&self, bytes: &[u8]) -> io::Result<Sent> {
         self.wire().plain_sends += 1;
-        let mut wire = self.hub_sends()?;
-        let n = bytes.len().min(wire.room);
-        wire.out.extend_from_slice(&bytes[..n]);
-        Ok(n)
+        Ok(self.hub_sends()?.take(bytes))
     }
 
-    fn try_send_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn try_send_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<Sent> {
         self.wire().vectored_sends += 1;
-        let mut wire = self.hub_sends()?;
-        let mut left = wire.room;
-        for slice in slices {
-            let n = slice.len().min(left);
-            wire.out.extend_from_slice(&slice[..n]);
-            left -= n;
-        }
-        Ok(wire.room - left)
+        let bytes: Vec<u8> = slices
+            .iter()
+            .flat_map(|slice| slice.iter())
+            .copied()
+            .collect();
+        Ok(self.hub_sends()?.take(&bytes))
     }
 
     fn send_within(&self, _: &[IoSlice<'_>], _: Duration) -> io::Result<usize> {

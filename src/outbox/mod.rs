@@ -32,7 +32,7 @@ use crossbeam_channel::Sender;
 use crate::close::Cause;
 use crate::config::SlowConsumer;
 use crate::names::ClientId;
-use crate::net::Outlet;
+use crate::net::{Outlet, Sent};
 use crate::wire::Burst;
 use crate::wire::frame;
 
@@ -100,12 +100,13 @@ impl Outbox {
     /// Sends the answer to the request of the client, before anything else.
     pub(crate) fn answer(&mut self, answer: Bytes) -> Outcome {
         let sent = match sent(self.socket.try_send(&answer)) {
-            Ok(n) if n == answer.len() => return Outcome::Done,
-            Ok(n) => n,
+            Ok(sent) if sent == Sent::whole(answer.len()) => return Outcome::Done,
+            Ok(sent) => sent,
             Err(cause) => return Outcome::Failed(cause),
         };
         self.backlog = Some(Box::default());
-        self.hand_over_uncounted(Some(answer.slice(sent..)))
+        let begun = (sent.bytes < answer.len()).then(|| answer.slice(sent.bytes..));
+        self.hand_over_uncounted(begun, sent.owed)
     }
 
     /// Sends or queues a fan-out. Never blocks.
@@ -114,17 +115,21 @@ impl Outbox {
             return Outcome::Done;
         }
         if self.backlog.is_some() {
-            return self.queue_from(delivery, 0);
+            return self.queue_from(delivery, Sent::default());
         }
         match sent(delivery.try_send(&*self.socket)) {
-            Ok(n) if n == delivery.bytes => Outcome::Done,
-            Ok(n) => self.queue_from(delivery, n),
+            Ok(sent) if sent == Sent::whole(delivery.bytes) => Outcome::Done,
+            Ok(sent) => self.queue_from(delivery, sent),
             Err(cause) => Outcome::Failed(cause),
         }
     }
 
-    /// Queues the delivery from byte `sent` on.
-    fn queue_from(&mut self, delivery: &Delivery<'_>, sent: usize) -> Outcome {
+    /// Queues what was not sent of the delivery.
+    fn queue_from(&mut self, delivery: &Delivery<'_>, sent: Sent) -> Outcome {
+        let Sent { bytes: sent, owed } = sent;
+        if owed > 0 {
+            self.backlog.get_or_insert_default();
+        }
         let mut begun = None;
         let mut fits = true;
         let mut at = 0;
@@ -141,10 +146,10 @@ impl Outbox {
             at = end;
         }
         // Even a client that is about to be evicted gets the rest of a frame
-        // that was begun.
+        // that was begun, and what its stream owes it.
         let handed = match (fits, &begun) {
-            (false, None) => Outcome::Done,
-            _ => self.hand_over(begun),
+            (false, None) if owed == 0 => Outcome::Done,
+            _ => self.hand_over(begun, owed),
         };
         match (fits, handed) {
             (false, Outcome::Done) => Outcome::Overflow,
@@ -174,9 +179,10 @@ impl Outbox {
         true
     }
 
-    /// Gives the writer thread its next chunk, unless it has one. `begun` is
-    /// the rest of a frame that was sent in part; it goes first.
-    fn hand_over(&mut self, begun: Option<Bytes>) -> Outcome {
+    /// Gives the writer thread its next chunk, unless it has one. The `owed`
+    /// bytes of the stream go first; they are in no frame of the chunk. Then
+    /// `begun`, the rest of a frame that was sent in part.
+    fn hand_over(&mut self, begun: Option<Bytes>, owed: usize) -> Outcome {
         let Some(backlog) = self.backlog.as_mut() else {
             return Outcome::Done;
         };
@@ -185,9 +191,9 @@ impl Outbox {
         }
         let (max_messages, max_bytes) = self.rules.chunk();
         let mut chunk = Chunk::new(self.dropped);
-        let (mut messages, mut bytes) = (0, 0);
+        let (mut messages, mut bytes) = (0, owed);
         if let Some(begun) = begun {
-            (messages, bytes) = (1, begun.len());
+            (messages, bytes) = (1, owed + begun.len());
             chunk.frames.push(begun);
         }
         chunk.frames.extend(backlog.pong.take());
@@ -207,9 +213,9 @@ impl Outbox {
         }
         backlog.handed = Load {
             messages,
-            bytes: chunk.frames.iter().map(Bytes::len).sum(),
+            bytes: owed + chunk.frames.iter().map(Bytes::len).sum::<usize>(),
         };
-        if chunk.frames.is_empty() {
+        if backlog.handed.bytes == 0 {
             self.backlog = None;
             return Outcome::Done;
         }
@@ -244,7 +250,7 @@ impl Outbox {
             self.close_is_out();
             return Outcome::Done;
         }
-        self.hand_over(None)
+        self.hand_over(None, 0)
     }
 
     /// Sends a Ping as soon as the frame that is going out is finished.
@@ -286,10 +292,11 @@ impl Outbox {
         slot: impl FnOnce(&mut Backlog) -> &mut Option<Bytes>,
     ) -> Outcome {
         let sent = match sent(self.socket.try_send(&now)) {
-            Ok(n) if n == now.len() => return Outcome::Done,
-            Ok(n) => n,
+            Ok(sent) if sent == Sent::whole(now.len()) => return Outcome::Done,
+            Ok(sent) => sent,
             Err(cause) => return Outcome::Failed(cause),
         };
+        let Sent { bytes: sent, owed } = sent;
         let end = match sent {
             0 => 0,
             _ if now.len() == later.len() => now.len(),
@@ -299,12 +306,12 @@ impl Outbox {
         if end < now.len() {
             *slot(backlog) = Some(later);
         }
-        self.hand_over_uncounted((sent < end).then(|| now.slice(sent..end)))
+        self.hand_over_uncounted((sent < end).then(|| now.slice(sent..end)), owed)
     }
 
     /// Gives the writer thread the rest of what is no message.
-    fn hand_over_uncounted(&mut self, begun: Option<Bytes>) -> Outcome {
-        let outcome = self.hand_over(begun);
+    fn hand_over_uncounted(&mut self, begun: Option<Bytes>, owed: usize) -> Outcome {
+        let outcome = self.hand_over(begun, owed);
         if let Some(backlog) = self.backlog.as_mut() {
             backlog.handed.messages = 0;
         }
@@ -419,11 +426,11 @@ impl Outbox {
     }
 }
 
-/// How many bytes a non-blocking send took; zero if it would block.
-fn sent(result: io::Result<usize>) -> Result<usize, Cause> {
+/// What a non-blocking send took; nothing if it would block.
+fn sent(result: io::Result<Sent>) -> Result<Sent, Cause> {
     match result {
-        Ok(n) => Ok(n),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        Ok(sent) => Ok(sent),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Sent::default()),
         Err(error) => Err(Cause::of_write(&error)),
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::fake::{FakeSocket, FakeWriters};
+use super::fake::{FakeSocket, FakeWriters, taken};
 use super::*;
 use crate::close::{CloseCode, CloseFrame};
 use crate::fuzzing::choices::Choices;
@@ -26,6 +26,7 @@ pub(crate) struct Tally {
     pub(super) steps: u64,
     pub(super) messages: u64,
     pub(super) begun: u64,
+    pub(super) owed: u64,
     pub(super) chunks: u64,
     pub(super) dropped: u64,
     pub(super) shed: u64,
@@ -94,6 +95,8 @@ impl<'a, 'b> World<'a, 'b> {
         let writers = FakeWriters::default();
         let id = ClientId(1);
         let socket = writers.socket(id);
+        let record = [0, 0, 40, 1_000, 16_384][choices.below(5)];
+        socket.wire().record = record;
         let rules = OutboxRules {
             max_messages,
             max_bytes,
@@ -110,6 +113,7 @@ impl<'a, 'b> World<'a, 'b> {
                 slow_consumer,
                 max_messages,
                 max_bytes,
+                record,
                 waiting: None,
                 close: Close::Open,
                 finish: false,
@@ -333,6 +337,7 @@ impl<'a, 'b> World<'a, 'b> {
         assert!(out == expected.out, "the hub has sent something else");
         self.wire.feed(&out);
         self.tally.begun += u64::from(expected.is_begun);
+        self.tally.owed += u64::from(expected.owes);
         if !expected.overflow {
             assert_eq!(outcome, Outcome::Done);
             self.hand_over();
@@ -340,7 +345,7 @@ impl<'a, 'b> World<'a, 'b> {
         }
         assert_eq!(outcome, Outcome::Overflow);
         self.tally.overflows += 1;
-        if expected.is_begun {
+        if expected.is_begun || expected.owes {
             self.hand_over();
         }
         // The hub evicts: this is what it does then.
@@ -416,6 +421,8 @@ struct Expected {
     out: Vec<u8>,
     /// A frame was begun and not finished.
     is_begun: bool,
+    /// Something was taken that has not gone out.
+    owes: bool,
     overflow: bool,
 }
 
@@ -432,6 +439,8 @@ struct Model {
     slow_consumer: SlowConsumer,
     max_messages: usize,
     max_bytes: usize,
+    /// How much of what is sent the socket takes as a whole, if not zero.
+    record: usize,
     /// `None`: the hub writes.
     waiting: Option<Waiting>,
     close: Close,
@@ -445,6 +454,8 @@ struct Waiting {
     handed_messages: usize,
     handed_bytes: usize,
     handed_close: bool,
+    /// How many bytes the socket has taken that are not out.
+    owed: usize,
     /// The rest of a frame of which the beginning is out.
     begun: Option<Bytes>,
     begun_is_message: bool,
@@ -475,14 +486,21 @@ impl Model {
         if self.close != Close::Open {
             return expected;
         }
-        let mut room = match self.waiting {
-            Some(_) => 0,
-            None => room,
+        let len = frames.iter().map(Bytes::len).sum();
+        let (mut left, mut out) = match self.waiting {
+            Some(_) => (0, 0),
+            None => taken(len, room, self.record),
         };
+        if left > out {
+            expected.owes = true;
+            self.waiting.get_or_insert_default().owed = left - out;
+        }
         for frame in frames {
-            let sent = room.min(frame.len());
-            room -= sent;
-            expected.out.extend_from_slice(&frame[..sent]);
+            let sent = left.min(frame.len());
+            left -= sent;
+            let now = out.min(frame.len());
+            out -= now;
+            expected.out.extend_from_slice(&frame[..now]);
             if sent == frame.len() {
                 continue;
             }
@@ -529,17 +547,19 @@ impl Model {
 
     /// Sends a control frame while nothing waits.
     fn send_alone(&mut self, frame: Bytes, room: usize) -> Expected {
-        let sent = room.min(frame.len());
-        if sent < frame.len() {
+        let (sent, out) = taken(frame.len(), room, self.record);
+        if out < frame.len() {
             self.waiting = Some(Waiting {
-                begun: Some(frame.slice(sent..)),
+                begun: (sent < frame.len()).then(|| frame.slice(sent..)),
+                owed: sent - out,
                 handed_close: self.close == Close::Waiting,
                 ..Waiting::default()
             });
         }
         Expected {
-            out: frame[..sent].to_vec(),
+            out: frame[..out].to_vec(),
             is_begun: 0 < sent && sent < frame.len(),
+            owes: sent > out,
             overflow: false,
         }
     }
@@ -598,12 +618,12 @@ impl Waiting {
     /// and not too many.
     fn take_chunk(&mut self, frames: &[Bytes], (max_messages, max_bytes): (usize, usize)) {
         self.is_handed = true;
-        self.handed_bytes = frames.iter().map(Bytes::len).sum();
+        self.handed_bytes = self.owed + frames.iter().map(Bytes::len).sum::<usize>();
         self.handed_messages = usize::from(self.begun.is_some() && self.begun_is_message);
         self.begun_is_message = false;
         let mut rest = frames;
         let mut messages = usize::from(self.begun.is_some());
-        let mut bytes = self.begun.as_ref().map_or(0, Bytes::len);
+        let mut bytes = std::mem::take(&mut self.owed) + self.begun.as_ref().map_or(0, Bytes::len);
         let first = [self.begun.take(), self.pong.take(), self.ping.take()];
         for expected in first.into_iter().flatten() {
             assert_eq!(rest[0], expected, "begun, pong, ping go first");

@@ -493,6 +493,7 @@ fn model_holds(slow_consumer: SlowConsumer, seeds: u64) -> Tally {
     for often in [
         tally.messages,
         tally.begun,
+        tally.owed,
         tally.chunks,
         tally.replaced,
         tally.closed,
@@ -548,11 +549,11 @@ impl Dripping {
 }
 
 impl Outlet for Dripping {
-    fn try_send(&self, _: &[u8]) -> io::Result<usize> {
+    fn try_send(&self, _: &[u8]) -> io::Result<Sent> {
         unreachable!("the hub does not write here");
     }
 
-    fn try_send_vectored(&self, _: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn try_send_vectored(&self, _: &[IoSlice<'_>]) -> io::Result<Sent> {
         unreachable!("the hub does not write here");
     }
 

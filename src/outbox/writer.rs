@@ -16,7 +16,7 @@ use crate::net::Outlet;
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What a writer thread writes next: frames, of which the first may be the
-/// rest of one.
+/// rest of one; or none, where the stream owes only what it has taken before.
 #[derive(Debug)]
 pub(crate) struct Chunk {
     pub(super) frames: Vec<Bytes>,
@@ -57,7 +57,8 @@ impl Chunk {
                 deadline = Instant::now() + timeout;
             }
         }
-        Ok(())
+        let flushed = socket.flush_within(timeout);
+        flushed.map_err(|error| Cause::of_write(&error))
     }
 }
 
