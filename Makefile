@@ -84,11 +84,12 @@ target/tools/bin/websocat: tests/clients/websocat.sh
 	sh tests/clients/websocat.sh
 	@touch $@
 
-autobahn: build ## Run the Autobahn test suite against the server (needs a Python 2.7)
+autobahn: build ## Run the Autobahn test suite against the server; all of it with AUTOBAHN=all (needs a Python 2.7)
 	sh tests/autobahn/install.sh
-	python3 tests/clients/with_server.py --within 540 \
-	    --max-message-size 16MiB --max-fragments 100000 -- \
-	    python3 tests/autobahn/run.py
+	python3 tests/clients/with_server.py --within $(if $(AUTOBAHN),1860,540) \
+	    --max-message-size 16MiB --max-fragments 100000 \
+	    --deflate --deflate-threshold 64 -- \
+	    python3 tests/autobahn/run.py $(AUTOBAHN)
 
 test-clients: browser-tools build ## Bring websocat, Python, Node and Chromium into one room
 	CHROMIUM=$(CHROMIUM) sh tests/clients/install.sh
