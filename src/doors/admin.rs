@@ -134,6 +134,8 @@ fn clients_json(clients: &[ClientInfo]) -> String {
             .plain("sent_bytes", client.sent_bytes)
             .plain("dropped_messages", client.dropped_messages)
             .plain("rtt_seconds", rtt.as_deref().unwrap_or("null"));
+        #[cfg(feature = "deflate")]
+        object.plain("deflate", client.deflate);
     })
 }
 

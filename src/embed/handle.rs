@@ -16,7 +16,7 @@ use crate::message::Message;
 use crate::names::ClientId;
 use crate::names::room_name;
 use crate::stats::Stats;
-use crate::wire::burst;
+use crate::wire::{Burst, burst};
 
 /// Your program's access to a running server; from
 /// [`Running::handle`](crate::Running::handle),
@@ -90,6 +90,27 @@ impl Handle {
     pub fn broadcast(&self, room: &str, message: impl Into<Message>) -> Result<(), SendError> {
         let room = room_name(room);
         self.publish(Audience::Room { room, except: None }, message.into())
+    }
+
+    /// Like [`broadcast`](Handle::broadcast), but nobody gets the message
+    /// compressed; see [`Config::deflate`](crate::Config::deflate).
+    ///
+    /// For a message that holds a secret beside text that somebody else has
+    /// chosen: its compressed length would tell how alike the two are.
+    ///
+    /// # Errors
+    ///
+    /// As [`broadcast`](Handle::broadcast).
+    #[cfg(feature = "deflate")]
+    pub fn broadcast_uncompressed(
+        &self,
+        room: &str,
+        message: impl Into<Message>,
+    ) -> Result<(), SendError> {
+        let (room, except) = (room_name(room), None);
+        self.publish_as(Audience::Room { room, except }, message.into(), |burst| {
+            burst.uncompressed()
+        })
     }
 
     /// Like [`broadcast`](Handle::broadcast), but fails instead of waiting.
@@ -436,11 +457,20 @@ impl Handle {
     }
 
     pub(crate) fn publish(&self, to: Audience, message: Message) -> Result<(), SendError> {
+        self.publish_as(to, message, |burst| burst)
+    }
+
+    fn publish_as(
+        &self,
+        to: Audience,
+        message: Message,
+        change: impl FnOnce(Burst) -> Burst,
+    ) -> Result<(), SendError> {
         if let Err(reason) = self.check(&message) {
             return Err(SendError::new(message, reason));
         }
         let burst = burst::single(&message, self.shared.config.append_newline);
-        match self.shared.publisher.publish(to, burst) {
+        match self.shared.publisher.publish(to, change(burst)) {
             Ok(()) => Ok(()),
             Err(_) => Err(SendError::new(message, SendErrorReason::Stopped)),
         }

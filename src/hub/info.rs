@@ -37,6 +37,10 @@ pub struct ClientInfo {
     /// The round trip of the last Ping that was answered; `None` before the
     /// first. A client that is never silent gets no Ping.
     pub rtt: Option<Duration>,
+    /// Whether it was agreed that messages may be compressed; see
+    /// [`Config::deflate`](crate::Config::deflate).
+    #[cfg(feature = "deflate")]
+    pub deflate: bool,
 }
 
 /// What is known about one room; from [`Handle::rooms`](crate::Handle::rooms).

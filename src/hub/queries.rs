@@ -38,6 +38,8 @@ impl Hub {
             sent_bytes: member.sent_bytes,
             dropped_messages: member.outbox.dropped(),
             rtt: client.rtt(),
+            #[cfg(feature = "deflate")]
+            deflate: member.encoding.is_deflated(),
         }
     }
 

@@ -79,8 +79,8 @@ impl Encoding {
 pub(crate) struct Burst {
     pub(crate) bytes: Bytes,
     pub(crate) messages: u32,
-    /// The length of the longest message, in bytes; 0 in events, which are
-    /// never compressed.
+    /// The length of the longest message, in bytes; 0 of messages that are
+    /// never compressed, such as events.
     #[cfg(feature = "deflate")]
     pub(crate) longest: usize,
     encoding: Encoding,
@@ -110,6 +110,12 @@ impl Burst {
             encoding: Encoding::Events,
             ends: ends.into(),
         }
+    }
+
+    /// The same messages, which will not be compressed.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn uncompressed(self) -> Burst {
+        Burst { longest: 0, ..self }
     }
 
     /// The same messages in other frames.

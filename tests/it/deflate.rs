@@ -141,6 +141,15 @@ fn each_member_of_a_room_gets_the_form_that_it_agreed_to() {
     assert_eq!(message(&mut full), (true, json(500).into_bytes()));
     assert_eq!(message(&mut full), (true, json(600).into_bytes()));
     assert_eq!(message(&mut plain), (false, json(500).into_bytes()));
+    let agreed = handle
+        .clients()
+        .unwrap()
+        .iter()
+        .filter(|c| c.deflate)
+        .count();
+    assert_eq!(agreed, 3);
+    handle.broadcast_uncompressed("/", json(700)).unwrap();
+    assert_eq!(message(&mut full), (false, json(700).into_bytes()));
 }
 
 #[test]
