@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         Ok(parsed) => parsed,
         Err(ended) => return end(&ended),
     };
-    signals::survive_a_full_log();
+    signals::leave_ignored();
     start_logger(&options);
     for warning in warnings {
         log::warn!("{warning}");

@@ -1,52 +1,46 @@
-//! Signals that stop the server.
+//! Signals that stop the server, and those that must not.
 
 use std::fs;
-use std::io;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::thread;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hubcast::Handle;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
-use signal_hook::flag;
-use signal_hook::iterator::Signals;
-use signal_hook::low_level::signal_name;
+use nix::sys::signal::{SigSet, Signal};
 
 /// The process ends at once: the shell's code for an end by SIGINT.
 const INTERRUPTED: i32 = 130;
 
-/// The first signal ends the server in order, the second ends the process. A
-/// signal that was ignored when the process started stays ignored: `nohup`
-/// asks for that, and so does a shell for what it starts in the background.
-pub(crate) fn stop_on_signals(handle: Handle) -> io::Result<()> {
+/// Keeps a signal that was ignored when the process started from having an
+/// effect: `nohup` asks for that, and so does a shell for what it starts in
+/// the background. ctrlc handles all its signals or none, so those are blocked
+/// here, for every thread that is started from now on.
+///
+/// SIGXFSZ is blocked, too: a log file that has reached the size limit of the
+/// process (`ulimit -f`) ends the log, because the write fails, and not the
+/// process.
+pub(crate) fn leave_ignored() {
     let ignored = fs::read_to_string("/proc/self/status").map_or(0, |status| ignored_in(&status));
-    let is_ignored = |signal: i32| ignored >> (signal - 1) & 1 == 1;
-    let wanted = [SIGHUP, SIGINT, SIGTERM].into_iter();
-    let mut signals = Signals::new(wanted.filter(|signal| !is_ignored(*signal)))?;
-    let wait = move || {
-        let mut is_stopping = false;
-        for signal in signals.forever() {
-            if is_stopping {
-                std::process::exit(INTERRUPTED);
-            }
-            is_stopping = true;
-            let name = signal_name(signal).unwrap_or("a signal");
-            log::info!("{name} received; another one ends the process at once");
-            handle.shutdown();
+    let mut blocked = SigSet::empty();
+    blocked.add(Signal::SIGXFSZ);
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM] {
+        if ignored >> (signal as i32 - 1) & 1 == 1 {
+            blocked.add(signal);
         }
-    };
-    thread::Builder::new()
-        .name("hubcast-signals".to_owned())
-        .spawn(wait)?;
-    Ok(())
+    }
+    if let Err(error) = blocked.thread_block() {
+        log::debug!("ignored signals are not kept so: {error}");
+    }
 }
 
-/// A log file that has reached the size limit of the process (`ulimit -f`) ends
-/// the log, not the process: the signal is taken, and the write fails.
-pub(crate) fn survive_a_full_log() {
-    if let Err(error) = flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))) {
-        log::debug!("SIGXFSZ ends the process: {error}");
-    }
+/// The first signal ends the server in order, the second ends the process.
+pub(crate) fn stop_on_signals(handle: Handle) -> Result<(), ctrlc::Error> {
+    let is_stopping = AtomicBool::new(false);
+    ctrlc::set_handler(move || {
+        if is_stopping.swap(true, Ordering::SeqCst) {
+            std::process::exit(INTERRUPTED);
+        }
+        log::info!("signal received; another one ends the process at once");
+        handle.shutdown();
+    })
 }
 
 /// The signals that a process ignores, a bit each (proc_pid_status(5)).
@@ -63,7 +57,10 @@ mod tests {
     #[test]
     fn ignored_signals_are_read_from_the_status() {
         let status = "Name:\thubcast\nSigBlk:\t0000000000000002\nSigIgn:\t0000000000001001\n";
-        assert_eq!(ignored_in(status), 1 << (SIGHUP - 1) | 1 << 12);
+        assert_eq!(
+            ignored_in(status),
+            1 << (Signal::SIGHUP as i32 - 1) | 1 << 12
+        );
         assert_eq!(ignored_in("Name:\thubcast\n"), 0);
     }
 }
