@@ -193,6 +193,7 @@ pub use error::{Error, ErrorKind, SendError, Stopped};
 pub use hub::info::{ClientInfo, RoomInfo};
 pub use message::Message;
 pub use names::{ClientId, Peer, check_room};
+pub use net::listen::Listener;
 pub use secret::Secret;
 pub use server::{Running, Server, ServerBuilder, Summary};
 pub use stats::Stats;

@@ -68,19 +68,19 @@ impl Admission {
         Admission::new(0, OPERATORS, 2 * OPERATORS, Arc::default())
     }
 
-    /// Gives a connection a slot, or says why there is none. Only one accept
-    /// thread asks, so nobody comes in between.
+    /// Gives a connection a slot, or says why there is none. Under the lock,
+    /// so that no other accept thread comes in between.
     pub(crate) fn admit(
         self: &Arc<Admission>,
         id: ClientId,
         ip: Option<IpAddr>,
         socket: &Arc<Stream>,
     ) -> Result<Slot, &'static str> {
+        let network = ip.map(network_of);
+        let mut handshakes = self.handshakes();
         if self.counters.connections.get() >= self.max_connections {
             return Err("too many connections are open; try again later");
         }
-        let network = ip.map(network_of);
-        let mut handshakes = self.handshakes();
         if handshakes.count >= self.max_handshakes
             && let Some(oldest) = handshakes.take_oldest_of_most()
         {

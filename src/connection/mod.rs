@@ -155,8 +155,12 @@ impl Connection {
         let Some(ip) = self.peer.ip() else {
             return true;
         };
-        let ours = || self.socket.local_addr().is_some_and(|ours| ours.ip() == ip);
-        ip.to_canonical().is_loopback() || ours()
+        let ours = || {
+            self.socket
+                .local_addr()
+                .map(|ours| ours.ip().to_canonical())
+        };
+        ip.is_loopback() || ours() == Some(ip)
     }
 
     /// Answers a request that is for no room. The log line names no header

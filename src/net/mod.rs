@@ -9,9 +9,10 @@ mod poll;
 mod raw;
 mod stop;
 mod stream;
+mod unix;
 
 pub(crate) use inlet::{Inlet, Read};
-pub(crate) use listen::{LISTEN_BACKLOG, listen};
+pub(crate) use listen::{LISTEN_BACKLOG, Listener};
 pub(crate) use outlet::{Outlet, Sent, send_all};
 pub(crate) use poll::poll_until;
 pub(crate) use stop::{Stop, Wake};

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread;
@@ -18,10 +18,10 @@ use crate::connection::Threads;
 use crate::doors::Entrance;
 use crate::http1::{Answer, DRAIN, RETRY_AFTER, STOPPING};
 use crate::names::{ClientId, Peer};
-use crate::net::LISTEN_BACKLOG;
 use crate::net::Outlet;
 use crate::net::Stream;
 use crate::net::poll_until;
+use crate::net::{LISTEN_BACKLOG, Listener};
 
 /// The first wait after an error that lasts, such as a lack of descriptors; it
 /// doubles up to [`MAX_BACKOFF`].
@@ -36,7 +36,7 @@ const MAX_REFUSALS: usize = 32;
 /// A listener, and what its connections are checked and counted by.
 #[derive(Debug)]
 pub(super) struct Gate {
-    pub(super) listener: TcpListener,
+    pub(super) listener: Listener,
     pub(super) entrance: Entrance,
     /// The operator's listener has its own places, so that it answers when the
     /// server is full.
@@ -56,8 +56,12 @@ pub(super) fn accept(
     thread::scope(|scope| {
         let mut beside = Vec::new();
         for gate in others {
+            let name = match gate.entrance {
+                Entrance::Main => "hubcast-accept",
+                Entrance::Admin => "hubcast-admin",
+            };
             let spawned = thread::Builder::new()
-                .name("hubcast-admin".to_owned())
+                .name(name.to_owned())
                 .stack_size(service.shared.config.stack_size)
                 .spawn_scoped(scope, || accept_at(gate, service, threads));
             beside.push(spawned?);
@@ -113,7 +117,7 @@ impl<'a> Acceptor<'a> {
             match self.gate.listener.accept() {
                 Ok((socket, peer)) => {
                     self.backoff = MIN_BACKOFF;
-                    self.admit(socket.into(), peer.into());
+                    self.admit(socket, peer_of(peer));
                 }
                 Err(error) => match self.trouble(error) {
                     Trouble::Empty => self.wait()?,
@@ -123,7 +127,9 @@ impl<'a> Acceptor<'a> {
             }
             self.forget_refusals();
         }
-        self.turn_away();
+        if !self.gate.listener.is_shared {
+            self.turn_away();
+        }
         Ok(())
     }
 
@@ -136,13 +142,12 @@ impl<'a> Acceptor<'a> {
             let Ok((socket, peer)) = self.gate.listener.accept() else {
                 return;
             };
-            let socket = Stream::from(socket);
             self.service.shared.counters.accepted.add(1);
             // Reads the request first: a socket closed with unread bytes is
             // reset, and the answer would be lost.
             let is_gone = socket.set_nonblocking(true).is_err() || is_over(&socket);
             if !is_gone {
-                self.refuse(socket, peer.into(), STOPPING);
+                self.refuse(socket, peer_of(peer), STOPPING);
             }
         }
     }
@@ -285,6 +290,10 @@ impl<'a> Acceptor<'a> {
             log::warn!("{trouble} (clients={clients})");
         }
     }
+}
+
+fn peer_of(address: Option<SocketAddr>) -> Peer {
+    address.map_or(Peer::Unix, Peer::Network)
 }
 
 /// What a failed accept means.

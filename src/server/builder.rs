@@ -1,7 +1,8 @@
 //! Building a server: its settings, its hooks, and what its threads share.
 
 use std::fmt;
-use std::net::{TcpListener, ToSocketAddrs};
+use std::iter;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, ToSocketAddrs};
 use std::sync::Arc;
 
 use super::Server;
@@ -24,12 +25,15 @@ use crate::hub::Inbox;
 use crate::hub::Places;
 use crate::hub::Publisher;
 use crate::message::Message;
+use crate::net::Listener;
 use crate::net::Stop;
-use crate::net::listen;
 use crate::outbox::OutboxRules;
 use crate::stats::Counters;
 #[cfg(feature = "deflate")]
 use crate::wire::Deflate;
+
+/// The address of a server that listens on Unix sockets only.
+const NO_ADDRESS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 
 /// Builds a [`Server`] with settings and hooks; made by
 /// [`Server::builder`].
@@ -59,6 +63,7 @@ use crate::wire::Deflate;
 pub struct ServerBuilder {
     config: Config,
     hooks: Hooks,
+    others: Vec<Listener>,
 }
 
 impl Server {
@@ -90,7 +95,7 @@ impl Server {
     /// # Errors
     ///
     /// As [`bind`](Server::bind).
-    pub fn from_listener(listener: TcpListener) -> Result<Server, Error> {
+    pub fn from_listener(listener: impl Into<Listener>) -> Result<Server, Error> {
         Server::builder().from_listener(listener)
     }
 
@@ -272,7 +277,7 @@ impl ServerBuilder {
     /// the server needs ([`Start`](crate::ErrorKind::Start)).
     pub fn bind(self, address: impl ToSocketAddrs + fmt::Debug) -> Result<Server, Error> {
         self.check()?;
-        let listener = listen(address)?;
+        let listener = Listener::bind(address)?;
         self.from_listener(listener)
     }
 
@@ -281,8 +286,16 @@ impl ServerBuilder {
         doors::check(&self.config)
     }
 
-    /// Takes a listener that is bound already, for example one from a service
-    /// manager or a test. It is made non-blocking; its backlog stays as it is.
+    /// Listens on this, too. Whatever listener a client comes by, it finds the
+    /// same rooms; [`Config`]'s limits hold for all together.
+    pub fn also_listen(mut self, listener: impl Into<Listener>) -> ServerBuilder {
+        self.others.push(listener.into());
+        self
+    }
+
+    /// Takes a listener that is bound already, for example a Unix socket, or one
+    /// from a service manager or a test. It is made non-blocking; its backlog
+    /// stays as it is.
     ///
     /// # Errors
     ///
@@ -297,19 +310,23 @@ impl ServerBuilder {
     /// assert_eq!(server.local_addr(), address);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn from_listener(self, listener: TcpListener) -> Result<Server, Error> {
+    pub fn from_listener(self, listener: impl Into<Listener>) -> Result<Server, Error> {
         self.check()?;
-        let address = listener
-            .set_nonblocking(true)
-            .and_then(|()| listener.local_addr())
-            .map_err(|error| Error::bind("cannot use the listener", error))?;
         let config = self.config;
-        if config.allow_publish && config.publish_token.is_none() && !address.ip().is_loopback() {
-            return Err(Error::config(format!(
-                "allow-publish on {address}, which others can reach, needs a publish-token"
-            )));
+        let listeners: Vec<Listener> = iter::once(listener.into()).chain(self.others).collect();
+        for listener in &listeners {
+            usable(listener, &config)?;
         }
-        let admin = config.admin_listen.as_ref().map(listen).transpose()?;
+        let address = listeners.iter().find_map(Listener::local_addr);
+        let address = address.unwrap_or(NO_ADDRESS);
+        let admin = config
+            .admin_listen
+            .as_ref()
+            .map(Listener::bind)
+            .transpose()?;
+        if let Some(admin) = &admin {
+            nonblocking(admin)?;
+        }
         let stop = Stop::new().map_err(|error| Error::start("cannot make a socket pair", error))?;
         let limit = ClientLimit::new(config.max_clients, config.max_handshakes);
         for remark in config.remarks() {
@@ -330,16 +347,17 @@ impl ServerBuilder {
             slow_consumer: config.slow_consumer,
             writers: Box::new(writers),
         };
-        let main = Gate {
+        let admission = Arc::new(Admission::new(
+            limit.clients,
+            limit.handshakes,
+            limit.beside,
+            counters.clone(),
+        ));
+        let main = listeners.into_iter().map(|listener| Gate {
             listener,
             entrance: Entrance::Main,
-            admission: Arc::new(Admission::new(
-                limit.clients,
-                limit.handshakes,
-                limit.beside,
-                counters.clone(),
-            )),
-        };
+            admission: admission.clone(),
+        });
         let places = Places::new(limit.clients, config.max_clients_per_ip, counters.clone());
         let admin = admin.map(|listener| Gate {
             listener,
@@ -370,7 +388,7 @@ impl ServerBuilder {
             outboxes: Arc::new(outboxes),
         };
         Ok(Server {
-            gates: [main].into_iter().chain(admin).collect(),
+            gates: main.chain(admin).collect(),
             address,
             service: Arc::new(service),
             threads,
@@ -378,4 +396,22 @@ impl ServerBuilder {
             limit,
         })
     }
+}
+
+/// Checks a listener of the clients, and makes it non-blocking.
+fn usable(listener: &Listener, config: &Config) -> Result<(), Error> {
+    nonblocking(listener)?;
+    let address = listener.local_addr();
+    let is_open = address.is_some_and(|address| !address.ip().is_loopback());
+    if config.allow_publish && config.publish_token.is_none() && is_open {
+        return Err(Error::config(format!(
+            "allow-publish on {listener}, which others can reach, needs a publish-token"
+        )));
+    }
+    Ok(())
+}
+
+fn nonblocking(listener: &Listener) -> Result<(), Error> {
+    let made = listener.set_nonblocking();
+    made.map_err(|error| Error::bind(format!("cannot use the listener {listener}"), error))
 }

@@ -39,7 +39,7 @@ pub use shutdown::Summary;
 #[derive(Debug)]
 #[must_use = "a server serves nobody until it runs"]
 pub struct Server {
-    /// The server's own gate, and the operator's if there is one.
+    /// The server's own gates, and the operator's if there is one.
     gates: Vec<Gate>,
     address: SocketAddr,
     service: Arc<Service>,
@@ -49,7 +49,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// The address the server is bound to, with the real port.
+    /// The address the server is bound to, with the real port; of several
+    /// listeners, the first's that has one. A server that listens on Unix
+    /// sockets only has none: it is `0.0.0.0:0`.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }

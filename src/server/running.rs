@@ -31,7 +31,8 @@ pub struct Running {
 }
 
 impl Running {
-    /// The address the server listens on, with the real port.
+    /// The address the server listens on; see
+    /// [`Server::local_addr`](crate::Server::local_addr).
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }

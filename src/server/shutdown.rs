@@ -72,14 +72,17 @@ impl Run {
 
     fn announce(&self) {
         for gate in &self.gates {
-            let Ok(address) = gate.listener.local_addr() else {
-                continue;
-            };
-            match gate.entrance {
-                Entrance::Main => {
-                    log::info!("listening on ws://{address}/, at most {}", self.limit)
+            let listener = &gate.listener;
+            match (gate.entrance, listener.local_addr()) {
+                (Entrance::Main, Some(address)) => {
+                    log::info!("listening on ws://{address}/, at most {}", self.limit);
                 }
-                Entrance::Admin => log::info!("answering the operator on http://{address}/-/"),
+                (Entrance::Main, None) => {
+                    log::info!("listening on {listener}, at most {}", self.limit);
+                }
+                (Entrance::Admin, _) => {
+                    log::info!("answering the operator on http://{listener}/-/");
+                }
             }
         }
     }

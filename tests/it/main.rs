@@ -20,6 +20,7 @@ mod keepalive;
 mod kit;
 mod library;
 mod limits;
+mod listening;
 mod load;
 mod process;
 mod rfc6455;

@@ -33,8 +33,14 @@ impl Child {
     /// prints goes to a file: a pipe would need a thread that reads it, which takes
     /// CPU time from the server.
     pub(crate) fn start(mut command: Command, within: Duration) -> Result<Child> {
+        command.stdin(Stdio::null());
+        Child::start_with_input(command, within)
+    }
+
+    /// Like [`start`](Child::start), with the standard input that the command has.
+    pub(crate) fn start_with_input(mut command: Command, within: Duration) -> Result<Child> {
         let (written, log) = log_file()?;
-        command.stdin(Stdio::null()).stdout(written.try_clone()?);
+        command.stdout(written.try_clone()?);
         Child::spawn(command, written, log, within)
     }
 

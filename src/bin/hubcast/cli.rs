@@ -7,8 +7,9 @@ use clap::{ArgAction, Args, Parser};
 use hubcast::{Config, Secret};
 
 use crate::environment::Variable;
+use crate::listen::Address;
 use crate::token;
-use crate::values::{LogLevel, Policy, Size, Time};
+use crate::values::{LogLevel, Mode, Policy, Size, Time};
 
 /// The version, and the features that this binary was built with.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
@@ -39,16 +40,22 @@ const FEATURES: [(&str, bool); 2] = [
 #[derive(Debug, Parser)]
 #[command(name = "hubcast", version = VERSION.as_str(), max_term_width = 100)]
 pub(crate) struct Options {
-    /// The address and port to listen on; port 0 takes a free one
-    #[arg(long, short, value_name = "HOST:PORT")]
+    /// Where to listen: HOST:PORT, :PORT for all addresses, or unix:PATH; port
+    /// 0 takes a free one; may be given several times
+    #[arg(long, short, value_name = "ADDRESS", value_delimiter = ',')]
     #[arg(default_value = "127.0.0.1:8080")]
     #[arg(aliases = ["bind", "address"])]
-    listen: String,
+    listen: Vec<String>,
 
     /// Listen on this port of 127.0.0.1
     #[arg(long, short, value_name = "PORT", hide = true)]
     #[arg(conflicts_with = "listen")]
     port: Option<u16>,
+
+    /// The mode of a Unix socket that is listened on; write permission lets
+    /// others connect
+    #[arg(long, value_name = "MODE")]
+    unix_mode: Option<Mode>,
 
     /// A client does not receive its own messages
     #[arg(long)]
@@ -87,6 +94,9 @@ pub(crate) struct Options {
     /// Whether one of the options above sets the log level.
     #[arg(skip)]
     pub(crate) level_is_set: bool,
+    /// Whether an option sets where to listen.
+    #[arg(skip)]
+    pub(crate) listen_is_set: bool,
     /// The variables that set options.
     #[arg(skip)]
     pub(crate) variables: Vec<Variable>,
@@ -279,12 +289,17 @@ pub(crate) struct Doors {
 }
 
 impl Options {
-    /// The address to listen on.
-    pub(crate) fn listen(&self) -> Result<String, String> {
-        match self.port {
-            Some(port) => Ok(format!("127.0.0.1:{port}")),
-            None => address("listen", &self.listen),
+    /// The addresses to listen on.
+    pub(crate) fn listen(&self) -> Result<Vec<Address>, String> {
+        if let Some(port) = self.port {
+            return Ok(vec![Address::Tcp("127.0.0.1".to_owned(), port)]);
         }
+        let texts = trimmed(&self.listen).into_iter();
+        texts.map(|text| address("listen", &text)).collect()
+    }
+
+    pub(crate) fn unix_mode(&self) -> Option<u32> {
+        self.unix_mode.map(|mode| mode.0)
     }
 
     /// The log level, where an option sets one; else it is RUST_LOG's.
@@ -378,7 +393,11 @@ impl Doors {
         config.admin = !self.no_admin;
         let listen = self.admin_listen.as_deref();
         config.admin_listen = listen
-            .map(|text| address("admin-listen", text))
+            .map(|text| match address("admin-listen", text)? {
+                Address::Tcp(host, port) if host.is_empty() => Ok(format!("0.0.0.0:{port}")),
+                Address::Unix(_) => Err(format!("admin-listen {text:?} must be HOST:PORT")),
+                tcp => Ok(tcp.to_string()),
+            })
             .transpose()?;
         for (option, room) in [("stdin", &self.stdin), ("stdout", &self.stdout)] {
             if let Some(room) = room {
@@ -389,20 +408,10 @@ impl Doors {
     }
 }
 
-/// An address as it is; where half of it is missing, what it may be.
-fn address(option: &str, text: &str) -> Result<String, String> {
-    let port = match text.rsplit_once(':') {
-        Some(("", port)) => port,
-        Some(_) => return Ok(text.to_owned()),
-        None => text,
-    };
-    Err(match port.parse::<u16>() {
-        Ok(port) => format!(
-            "{option} {text:?} must be HOST:PORT, such as 127.0.0.1:{port}, \
-             or 0.0.0.0:{port} for all addresses"
-        ),
-        Err(_) => format!("{option} {text:?} must be HOST:PORT, such as 127.0.0.1:8080"),
-    })
+/// An address as the option has it.
+fn address(option: &str, text: &str) -> Result<Address, String> {
+    let parsed = text.parse::<Address>();
+    parsed.map_err(|why| format!("{option} {text:?}: {why}"))
 }
 
 /// The entries of a list, without the blanks that people write behind a comma.
@@ -485,8 +494,7 @@ mod tests {
             assert!(error.starts_with(named), "{error}");
         }
         for (text, example) in [
-            ("9000", "127.0.0.1:9000"),
-            (":9000", "0.0.0.0:9000"),
+            ("::1:9000", "[::1]:8080"),
             ("localhost", "127.0.0.1:8080"),
             ("", "127.0.0.1:8080"),
         ] {
@@ -529,10 +537,10 @@ mod tests {
             assert!(theirs == "--slow-consumer" || !help.contains(&format!("{theirs} ")));
         }
         for args in [&["--bind=a:7"], &["--address=a:7"], &["-la:7"]] {
-            assert_eq!(parse(args).listen().unwrap(), "a:7");
+            assert_eq!(parse(args).listen().unwrap()[0].to_string(), "a:7");
         }
         for args in [&["--port=7"], &["-p7"]] {
-            assert_eq!(parse(args).listen().unwrap(), "127.0.0.1:7");
+            assert_eq!(parse(args).listen().unwrap()[0].to_string(), "127.0.0.1:7");
         }
         assert!(parse(&["-E", "--stdin=/"]).doors.exit_on_eof);
     }

@@ -68,6 +68,7 @@ pub(crate) fn parse(
     );
     let parsed = command.try_get_matches_from(arguments).and_then(|matches| {
         let mut options = Options::from_arg_matches(&matches)?;
+        options.listen_is_set = is_said(&matches, "listen") || is_said(&matches, "port");
         options.level_is_set = LEVELS.iter().any(|id| is_said(&matches, id));
         Ok(options)
     });
@@ -249,6 +250,12 @@ mod tests {
         parsed(args, variables).map(drop).unwrap_err()
     }
 
+    fn listened(options: &Options) -> String {
+        let addresses = options.listen().unwrap();
+        assert_eq!(addresses.len(), 1);
+        addresses[0].to_string()
+    }
+
     /// A value that the option takes and that is not its default.
     fn another_value(option: &str, arg: &Arg) -> &'static str {
         let value_name = arg.get_value_names().map_or("", |names| names[0].as_str());
@@ -259,7 +266,8 @@ mod tests {
             ("token-file", _) => "Cargo.toml",
             (_, "SIZE") => "5000000",
             (_, "TIME") => "77s",
-            (_, "HOST:PORT") => "127.0.0.1:7",
+            (_, "ADDRESS" | "HOST:PORT") => "127.0.0.1:7",
+            (_, "MODE") => "660",
             (_, "N") => "7",
             _ => "1",
         }
@@ -362,7 +370,7 @@ mod tests {
         ];
         let options = options(&args, &variables);
         let config = options.config().unwrap();
-        assert_eq!(options.listen().unwrap(), "127.0.0.1:2");
+        assert_eq!(listened(&options), "127.0.0.1:2");
         assert_eq!(config.allow_origin, ["https://b.example"]);
         assert_eq!(config.max_clients, 3);
         assert!(options.variables.is_empty(), "{:?}", options.variables);
@@ -373,7 +381,7 @@ mod tests {
     fn platforms_say_the_port_where_no_address_is_said() {
         let platform = ("PORT", "7");
         let (options, warnings) = parsed(&[], &[platform]).unwrap();
-        assert_eq!(options.listen().unwrap(), "0.0.0.0:7");
+        assert_eq!(listened(&options), "0.0.0.0:7");
         assert!(warnings[0].contains("all addresses"), "{warnings:?}");
         for (args, variables, address) in [
             (&["--port=8"][..], &[platform][..], "127.0.0.1:8"),
@@ -387,7 +395,7 @@ mod tests {
             ),
         ] {
             let (options, warnings) = parsed(args, variables).unwrap();
-            assert_eq!(options.listen().unwrap(), address);
+            assert_eq!(listened(&options), address);
             assert!(warnings.is_empty(), "{warnings:?}");
         }
     }

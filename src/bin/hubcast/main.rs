@@ -7,17 +7,20 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use hubcast::{ErrorKind, Server};
+use hubcast::{Error, ErrorKind, Listener, Server, ServerBuilder};
 use log::LevelFilter;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::cli::Options;
 use crate::environment::{Ended, with_variables};
+use crate::listen::Address;
 
 mod cli;
 mod environment;
+mod listen;
 mod pipe;
 mod signals;
+mod systemd;
 mod token;
 mod values;
 
@@ -90,16 +93,16 @@ fn start_logger(options: &Options) {
 fn run(options: &Options) -> Result<(), (u8, String)> {
     raise_descriptor_limit();
     let config = options.config().map_err(|line| (WRONG_USAGE, line))?;
-    let address = options.listen().map_err(|line| (WRONG_USAGE, line))?;
+    let addresses = options.listen().map_err(|line| (WRONG_USAGE, line))?;
     let shutdown_timeout = config.shutdown_timeout;
     let max_message_size = config.max_message_size;
-    let server = Server::builder()
-        .config(config)
-        .bind(address)
-        .map_err(|error| match error.kind() {
-            ErrorKind::Config => (WRONG_USAGE, error.to_string()),
-            _ => cannot_run(error),
-        })?;
+    let mut listeners = listeners(options, &addresses)?.into_iter();
+    let first = listeners
+        .next()
+        .ok_or((CANNOT_RUN, "nothing to listen on".to_owned()))?;
+    let server = Server::builder().config(config);
+    let server = listeners.fold(server, ServerBuilder::also_listen);
+    let server = server.from_listener(first).map_err(cannot_bind)?;
     let handle = server.handle();
     signals::stop_on_signals(handle.clone()).map_err(cannot_run)?;
     let mut printed = None;
@@ -109,15 +112,37 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
     }
     if let Some(room) = &options.doors.stdin {
         let exit = options.doors.exit_on_eof;
+        let handle = handle.clone();
         pipe::broadcast_stdin(handle, room.clone(), max_message_size, exit).map_err(cannot_run)?;
     }
-    server.run().map_err(cannot_run)?;
+    let running = server.spawn().map_err(cannot_run)?;
+    systemd::ready(handle).map_err(cannot_run)?;
+    running.wait().map_err(cannot_run)?;
     if let Some(printed) = printed {
         // A reader of standard output that is slow delays the end no longer
         // than a slow client would.
         let _ = printed.recv_timeout(shutdown_timeout);
     }
     Ok(())
+}
+
+/// What systemd passes, and what the options say; the default only where
+/// systemd passes nothing.
+fn listeners(options: &Options, addresses: &[Address]) -> Result<Vec<Listener>, (u8, String)> {
+    let mut listeners = listen::passed().map_err(cannot_run)?;
+    if listeners.is_empty() || options.listen_is_set {
+        for address in addresses {
+            listeners.extend(address.bind(options.unix_mode()).map_err(cannot_bind)?);
+        }
+    }
+    Ok(listeners)
+}
+
+fn cannot_bind(error: Error) -> (u8, String) {
+    match error.kind() {
+        ErrorKind::Config => (WRONG_USAGE, error.to_string()),
+        _ => cannot_run(error),
+    }
 }
 
 fn cannot_run(error: impl Display) -> (u8, String) {

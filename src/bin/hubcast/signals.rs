@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hubcast::Handle;
 use nix::sys::signal::{SigSet, Signal};
 
+use crate::systemd;
+
 /// The process ends at once: the shell's code for an end by SIGINT.
 const INTERRUPTED: i32 = 130;
 
@@ -39,6 +41,7 @@ pub(crate) fn stop_on_signals(handle: Handle) -> Result<(), ctrlc::Error> {
             std::process::exit(INTERRUPTED);
         }
         log::info!("signal received; another one ends the process at once");
+        systemd::stopping();
         handle.shutdown();
     })
 }

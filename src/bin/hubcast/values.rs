@@ -89,3 +89,18 @@ impl From<LogLevel> for LevelFilter {
         }
     }
 }
+
+/// The mode of a file in octal digits, such as 660.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mode(pub(crate) u32);
+
+impl FromStr for Mode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Mode, String> {
+        let mode = u32::from_str_radix(text, 8).ok();
+        mode.filter(|mode| *mode <= 0o777)
+            .map(Mode)
+            .ok_or_else(|| "a mode is three octal digits, such as 660".to_owned())
+    }
+}
