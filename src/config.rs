@@ -149,8 +149,10 @@ pub struct Config {
     /// [`Secret`]. It is brought as `Authorization: Bearer`,
     /// as a subprotocol entry `hubcast.token.` with the base64url of the
     /// token (a browser offers `hubcast` beside it, which is answered), or as
-    /// `?token=`. At most 4,096 bytes, without control characters, and without
-    /// blanks at its ends. Default: none, everybody may enter.
+    /// `?token=`. A request may bring one token only. At most 4,096 bytes,
+    /// without control characters, and without blanks at its ends. Take one
+    /// that is long and random, since attempts are not limited. Default: none,
+    /// everybody may enter.
     pub token: Option<Secret>,
     /// Whether `POST` to a room publishes its body there. It is checked by
     /// [`Handler::on_upgrade`](crate::Handler::on_upgrade), but not seen by
@@ -163,12 +165,19 @@ pub struct Config {
     /// true.
     pub page: bool,
     /// Whether `/-/` is answered: health, metrics, clients and rooms. Beyond
-    /// health, they are answered to the server's own machine, and to others
-    /// only where [`token`](Config::token) or
-    /// [`admin_listen`](Config::admin_listen) is set. Default: true.
+    /// health, they are answered to the server's own machine, unless the
+    /// request carries a header of a proxy (`Forwarded`, `Via`,
+    /// `X-Forwarded-…`, `X-Real-IP`, `CF-Connecting-IP`), and to others only
+    /// by [`admin_token`](Config::admin_token) or
+    /// [`admin_listen`](Config::admin_listen). Default: true.
     pub admin: bool,
-    /// The address that `/-/` is answered on instead of the server's own.
-    /// Default: none, it is answered on the server's own.
+    /// The operator's token: who brings it is answered under `/-/` from
+    /// anywhere. It is brought as [`token`](Config::token) is. Default: none.
+    pub admin_token: Option<Secret>,
+    /// The address that `/-/` is answered on instead of the server's own: to
+    /// everybody who can reach it, or, where there is an
+    /// [`admin_token`](Config::admin_token), to this machine and to those who
+    /// bring the token. Default: none, it is answered on the server's own.
     pub admin_listen: Option<String>,
 }
 
@@ -229,6 +238,7 @@ impl Default for Config {
             token: None,
             allow_publish: false,
             publish_token: None,
+            admin_token: None,
             page: true,
             admin: true,
             admin_listen: None,
@@ -294,6 +304,7 @@ impl Config {
         for (name, token) in [
             ("token", &self.token),
             ("publish-token", &self.publish_token),
+            ("admin-token", &self.admin_token),
         ] {
             if let Some(flaw) = token.as_ref().and_then(Secret::flaw) {
                 return Err(Error::config(format!("{name} must {flaw}")));
@@ -303,6 +314,9 @@ impl Config {
             return Err(Error::config(
                 "publish-token has no effect without allow-publish",
             ));
+        }
+        if !self.admin && self.admin_token.is_some() {
+            return Err(Error::config("no-admin and admin-token exclude each other"));
         }
         if !self.admin && self.admin_listen.is_some() {
             return Err(Error::config(
@@ -319,8 +333,22 @@ impl Config {
         in_range("deflate-level", self.deflate_level.into(), 1, 9)
     }
 
-    /// Limits that have no effect because of other limits: no errors, but worth a
-    /// line in the log.
+    /// A token of which all values can be tried.
+    fn short_token(&self) -> Option<&'static str> {
+        let tokens = [
+            ("token", &self.token),
+            ("publish-token", &self.publish_token),
+            ("admin-token", &self.admin_token),
+        ];
+        let mut short = tokens.into_iter().filter(|(_, token)| {
+            let token = token.as_ref();
+            token.is_some_and(Secret::is_short)
+        });
+        short.next().map(|(name, _)| name)
+    }
+
+    /// Limits that have no effect because of other limits, and the like: no
+    /// errors, but worth a line in the log.
     pub(crate) fn remarks(&self) -> impl Iterator<Item = String> {
         let (clients, per_ip) = (self.max_clients, self.max_clients_per_ip);
         let (bytes, total) = (self.queue_bytes, self.queue_total);
@@ -328,6 +356,9 @@ impl Config {
         [
             (clients > 0 && per_ip > clients).then(|| {
                 format!("max-clients-per-ip {per_ip} has no effect: max-clients is {clients}")
+            }),
+            self.short_token().map(|name| {
+                format!("{name} is short, and can be guessed; `openssl rand -hex 16` makes one")
             }),
             (bytes > total)
                 .then(|| format!("queue-bytes {bytes} has no effect: queue-total is {total}")),

@@ -178,6 +178,7 @@ mod names;
 mod net;
 mod outbox;
 mod secret;
+mod seldom;
 mod server;
 mod stats;
 mod wire;

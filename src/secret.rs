@@ -6,6 +6,9 @@ use std::hint::black_box;
 /// The longest token: in base64 it fits into the head of a request.
 const MAX_LEN: usize = 4096;
 
+/// A shorter token is remarked on.
+const SHORT: usize = 8;
+
 /// A secret text, such as a token. It is compared in a time that does not
 /// depend on where it differs, and shown nowhere. Made from a `&str` or a
 /// `String`. It cannot be read back; [`is`](Secret::is) is the only comparison.
@@ -29,6 +32,11 @@ impl Secret {
             difference |= byte ^ secret.get(i).copied().unwrap_or(!byte);
         }
         black_box(difference) == 0
+    }
+
+    /// Whether all values of this length can be tried.
+    pub(crate) fn is_short(&self) -> bool {
+        self.0.len() < SHORT
     }
 
     /// Why no client can bring this as a token, if so: what it must be instead.

@@ -107,7 +107,7 @@ impl Connection {
             }
             Opening::Answered(answer) => self.answer(&answer),
             Opening::Foreign(protocol) => {
-                log::info!("peer={} speaks {protocol}", self.peer);
+                self.service.doors.foreign_protocol(self.peer, protocol);
                 self.socket.end();
             }
             Opening::Gone(kind) => {
@@ -146,12 +146,12 @@ impl Connection {
         Caller {
             peer: self.peer,
             entrance: self.entrance,
-            is_near: self.is_near(),
+            has_near_address: self.has_near_address(),
         }
     }
 
-    /// Whether the peer is on the server's own machine.
-    fn is_near(&self) -> bool {
+    /// Whether the peer's address is one of the server's own machine.
+    fn has_near_address(&self) -> bool {
         let Some(ip) = self.peer.ip() else {
             return true;
         };

@@ -2,7 +2,7 @@
 
 use std::sync::TryLockError;
 
-use http::header::{ALLOW, HeaderValue};
+use http::header::{ALLOW, CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Method, Request, StatusCode};
 
 use super::caller::{Caller, Entrance};
@@ -15,6 +15,8 @@ use crate::error::Stopped;
 use crate::http1::{Answer, stopping};
 use crate::hub::{ClientInfo, RoomInfo};
 
+/// The methods that are answered.
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 const JSON: &str = "application/json";
 
 /// What the operator can ask, by its path.
@@ -24,6 +26,8 @@ pub(super) enum Question {
     Metrics,
     Clients,
     Rooms,
+    /// Which methods there are.
+    Methods,
     /// A path that means nothing.
     Unknown,
 }
@@ -44,7 +48,7 @@ pub(super) fn far_away() -> Answer {
     Answer::text(
         StatusCode::FORBIDDEN,
         "this is answered to the server's own machine only; \
-         its operator can allow it with --token or --admin-listen",
+         its operator can allow it with --admin-token or --admin-listen",
     )
 }
 
@@ -66,15 +70,25 @@ impl Doors {
                 "nothing is answered under /-/ here",
             ));
         }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return Err(Answer::text(StatusCode::METHOD_NOT_ALLOWED, "ask with GET")
-                .header(ALLOW, HeaderValue::from_static("GET, HEAD")));
+        match *request.method() {
+            Method::GET | Method::HEAD => Ok(Question::of(request.uri().path())),
+            Method::OPTIONS => Ok(Question::Methods),
+            _ => {
+                Err(Answer::text(StatusCode::METHOD_NOT_ALLOWED, "ask with GET")
+                    .header(ALLOW, METHODS))
+            }
         }
-        Ok(Question::of(request.uri().path()))
     }
 
     /// Answers what the operator asks.
     pub(super) fn answer(&self, question: Question) -> Answer {
+        // It may be secret, and its URL may hold a token.
+        self.answer_to(question)
+            .header(CACHE_CONTROL, HeaderValue::from_static("no-store"))
+            .header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
+    }
+
+    fn answer_to(&self, question: Question) -> Answer {
         let shared = &self.handle.shared;
         match question {
             Question::Health if shared.stop.is_triggered() => stopping(),
@@ -86,6 +100,8 @@ impl Doors {
             ),
             Question::Clients => self.list(|handle| Ok(clients_json(&handle.clients()?))),
             Question::Rooms => self.list(|handle| Ok(rooms_json(&handle.rooms()?))),
+            Question::Methods => Answer::new(StatusCode::NO_CONTENT, "text/plain", String::new())
+                .header(ALLOW, METHODS),
             Question::Unknown => Answer::text(
                 StatusCode::NOT_FOUND,
                 "there is /-/healthz, /-/metrics, /-/clients and /-/rooms",

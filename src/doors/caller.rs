@@ -1,5 +1,7 @@
 //! The caller: the peer of a request, and the listener it came by.
 
+use http::Request;
+
 use crate::names::Peer;
 
 /// The listener that a connection came in by.
@@ -16,6 +18,21 @@ pub(crate) enum Entrance {
 pub(crate) struct Caller {
     pub(crate) peer: Peer,
     pub(crate) entrance: Entrance,
-    /// Whether it is on the server's own machine.
-    pub(crate) is_near: bool,
+    /// Whether its address is one of the server's own machine.
+    pub(crate) has_near_address: bool,
+}
+
+/// What a proxy adds to the requests that it passes on.
+const FORWARDED: [&str; 4] = ["forwarded", "via", "x-real-ip", "cf-connecting-ip"];
+
+impl Caller {
+    /// Whether the request was made on the server's own machine. What a proxy
+    /// or a tunnel there passes on was not.
+    pub(super) fn is_near(&self, request: &Request<()>) -> bool {
+        let is_forwarded = request.headers().keys().any(|name| {
+            let name = name.as_str();
+            FORWARDED.contains(&name) || name.starts_with("x-forwarded-")
+        });
+        self.has_near_address && !is_forwarded
+    }
 }

@@ -84,6 +84,10 @@ impl Doors {
         if let Some(hooks) = &self.hooks {
             hooks.on_upgrade(&mut upgrade).map_err(refused)?;
         }
+        if upgrade.subprotocol.is_none() && upgrade.offered_subprotocols().next().is_some() {
+            let offered: Vec<&str> = upgrade.offered_subprotocols().collect();
+            self.remarks.unknown_subprotocols(&offered, caller);
+        }
         Ok(upgrade)
     }
 }

@@ -3,11 +3,13 @@
 use std::sync::{Arc, Mutex};
 
 use super::origin::Origins;
+use super::remarks::Remarks;
 use crate::config::Config;
 use crate::embed::Handle;
 use crate::embed::Handler;
 use crate::error::Error;
 use crate::hub::Places;
+use crate::names::Peer;
 
 /// All doors of a server.
 #[derive(Debug)]
@@ -16,6 +18,7 @@ pub(crate) struct Doors {
     pub(super) hooks: Option<Arc<dyn Handler>>,
     pub(super) origins: Origins,
     pub(super) places: Arc<Places>,
+    pub(super) remarks: Remarks,
     /// Held while a list is made for the operator, so that it is one at a
     /// time.
     pub(super) listing: Mutex<()>,
@@ -34,9 +37,15 @@ impl Doors {
             origins: Origins::parse(&handle.shared.config.allow_origin)?,
             handle,
             places,
+            remarks: Remarks::new(),
             hooks,
             listing: Mutex::new(()),
         })
+    }
+
+    /// Speaks of a peer that speaks another protocol.
+    pub(crate) fn foreign_protocol(&self, peer: Peer, protocol: &str) {
+        self.remarks.foreign_protocol(peer, protocol);
     }
 
     pub(super) fn config(&self) -> &Config {

@@ -18,6 +18,7 @@ pub(crate) mod model;
 mod origin;
 mod page;
 mod publish;
+mod remarks;
 mod sse;
 mod token;
 mod websocket;
@@ -81,13 +82,20 @@ enum Door {
 
 /// The conditions under which a door opens.
 struct Needs<'a> {
-    /// Whether the Origin rule applies.
-    origin: bool,
+    origin: OriginRule,
     /// The request must bring one of these secrets, if there are any.
     secrets: &'a [Secret],
-    /// Whether the request must come from the server's own machine, unless it
-    /// needs a secret or the operator has a listener.
-    near: bool,
+}
+
+/// Which pages' requests are let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OriginRule {
+    /// All.
+    None,
+    /// Those of the server's own host, and of the origins that are allowed.
+    Rooms,
+    /// Those of the server's own host.
+    Own,
 }
 
 impl Doors {
@@ -105,8 +113,10 @@ impl Doors {
             Ok(Opened::Answered(answer)) | Err(answer) => answer,
         };
         answer.head_only = request.method() == Method::HEAD;
-        // Lets a page of an allowed site read the answer.
-        if let Some(origin) = self.origins.allowed(request) {
+        // Lets a page of an allowed site read the answer, but for the operator's.
+        if !self.is_operators(request, caller)
+            && let Some(origin) = self.origins.allowed(request)
+        {
             answer = answer
                 .header(VARY, HeaderValue::from_static("origin"))
                 .header(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
@@ -123,6 +133,9 @@ impl Doors {
         the_host(request)?;
         let door = self.find(request, caller)?;
         self.guard(door, request, caller)?;
+        if !matches!(door, Door::WebSocket) {
+            self.remarks.lost_upgrade(request, caller);
+        }
         match door {
             Door::WebSocket => self.websocket(request, caller).map(Opened::Room),
             Door::Events => self.events(request, caller).map(Opened::Room),
@@ -139,11 +152,16 @@ impl Doors {
         }
     }
 
+    /// Whether a request is for the operator's paths, whatever they answer.
+    fn is_operators(&self, request: &Request<()>, caller: &Caller) -> bool {
+        request.uri().path().starts_with(ADMIN_PREFIX) || caller.entrance == Entrance::Admin
+    }
+
     /// Which door a request is for.
     fn find(&self, request: &Request<()>, caller: &Caller) -> Result<Door, Answer> {
         let config = self.config();
         let path = request.uri().path();
-        if path.starts_with(ADMIN_PREFIX) || caller.entrance == Entrance::Admin {
+        if self.is_operators(request, caller) {
             return self.question(request, caller).map(Door::Admin);
         }
         if websocket::is_asked(request) {
@@ -174,39 +192,75 @@ impl Doors {
     fn needs(&self, door: Door) -> Needs<'_> {
         let config = self.config();
         let rooms = config.token.as_slice();
-        let (origin, secrets, near) = match door {
-            Door::WebSocket | Door::Events | Door::Count | Door::Hint => (true, rooms, false),
+        let (origin, secrets) = match door {
+            Door::WebSocket | Door::Events | Door::Count | Door::Hint => (OriginRule::Rooms, rooms),
             // The publish token is enough: the rooms' token is not needed
             // beside it.
             Door::Publish => match &config.publish_token {
-                Some(token) => (true, slice::from_ref(token), false),
-                None => (true, rooms, false),
+                Some(token) => (OriginRule::Rooms, slice::from_ref(token)),
+                None => (OriginRule::Rooms, rooms),
             },
-            Door::Page | Door::Icon => (false, &[][..], false),
-            Door::Preflight | Door::Admin(Question::Health) => (true, &[][..], false),
-            // The lists and figures are not for everybody.
-            Door::Admin(
-                Question::Metrics | Question::Clients | Question::Rooms | Question::Unknown,
-            ) => (true, rooms, true),
+            Door::Page | Door::Icon => (OriginRule::None, &[][..]),
+            Door::Preflight => (OriginRule::Rooms, &[][..]),
+            // Who may enter a room is not yet the operator, and a page that may
+            // is not the operator's page.
+            Door::Admin(_) => (OriginRule::Own, &[][..]),
         };
-        Needs {
-            origin,
-            secrets,
-            near,
-        }
+        Needs { origin, secrets }
     }
 
     fn guard(&self, door: Door, request: &Request<()>, caller: &Caller) -> Result<(), Answer> {
         let needs = self.needs(door);
-        if needs.origin {
-            self.origins.check(request)?;
+        let checked = match needs.origin {
+            OriginRule::None => Ok(()),
+            OriginRule::Rooms => self.origins.check(request),
+            OriginRule::Own => Origins::check_own(request),
+        };
+        if checked.is_err() && needs.origin == OriginRule::Rooms {
+            self.remarks.foreign_origin(request.headers(), caller);
         }
-        token::check(request, needs.secrets)?;
-        let is_shown = !needs.secrets.is_empty() || caller.entrance == Entrance::Admin;
-        if needs.near && !is_shown && !caller.is_near {
-            return Err(admin::far_away());
+        checked?;
+        if matches!(door, Door::Events | Door::Publish) {
+            self.origins.check_referer(request)?;
         }
-        Ok(())
+        if let Door::Admin(question) = door {
+            return self.guard_operators(question, request, caller);
+        }
+        self.check_token(request, needs.secrets, caller)
+    }
+
+    /// The lists and figures are answered to the server's own machine, at the
+    /// operator's own listener, and to whoever brings the operator's token.
+    /// Where there is such a token, the listener alone is not enough.
+    fn guard_operators(
+        &self,
+        question: Question,
+        request: &Request<()>,
+        caller: &Caller,
+    ) -> Result<(), Answer> {
+        let is_for_all = matches!(question, Question::Health | Question::Methods);
+        if is_for_all || caller.is_near(request) {
+            return Ok(());
+        }
+        match &self.config().admin_token {
+            Some(token) => self.check_token(request, slice::from_ref(token), caller),
+            None if caller.entrance == Entrance::Admin => Ok(()),
+            None => Err(admin::far_away()),
+        }
+    }
+
+    fn check_token(
+        &self,
+        request: &Request<()>,
+        secrets: &[Secret],
+        caller: &Caller,
+    ) -> Result<(), Answer> {
+        token::check(request, secrets).map_err(|refused| {
+            if refused == token::Refused::Wrong {
+                self.remarks.wrong_token(caller);
+            }
+            refused.into()
+        })
     }
 }
 
@@ -253,7 +307,7 @@ mod tests {
         let elsewhere = Caller {
             peer: SocketAddr::from(([192, 0, 2, 1], 9)).into(),
             entrance,
-            is_near: false,
+            has_near_address: false,
         };
         let handle = server.unwrap().handle();
         let doors = Doors::new(handle.clone(), None, Places::unlimited()).unwrap();
@@ -281,8 +335,19 @@ mod tests {
         }
         let with_token = |config: &mut crate::Config| config.token = Some("t".into());
         let brought = "/-/metrics?token=t";
-        assert_eq!(ask(with_token, brought, Entrance::Main), StatusCode::OK);
+        let forbidden = StatusCode::FORBIDDEN;
+        assert_eq!(ask(with_token, brought, Entrance::Main), forbidden);
+        let of_operator = |config: &mut crate::Config| config.admin_token = Some("t".into());
+        assert_eq!(ask(of_operator, brought, Entrance::Main), StatusCode::OK);
+        let unauthorized = StatusCode::UNAUTHORIZED;
+        assert_eq!(ask(of_operator, metrics, Entrance::Main), unauthorized);
         let apart = |config: &mut crate::Config| config.admin_listen = Some("127.0.0.1:0".into());
         assert_eq!(ask(apart, metrics, Entrance::Admin), StatusCode::OK);
+        let both = |config: &mut crate::Config| {
+            apart(config);
+            of_operator(config);
+        };
+        assert_eq!(ask(both, metrics, Entrance::Admin), unauthorized);
+        assert_eq!(ask(both, brought, Entrance::Admin), StatusCode::OK);
     }
 }

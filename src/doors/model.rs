@@ -107,7 +107,7 @@ fn show(doors: &Doors, request: &Request<()>, rest: &[u8]) {
         let caller = Caller {
             peer: SocketAddr::from(([127, 0, 0, 1], 9)).into(),
             entrance,
-            is_near: true,
+            has_near_address: true,
         };
         ENDED.with(|socket| {
             let mut body = body(doors, socket, rest);

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use http::header::{HeaderMap, HeaderValue, ORIGIN};
+use http::header::{HeaderMap, HeaderValue, ORIGIN, REFERER};
 use http::{Request, StatusCode};
 
 use crate::error::Error;
@@ -151,6 +151,32 @@ impl Origins {
             return Ok(());
         }
         Err(foreign())
+    }
+
+    /// Refuses requests of pages that this host does not serve, whatever is
+    /// listed.
+    pub(super) fn check_own(request: &Request<()>) -> Result<(), Answer> {
+        Origins(Vec::new()).check(request)
+    }
+
+    /// Refuses requests that come from a page of another site by a browser
+    /// that says neither Origin nor Fetch Metadata, as over plain HTTP: the
+    /// Referer tells.
+    pub(super) fn check_referer(&self, request: &Request<()>) -> Result<(), Answer> {
+        let headers = request.headers();
+        let referer = headers.get(REFERER).and_then(|value| value.to_str().ok());
+        let Some(referer) = referer.filter(|_| !headers.contains_key(ORIGIN)) else {
+            return Ok(());
+        };
+        let host = the_host(request)?;
+        let Some((scheme, rest)) = referer.split_once("://") else {
+            return Ok(());
+        };
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        match self.let_in(&format!("{scheme}://{authority}"), host) {
+            true => Ok(()),
+            false => Err(foreign()),
+        }
     }
 
     /// The Origin of a request, if it is let in.

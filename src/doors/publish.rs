@@ -6,7 +6,7 @@ use std::time::Instant;
 use http::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, TRANSFER_ENCODING,
 };
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, Version};
 
 use super::caller::Caller;
 use super::count;
@@ -66,6 +66,12 @@ pub(super) fn head_of(request: &Request<()>, max: usize) -> Result<PublishHead, 
             let line = "the message is missing; send it as the body, with a Content-Length";
             return Err(Answer::text(StatusCode::LENGTH_REQUIRED, line));
         }
+        // Who passes such a request on may see another end of it (RFC 9112 §6.1).
+        (Some(_), _) if request.version() == Version::HTTP_10 => {
+            return Err(Answer::bad_request(
+                "HTTP/1.0 has no Transfer-Encoding; send a Content-Length",
+            ));
+        }
         (Some(_), Some(_)) => {
             return Err(Answer::bad_request(
                 "Content-Length and Transfer-Encoding exclude each other",
@@ -94,7 +100,8 @@ pub(super) fn head_of(request: &Request<()>, max: usize) -> Result<PublishHead, 
     };
     let expects_continue = headers
         .get(EXPECT)
-        .is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        .is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+        && request.version() == Version::HTTP_11;
     Ok(PublishHead {
         is_text,
         length,

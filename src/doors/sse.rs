@@ -14,7 +14,7 @@ use crate::wire::Encoding;
 /// at once that the stream is open.
 const RESPONSE: &str = "HTTP/1.1 200 OK\r\n\
     content-type: text/event-stream\r\n\
-    cache-control: no-store\r\n\
+    cache-control: no-store, no-transform\r\n\
     x-accel-buffering: no\r\n\
     connection: close\r\n";
 

@@ -1,11 +1,10 @@
 //! The opening handshake (RFC 6455 §4.2): the checks, and the answer.
 
-use data_encoding::BASE64;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, StatusCode, Version};
 
 use super::caller::Caller;
 use super::entry::Entry;
@@ -69,7 +68,7 @@ fn check(request: &Request<()>) -> Result<&HeaderValue, Answer> {
     }
     let key = single(headers, SEC_WEBSOCKET_KEY)?
         .ok_or_else(|| Answer::bad_request("the header Sec-WebSocket-Key is missing"))?;
-    if BASE64.decode(key.as_bytes()).map(|key| key.len()) != Ok(16) {
+    if !is_key(key.as_bytes()) {
         return Err(Answer::bad_request(
             "the header Sec-WebSocket-Key must be the base64 of 16 bytes",
         ));
@@ -81,6 +80,14 @@ fn check(request: &Request<()>) -> Result<&HeaderValue, Answer> {
         ));
     }
     Ok(key)
+}
+
+/// Whether this is the base64 of 16 bytes. The last digit has four bits more
+/// than are needed; the example of RFC 6455 §4.1 has some of them set.
+fn is_key(key: &[u8]) -> bool {
+    let is_digit = |b: &u8| b.is_ascii_alphanumeric() || b"+/".contains(b);
+    let digits = key.strip_suffix(b"==");
+    digits.is_some_and(|digits| digits.len() == 22 && digits.iter().all(is_digit))
 }
 
 /// Refuses a browser that offers its token and nothing else: the entry with
@@ -102,7 +109,10 @@ fn check_offers(request: &Request<()>, caller: &Caller) -> Result<(), Answer> {
 /// Whether this asks for a WebSocket, correctly or not.
 pub(super) fn is_asked(request: &Request<()>) -> bool {
     let mut upgrades = tokens(request.headers(), UPGRADE);
-    request.method() == Method::GET && upgrades.any(|name| name.eq_ignore_ascii_case("websocket"))
+    // An Upgrade of HTTP/1.0 is to be ignored (RFC 9110 §7.8).
+    request.version() == Version::HTTP_11
+        && request.method() == Method::GET
+        && upgrades.any(|name| name.eq_ignore_ascii_case("websocket"))
 }
 
 /// The answer to a request that should have asked for a WebSocket.

@@ -93,21 +93,18 @@ impl Body<'_> {
     }
 
     fn chunk_size(&mut self) -> Result<u64, Answer> {
-        loop {
-            match httparse::parse_chunk_size(&self.early) {
-                // httparse parses a line without a digit as 0.
-                Ok(httparse::Status::Complete((used, size)))
-                    if self.early.first().is_some_and(u8::is_ascii_hexdigit) =>
-                {
-                    self.early.drain(..used);
-                    return Ok(size);
-                }
-                Ok(httparse::Status::Partial) if self.early.len() < MAX_CHUNK_LINE => {
-                    self.fill()?
-                }
-                _ => return Err(Answer::bad_request("a chunk's size is malformed")),
+        let end = loop {
+            match self.early.iter().position(|b| *b == b'\n') {
+                Some(end) => break end + 1,
+                None if self.early.len() < MAX_CHUNK_LINE => self.fill()?,
+                None => break usize::MAX,
             }
-        }
+        };
+        let line = self.early.get(..end.min(MAX_CHUNK_LINE + 1));
+        let size = line.and_then(parse_chunk_line);
+        let size = size.ok_or_else(|| Answer::bad_request("a chunk's size is malformed"))?;
+        self.early.drain(..end);
+        Ok(size)
     }
 
     /// Skips the trailers and the empty line after the last chunk.
@@ -117,13 +114,74 @@ impl Body<'_> {
             let end = self.early.windows(2).position(|pair| pair == b"\r\n");
             match end {
                 Some(0) => return Ok(()),
-                Some(end) if lines < MAX_HEADERS => {
+                Some(end) if lines < MAX_HEADERS && !holds_control(&self.early[..end]) => {
                     self.early.drain(..end + 2);
                     lines += 1;
                 }
                 None if self.early.len() < MAX_HEAD => self.fill()?,
-                _ => return Err(Answer::bad_request("the trailers are too large")),
+                _ => {
+                    return Err(Answer::bad_request(
+                        "the trailers are malformed or too large",
+                    ));
+                }
             }
         }
+    }
+}
+
+/// The size that a chunk's line says (RFC 9112 §7.1). An extension must not
+/// hold a line end of any kind: some servers take it for the end of the line,
+/// and would see another body.
+fn parse_chunk_line(line: &[u8]) -> Option<u64> {
+    let text = line.strip_suffix(b"\r\n")?;
+    if line.len() > MAX_CHUNK_LINE || holds_control(text) {
+        return None;
+    }
+    match httparse::parse_chunk_size(line) {
+        // httparse parses a line without a digit as 0.
+        Ok(httparse::Status::Complete((used, size)))
+            if used == line.len() && line[0].is_ascii_hexdigit() =>
+        {
+            Some(size)
+        }
+        _ => None,
+    }
+}
+
+fn holds_control(line: &[u8]) -> bool {
+    line.iter().any(|b| b.is_ascii_control() && *b != b'\t')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunks_line_has_a_size_and_no_line_end_before_its_own() {
+        for (line, size) in [
+            (&b"3\r\n"[..], Some(3)),
+            (b"0\r\n", Some(0)),
+            (b"Ff;name=\"a\tb\"\r\n", Some(255)),
+            (b"3 ;a\r\n", Some(3)),
+            (b"3;a\n", None),
+            (b"3;a\nxx\r\n", None),
+            (b"3;a\rxx\r\n", None),
+            (b"3;\0\r\n", None),
+            (b"3\n", None),
+            (b"\r\n", None),
+            (b";a\r\n", None),
+            (b"-3\r\n", None),
+            (b"0x3\r\n", None),
+            (b"10000000000000000\r\n", None),
+        ] {
+            assert_eq!(
+                parse_chunk_line(line),
+                size,
+                "{:?}",
+                line.escape_ascii().to_string()
+            );
+        }
+        let long = [&[b'1'; 1], &b";"[..], &[b'a'; MAX_CHUNK_LINE], b"\r\n"].concat();
+        assert_eq!(parse_chunk_line(&long), None);
     }
 }

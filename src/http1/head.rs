@@ -109,6 +109,10 @@ fn foreign_protocol(bytes: &[u8]) -> Option<&'static str> {
     if bytes.starts_with(b"\x16\x03") {
         return Some("TLS: use ws:// and http://, or put a proxy that ends TLS before this port");
     }
+    // A proxy's line before the request (the PROXY protocol, versions 1 and 2).
+    if bytes.starts_with(b"PROXY ") || bytes.starts_with(b"\r\n\r\n\0\r\nQUIT\n") {
+        return Some("the PROXY protocol, which is not expected here: turn it off in the proxy");
+    }
     // The HTTP/2 connection preface (RFC 9113 §3.4).
     if bytes.starts_with(b"PRI * HTTP/2.0\r\n") {
         return Some("HTTP/2: use HTTP/1.1");
@@ -125,13 +129,16 @@ pub(crate) fn parse_head(bytes: &[u8]) -> Result<Option<(Request<()>, usize)>, A
     let len = match head.parse(bytes) {
         Ok(httparse::Status::Complete(len)) => len,
         Ok(httparse::Status::Partial) => return Ok(None),
+        Err(httparse::Error::Version) => {
+            return match as_http_1_1(bytes) {
+                Some(bytes) => parse_head(&bytes),
+                None => Err(wrong_version(bytes)),
+            };
+        }
         Err(error) => return Err(malformed(error)),
     };
     if len > MAX_HEAD {
         return Err(too_large(bytes));
-    }
-    if head.version != Some(1) {
-        return Err(wrong_version());
     }
     let target = head.path.unwrap_or_default();
     if target.len() > MAX_TARGET {
@@ -142,7 +149,10 @@ pub(crate) fn parse_head(bytes: &[u8]) -> Result<Option<(Request<()>, usize)>, A
     let mut request = Request::builder()
         .method(method)
         .uri(parse_target(target)?)
-        .version(Version::HTTP_11)
+        .version(match head.version {
+            Some(0) => Version::HTTP_10,
+            _ => Version::HTTP_11,
+        })
         .body(())
         .map_err(|_| Answer::bad_request("the request line is malformed"))?;
     for line in head.headers.iter() {
@@ -175,16 +185,47 @@ fn malformed(error: httparse::Error) -> Answer {
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             format!("the request has more than {MAX_HEADERS} headers; send fewer"),
         ),
-        httparse::Error::Version => wrong_version(),
         error => Answer::bad_request(format!("the request head is malformed: {error}")),
     }
 }
 
-fn wrong_version() -> Answer {
-    Answer::text(
-        StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-        "this server speaks HTTP/1.1 only",
-    )
+/// The same head in HTTP/1.1, where it is of a later HTTP/1: such a request is
+/// processed as one of the highest minor version known (RFC 9110 §2.5).
+fn as_http_1_1(bytes: &[u8]) -> Option<Vec<u8>> {
+    let at = bytes
+        .windows(9)
+        .position(|nine| nine.starts_with(b" HTTP/1."))?
+        + 8;
+    let is_in_first_line = !bytes[..at].trim_ascii_start().contains(&b'\n');
+    let is_last_word = bytes.get(at + 1).is_some_and(|b| b"\r\n".contains(b));
+    let is_later = matches!(bytes[at], b'2'..=b'9');
+    (is_in_first_line && is_last_word && is_later).then(|| {
+        let mut bytes = bytes.to_vec();
+        bytes[at] = b'1';
+        bytes
+    })
+}
+
+/// What is wrong with the third word of a request line: it is a version that
+/// is not spoken here (RFC 9110 §15.6.6), or no version at all, because the
+/// target holds a blank.
+fn wrong_version(bytes: &[u8]) -> Answer {
+    let mut lines = bytes.split(|b| *b == b'\n').map(<[u8]>::trim_ascii);
+    let line = lines.find(|line| !line.is_empty()).unwrap_or_default();
+    let words: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
+    let is_version = |word: &[u8]| {
+        let number = word.strip_prefix(b"HTTP/").unwrap_or_default();
+        !number.is_empty() && number.iter().all(|b| b.is_ascii_digit() || *b == b'.')
+    };
+    match words[..] {
+        [_, _, version] if is_version(version) => Answer::text(
+            StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            "this server speaks HTTP/1.1 and HTTP/1.0",
+        ),
+        _ => Answer::bad_request(
+            "the request line is not `METHOD TARGET HTTP/1.1`; a blank in the target is %20",
+        ),
+    }
 }
 
 #[cfg(test)]

@@ -13,5 +13,5 @@ pub(crate) use answer::{Answer, DRAIN, RETRY_AFTER, STOPPING, stopping};
 pub(crate) use body::{Body, gone, too_large};
 pub(crate) use head::{Head, NoHead, read_head};
 pub(crate) use request::{
-    accepts, bearer, is_token, percent_decode, query_parameter, single, the_host, tokens,
+    accepts, bearers, is_token, percent_decode, query_parameters, single, the_host, tokens,
 };

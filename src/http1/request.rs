@@ -1,38 +1,58 @@
 //! What a request says: its host, its query, the tokens of its headers.
 
-use http::Request;
 use http::header::{ACCEPT, AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::uri::Authority;
+use http::{Request, Version};
 
 use crate::http1::answer::Answer;
 use crate::http1::authority;
 
-/// The host that is asked for: one Host header, which the authority of an
-/// absolute-form target overrides (RFC 9112 §3.2).
+/// The host that is asked for: one Host header, which must be the authority of
+/// an absolute-form target too (RFC 9112 §3.2.2). A client of HTTP/1.0 need not
+/// say it; then it is empty.
 pub(crate) fn the_host(request: &Request<()>) -> Result<&str, Answer> {
-    let host = single(request.headers(), HOST)?
-        .ok_or_else(|| Answer::bad_request("the header Host is missing"))?
-        .to_str()
-        .ok()
-        .filter(|host| authority::parse_authority(host).is_some())
-        .ok_or_else(|| Answer::bad_request("the header Host is malformed"))?;
-    let authority = request.uri().authority();
-    Ok(authority.map_or(host, |authority| authority.as_str()))
+    let authority = request.uri().authority().map(Authority::as_str);
+    let Some(host) = single(request.headers(), HOST)? else {
+        return match request.version() {
+            Version::HTTP_10 => Ok(authority.unwrap_or_default()),
+            _ => Err(Answer::bad_request("the header Host is missing")),
+        };
+    };
+    let parsed = |host: &str| authority::parse_authority(host);
+    let host = host.to_str().ok().filter(|host| parsed(host).is_some());
+    let host = host.ok_or_else(|| Answer::bad_request("the header Host is malformed"))?;
+    if authority.is_some_and(|authority| parsed(authority) != parsed(host)) {
+        return Err(Answer::bad_request(
+            "the request target and the header Host name different hosts",
+        ));
+    }
+    Ok(host)
 }
 
-/// The token of `Authorization: Bearer` (RFC 6750 §2.1), which may be any
+/// The tokens of `Authorization: Bearer` (RFC 6750 §2.1), which may be any
 /// UTF-8 here, as it may everywhere else.
-pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = std::str::from_utf8(headers.get(AUTHORIZATION)?.as_bytes()).ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+pub(crate) fn bearers(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(AUTHORIZATION)
+        .into_iter()
+        .filter_map(|value| {
+            let value = std::str::from_utf8(value.as_bytes()).ok()?;
+            let (scheme, token) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        })
 }
 
-/// The value of a parameter of the query, percent-decoded.
-pub(crate) fn query_parameter(request: &Request<()>, name: &str) -> Option<String> {
-    let pairs = request.uri().query()?.split('&');
-    let mut values = pairs.filter_map(|pair| pair.split_once('='));
-    let (_, value) = values.find(|(key, _)| *key == name)?;
-    percent_decode(value)
+/// The values of a parameter of the query, percent-decoded; `None` for one that
+/// cannot be.
+pub(crate) fn query_parameters<'a>(
+    request: &'a Request<()>,
+    name: &'a str,
+) -> impl Iterator<Item = Option<String>> + 'a {
+    let pairs = request.uri().query().unwrap_or_default().split('&');
+    let pairs = pairs.filter_map(|pair| pair.split_once('='));
+    pairs
+        .filter(move |(key, _)| *key == name)
+        .map(|(_, value)| percent_decode(value))
 }
 
 /// The value of a header that must not come twice.

@@ -326,6 +326,15 @@ impl ServerBuilder {
             .transpose()?;
         if let Some(admin) = &admin {
             nonblocking(admin)?;
+            if let Some(address) = admin.local_addr()
+                && config.admin_token.is_none()
+                && !address.ip().is_loopback()
+            {
+                log::warn!(
+                    "everybody who can reach {address} may list clients and rooms there; \
+                     --admin-token asks for a token"
+                );
+            }
         }
         let stop = Stop::new().map_err(|error| Error::start("cannot make a socket pair", error))?;
         let limit = ClientLimit::new(config.max_clients, config.max_handshakes);

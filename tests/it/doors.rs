@@ -12,6 +12,7 @@ use crate::support::dial;
 
 mod admin;
 mod events;
+mod guards;
 mod json;
 mod page;
 mod pipe;

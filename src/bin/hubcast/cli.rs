@@ -270,6 +270,11 @@ pub(crate) struct Doors {
     #[arg(long)]
     no_admin: bool,
 
+    /// The token that opens /-/ from anywhere; without it, only this machine and
+    /// --admin-listen are answered more than /-/healthz
+    #[arg(long, value_name = "TOKEN")]
+    admin_token: Option<String>,
+
     /// Answer /-/ on this address instead
     #[arg(long, value_name = "HOST:PORT", alias = "metrics-listen")]
     admin_listen: Option<String>,
@@ -391,6 +396,7 @@ impl Doors {
         config.publish_token = token;
         config.page = !self.no_page;
         config.admin = !self.no_admin;
+        config.admin_token = self.admin_token.as_deref().map(token::bare);
         let listen = self.admin_listen.as_deref();
         config.admin_listen = listen
             .map(|text| match address("admin-listen", text)? {

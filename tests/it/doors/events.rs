@@ -22,7 +22,7 @@ fn a_stream_of_events_opens_with_its_headers_and_a_comment() {
     let mut follower = Follower::join(&server, "/caf%C3%A9?name=ann");
     let head = &follower.head;
     assert_eq!(head.header("content-type"), "text/event-stream");
-    assert_eq!(head.header("cache-control"), "no-store");
+    assert_eq!(head.header("cache-control"), "no-store, no-transform");
     assert_eq!(head.header("connection"), "close");
     for absent in ["content-length", "transfer-encoding", "content-encoding"] {
         assert_eq!(head.header(absent), "", "{absent}");

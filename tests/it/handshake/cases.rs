@@ -72,7 +72,7 @@ pub fn all() -> Vec<Case> {
     cases.add(
         101,
         "absolute form, scheme ws",
-        handshake("ws://localhost:8080/lobby"),
+        handshake("ws://localhost/lobby"),
     );
     cases.add(
         101,
@@ -305,9 +305,43 @@ pub fn all() -> Vec<Case> {
         [b"GET / HTTP/1.1\r\nX: ", &[b'x'; 17_000][..]].concat(),
     );
 
-    for version in ["HTTP/1.0", "HTTP/1.2", "HTTP/2.0", "HTTP/3"] {
+    for version in ["HTTP/0.9", "HTTP/2.0", "HTTP/2.1", "HTTP/3", "HTTP/10.1"] {
         let line = format!("GET / {version}");
         cases.add(505, version, request(&line, &UPGRADE));
+    }
+    for line in [
+        "GET /my room HTTP/1.1",
+        "GET / HTTP",
+        "GET / HTTP/",
+        "GET / http/1.1",
+        "GET / FTP/1.1",
+    ] {
+        cases.add(400, line, request(line, &UPGRADE));
+    }
+    cases.add(101, "HTTP/1.2", request("GET / HTTP/1.2", &UPGRADE));
+    let of_old = "an upgrade in HTTP/1.0, which has none";
+    cases.add(426, of_old, request("GET / HTTP/1.0", &UPGRADE));
+    cases.add(
+        426,
+        "HTTP/1.0 without a Host",
+        request("GET / HTTP/1.0", &[]),
+    );
+    cases.add(
+        200,
+        "a probe of HTTP/1.0",
+        request("GET /-/healthz HTTP/1.0", &[]),
+    );
+    cases.add(
+        101,
+        "the key of RFC 6455 §4.1",
+        instead(key, &["Sec-WebSocket-Key: AQIDBAUGBwgJCgsMDQ4PEC=="]),
+    );
+    cases.0.last_mut().unwrap().headers.pop();
+    for (what, target) in [
+        ("another host in absolute form", "http://evil.example/"),
+        ("another port in absolute form", "http://localhost:81/"),
+    ] {
+        cases.add(400, what, handshake(target));
     }
     cases.add(
         403,

@@ -47,8 +47,9 @@ fn a_publish_token_is_needed_where_there_is_one() {
         assert_eq!(room.next(), Some(Message::from("let in")));
     }
     // It opens nothing else.
-    let target = "/-/rooms?token=to%20publish";
-    assert_eq!(look(server.local_addr(), target, &[]).status, 401);
+    let target = "/?token=to%20publish";
+    let count = ["Accept: application/json"];
+    assert_eq!(look(server.local_addr(), target, &count).status, 401);
 }
 
 #[test]
@@ -128,6 +129,6 @@ fn a_page_of_an_allowed_site_may_read_what_became_of_its_message() {
     assert_eq!(reached(&answer, "/"), 0);
     let answer = of_the_app(&server, post("/", &[origin], &[b'x'; MAX + 1]));
     assert_eq!(answer.status, 413);
-    let answer = of_the_app(&server, plain("GET", "/-/rooms", &[origin]));
-    assert_eq!(answer.status, 200);
+    let count = plain("GET", "/", &[origin, "Accept: application/json"]);
+    assert_eq!(of_the_app(&server, count).status, 200);
 }
