@@ -66,10 +66,12 @@ pub struct Config {
     pub queue_messages: usize,
     /// The most bytes that wait for one client. Default: 1 MiB.
     pub queue_bytes: usize,
-    /// The most bytes that wait for all clients together; when it is
-    /// reached, the client with the largest backlog is treated as a slow
-    /// consumer first. A message counts once for each client it waits for.
-    /// Default: 256 MiB.
+    /// The most bytes that are queued for all clients together. When more
+    /// are, clients are treated as slow consumers: of the room whose clients
+    /// hold most, the one that holds most, and so on until it is enough. A
+    /// message counts once for each client it is queued for; what a client's
+    /// writer thread has of it already does not count here, but for who is the
+    /// next. Default: 256 MiB.
     pub queue_total: usize,
     /// What is done about a slow consumer. Default:
     /// [`Disconnect`](SlowConsumer::Disconnect).

@@ -1,5 +1,6 @@
 //! How a member's connection ends: closed, evicted, failed, aborted.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::close::{Cause, CloseFrame};
@@ -30,36 +31,66 @@ impl Hub {
         }
     }
 
-    /// While all backlogs together exceed `queue_total`, applies the policy to
-    /// the client with the largest one. A chunk that a writer thread has cannot
-    /// be taken back, so clients with nothing behind it are skipped. A client
-    /// that is closing already loses its queue; only its Close remains.
+    /// While all queues together exceed `queue_total`, applies the policy to
+    /// one client after another. What a writer thread has cannot be taken back:
+    /// it does not count against the total, so that nobody pays for what
+    /// others hold there; but it counts for who is the next.
     pub(super) fn relieve(&mut self) {
-        while self.totals.backlog > self.queue_total {
-            let members = self.members.iter();
-            let holding = members.filter(|(_, member)| member.outbox.has_queued());
-            let largest = holding.max_by_key(|(_, member)| member.outbox.backlog_bytes());
-            let Some((place, member)) = largest else {
+        // Each round takes from everybody who has a queue, until it is enough.
+        while self.totals.queued > self.queue_total {
+            let holders = self.holders();
+            if holders.is_empty() {
                 return;
-            };
-            match self.slow_consumer {
-                _ if member.ending => drop(self.discard(place)),
-                SlowConsumer::Disconnect => self.evict(place),
-                SlowConsumer::DropOldest | SlowConsumer::DropNewest => self.shed(place),
+            }
+            for place in holders {
+                if self.totals.queued <= self.queue_total {
+                    return;
+                }
+                match self.slow_consumer {
+                    _ if self.is_ending(place) => drop(self.discard(place)),
+                    SlowConsumer::Disconnect => self.evict(place),
+                    SlowConsumer::DropOldest | SlowConsumer::DropNewest => self.shed(place),
+                }
             }
         }
     }
 
-    /// Halves a member's backlog by dropping messages as its policy says.
+    /// Where the clients with a queue are: those of the room that holds most
+    /// memory first, and of a room the one that holds most. A crowd of strangers
+    /// pays before a client that holds more than each of them.
+    fn holders(&self) -> Vec<u32> {
+        let mut of_room: HashMap<&str, usize> = HashMap::new();
+        let mut holders = Vec::new();
+        for (place, member) in self.members.iter() {
+            if member.outbox.queued_bytes() > 0 {
+                let held = member.outbox.backlog_bytes();
+                *of_room.entry(&member.client.room).or_default() += held;
+                holders.push((place, &*member.client.room, held));
+            }
+        }
+        let mut ranked: Vec<_> = holders
+            .into_iter()
+            .map(|(place, room, held)| (of_room.get(room), room, held, place))
+            .collect();
+        ranked.sort_unstable_by(|one, other| other.cmp(one));
+        ranked.into_iter().map(|(.., place)| place).collect()
+    }
+
+    fn is_ending(&self, place: u32) -> bool {
+        let member = self.members.get(place);
+        member.is_some_and(|member| member.ending)
+    }
+
+    /// Halves a member's queue by dropping messages as its policy says.
     pub(super) fn shed(&mut self, place: u32) {
         let Some(member) = self.members.get_mut(place) else {
             return;
         };
-        let enough = member.outbox.backlog_bytes() / 2;
+        let enough = member.outbox.queued_bytes() / 2;
         let mut dropped = true;
         while dropped
-            && self.totals.backlog > self.queue_total
-            && member.outbox.backlog_bytes() > enough
+            && self.totals.queued > self.queue_total
+            && member.outbox.queued_bytes() > enough
         {
             self.totals.track(&mut member.outbox, |outbox| {
                 dropped = outbox.shed();

@@ -24,11 +24,13 @@ pub(super) struct Member {
     pub(super) sent_bytes: u64,
 }
 
-/// Sums over all outboxes, or changes of them. A change of the backlog wraps
+/// Sums over all outboxes, or changes of them. A change of bytes wraps
 /// where it is below zero; added to the sum, it comes out right.
 #[derive(Debug, Default)]
 pub(super) struct Totals {
     pub(super) backlog: usize,
+    /// Of the backlog, what no writer thread has.
+    pub(super) queued: usize,
     pub(super) dropped: u64,
     pub(super) deliveries: u64,
     pub(super) bytes: u64,
@@ -42,9 +44,12 @@ impl Totals {
         act: impl FnOnce(&mut Outbox) -> Outcome,
     ) -> Outcome {
         let (backlog, dropped) = (outbox.backlog_bytes(), outbox.dropped());
+        let queued = outbox.queued_bytes();
         let outcome = act(outbox);
         let change = outbox.backlog_bytes().wrapping_sub(backlog);
         self.backlog = self.backlog.wrapping_add(change);
+        let change = outbox.queued_bytes().wrapping_sub(queued);
+        self.queued = self.queued.wrapping_add(change);
         self.dropped += outbox.dropped() - dropped;
         outcome
     }
@@ -52,6 +57,7 @@ impl Totals {
     /// Adds the changes that a part of the members has gone through.
     pub(super) fn add(&mut self, changes: &Totals) {
         self.backlog = self.backlog.wrapping_add(changes.backlog);
+        self.queued = self.queued.wrapping_add(changes.queued);
         self.dropped += changes.dropped;
         self.deliveries += changes.deliveries;
         self.bytes += changes.bytes;

@@ -199,6 +199,7 @@ impl Hub {
         self.abort_overdue();
         let totals = std::mem::take(&mut self.totals);
         self.totals.backlog = totals.backlog;
+        self.totals.queued = totals.queued;
         let counters = &self.counters;
         counters.queue_bytes.set(totals.backlog as u64);
         counters.rooms.set(self.rooms.inhabited() as u64);
@@ -298,6 +299,7 @@ impl Hub {
         self.discard(place);
         if let Some(member) = self.members.remove(place) {
             self.totals.backlog -= member.outbox.backlog_bytes();
+            self.totals.queued -= member.outbox.queued_bytes();
         }
     }
 

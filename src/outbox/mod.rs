@@ -369,12 +369,6 @@ impl Outbox {
         dropped
     }
 
-    /// Whether messages wait that the writer thread does not have.
-    pub(crate) fn has_queued(&self) -> bool {
-        let backlog = self.backlog.as_ref();
-        backlog.is_some_and(|backlog| !backlog.queue.is_empty())
-    }
-
     /// Ends our direction of the stream as soon as the Close is out.
     pub(crate) fn finish(&mut self) {
         self.closing.finish = true;
@@ -411,6 +405,12 @@ impl Outbox {
         self.backlog
             .as_ref()
             .map_or(0, |backlog| backlog.handed.messages + backlog.queue.len())
+    }
+
+    /// How many bytes wait that the writer thread does not have.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        let backlog = self.backlog.as_ref();
+        backlog.map_or(0, |backlog| backlog.queued_bytes)
     }
 
     /// How many bytes wait, those that the writer thread has included.

@@ -18,8 +18,10 @@ fn three_backlogs(slow_consumer: SlowConsumer, queue_total: usize) -> (World, [P
     (world, peers)
 }
 
-/// The bytes of the backlogs of [`three_backlogs`], all together.
-const THREE_BACKLOGS: usize = 3 * 3 + 9 * 100;
+/// The bytes that are queued in [`three_backlogs`], all together.
+const THREE_BACKLOGS: usize = 9 * 100;
+/// The bytes that the three writers have.
+const WITH_WRITERS: usize = 3 * 3;
 
 /// The numbers of the messages a client of [`three_backlogs`] received.
 fn numbers(received: &[String]) -> Vec<u32> {
@@ -34,7 +36,7 @@ fn backlogs_within_the_budget_are_left_alone() {
     let (mut world, peers) = three_backlogs(SlowConsumer::Disconnect, THREE_BACKLOGS);
     world.hub.end_pass();
     let stats = world.counters.snapshot();
-    assert_eq!(stats.queue_bytes, THREE_BACKLOGS as u64);
+    assert_eq!(stats.queue_bytes, (THREE_BACKLOGS + WITH_WRITERS) as u64);
     for (peer, count) in peers.iter().zip([1, 5, 3]) {
         assert_eq!(numbers(&world.received(peer)).len(), count);
     }
@@ -54,8 +56,7 @@ fn over_the_budget_evict_evicts_the_largest_backlog_first() {
 
 #[test]
 fn over_the_budget_evict_goes_on_until_it_holds() {
-    // The writers' three messages of 3 bytes and one of 100.
-    let (mut world, peers) = three_backlogs(SlowConsumer::Disconnect, 3 * 3 + 100);
+    let (mut world, peers) = three_backlogs(SlowConsumer::Disconnect, 100);
     assert_eq!(numbers(&world.received(&peers[0])), [0]);
     for peer in &peers[1..] {
         let evicted = world.received(peer);
@@ -98,6 +99,63 @@ fn over_the_budget_nobody_without_a_backlog_is_evicted() {
     assert_eq!(world.received(&quick), ["still here"]);
 }
 
+/// Stalled clients of a room, each with the rest of a large message in its
+/// writer's hands and this number of small ones queued.
+fn stalled_in(world: &mut World, room: &str, clients: usize, queued: usize) -> Vec<Peer> {
+    let large = "x".repeat(1_000);
+    let join = |_| {
+        let peer = world.join(room);
+        peer.socket.set_room(0);
+        world.send(&peer, &large);
+        for n in 0..queued {
+            world.send(&peer, &format!("{n:098}"));
+        }
+        peer
+    };
+    (0..clients).map(join).collect()
+}
+
+#[test]
+fn what_strangers_have_in_their_writers_hands_costs_nobody_a_place_or_a_message() {
+    for policy in [
+        SlowConsumer::Disconnect,
+        SlowConsumer::DropOldest,
+        SlowConsumer::DropNewest,
+    ] {
+        let mut world = World::with(policy, |config| config.queue_total = 5_000);
+        let _strangers = stalled_in(&mut world, "/strangers", 10, 0);
+        let honest = world.join_stalled("/ok");
+        for n in 0..5 {
+            world.broadcast("/ok", &format!("{n:098}"));
+            world.hub.end_pass();
+        }
+        assert!(!honest.state.is_ending(), "{policy:?}");
+        assert_eq!(numbers(&world.received(&honest)), [0, 1, 2, 3, 4]);
+        assert_eq!(world.counters.snapshot().dropped_messages, 0, "{policy:?}");
+    }
+}
+
+#[test]
+fn a_crowd_that_holds_most_pays_before_a_client_that_holds_more_than_each_of_it() {
+    let mut world = World::with(SlowConsumer::Disconnect, |config| {
+        config.queue_total = 3_500;
+    });
+    let crowd = stalled_in(&mut world, "/strangers", 10, 3);
+    let honest = stalled_in(&mut world, "/ok", 1, 5).remove(0);
+    world.hub.end_pass();
+    assert!(!honest.state.is_ending(), "{:?}", honest.state.cause);
+    let ended = crowd.iter().filter(|peer| peer.state.is_ending()).count();
+    assert!(ended == 0, "{ended} were evicted within the budget");
+    world.broadcast("/strangers", "one more for each");
+    world.hub.end_pass();
+    assert!(!honest.state.is_ending(), "{:?}", honest.state.cause);
+    let ended = crowd.iter().filter(|peer| peer.state.is_ending()).count();
+    assert!(
+        (1..=2).contains(&ended),
+        "{ended} of the crowd were evicted"
+    );
+}
+
 #[test]
 fn over_the_budget_what_the_writers_have_does_not_end_everybody() {
     for policy in [
@@ -127,11 +185,14 @@ fn over_the_budget_what_the_writers_have_does_not_end_everybody() {
 
 #[test]
 fn over_the_budget_what_a_closing_client_still_has_queued_goes_too() {
-    let (mut world, peers) = three_backlogs(SlowConsumer::Disconnect, 3 * 3 + 4 * 100);
+    let (mut world, peers) = three_backlogs(SlowConsumer::Disconnect, 4 * 100);
     world.disconnect(&peers[1], "");
     world.hub.end_pass();
     let stats = world.counters.snapshot();
-    assert!(stats.queue_bytes <= 3 * 3 + 4 * 100, "{stats:?}");
+    assert!(
+        stats.queue_bytes <= (WITH_WRITERS + 4 * 100) as u64,
+        "{stats:?}"
+    );
     let received = world.received(&peers[1]);
     assert_eq!(received.last().unwrap(), "CLOSE 1000 ");
 }
