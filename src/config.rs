@@ -73,6 +73,12 @@ pub struct Config {
     /// writer thread has of it already does not count here, but for who is the
     /// next. Default: 256 MiB.
     pub queue_total: usize,
+    /// How many bytes the system may keep for one client beyond those that are
+    /// on their way to it (`TCP_NOTSENT_LOWAT`); more waits in its queue. It
+    /// does not slow a client down, however far away that is. Linux only. 0: as
+    /// much as the system likes, usually up to 4 MiB. At most 1 GiB. Default:
+    /// 128 KiB.
+    pub unsent_bytes: usize,
     /// What is done about a slow consumer. Default:
     /// [`Disconnect`](SlowConsumer::Disconnect).
     pub slow_consumer: SlowConsumer,
@@ -219,6 +225,7 @@ impl Default for Config {
             queue_messages: 1024,
             queue_bytes: 1024 * 1024,
             queue_total: 256 * 1024 * 1024,
+            unsent_bytes: 128 * 1024,
             slow_consumer: SlowConsumer::Disconnect,
             handshake_timeout: Duration::from_secs(10),
             max_handshakes: 1024,
@@ -252,6 +259,8 @@ impl Default for Config {
 const MAX_TIME: Duration = Duration::from_secs(1000 * 24 * 60 * 60);
 /// The largest message: a header of 14 bytes announces one.
 const MAX_MESSAGE: usize = 1024 * 1024 * 1024;
+/// The most unsent bytes, well within what the system's call takes.
+const MAX_UNSENT: usize = 1024 * 1024 * 1024;
 /// The largest read buffer, which is allocated whole.
 const MAX_READ_BUFFER: usize = 16 * 1024 * 1024;
 /// Beyond it, lending and taking back take longer than they save.
@@ -270,6 +279,7 @@ impl Config {
             ("queue-messages", self.queue_messages, 1, usize::MAX),
             ("queue-bytes", self.queue_bytes, 1, usize::MAX),
             ("queue-total", self.queue_total, 1, usize::MAX),
+            ("unsent-bytes", self.unsent_bytes, 0, MAX_UNSENT),
             ("max-handshakes", self.max_handshakes, 1, usize::MAX),
             ("read-buffer", self.read_buffer, 256, MAX_READ_BUFFER),
             ("stack-size", self.stack_size, MIN_STACK, MAX_STACK),
@@ -399,7 +409,7 @@ mod tests {
     #[test]
     fn a_bad_field_is_named_with_its_value() {
         type Change = fn(&mut Config);
-        let cases: [(Change, &str); 12] = [
+        let cases: [(Change, &str); 13] = [
             (
                 |c| c.read_buffer = 3,
                 "read-buffer must be at least 256, not 3",
@@ -444,6 +454,10 @@ mod tests {
             (
                 |c| c.publish_token = Some("s3cret".into()),
                 "publish-token has no effect without allow-publish",
+            ),
+            (
+                |c| c.unsent_bytes = 1 << 31,
+                "unsent-bytes must be at most 1073741824, not 2147483648",
             ),
             (
                 |c| c.fan_out_threads = 65,

@@ -5,6 +5,7 @@ use http::header::{
     SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, Request, StatusCode, Version};
+use sha1_smol::Sha1;
 
 use super::caller::Caller;
 use super::entry::Entry;
@@ -124,7 +125,7 @@ pub(super) fn upgrade_required(line: &str) -> Answer {
 
 /// The 101 answer (RFC 6455 §4.2.2), but for the extensions and the empty line.
 fn response(key: &HeaderValue, subprotocol: Option<&str>) -> String {
-    let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+    let accept = accept_key(key.as_bytes());
     let mut text = format!(
         "HTTP/1.1 101 Switching Protocols\r\n\
          upgrade: websocket\r\n\
@@ -135,6 +136,13 @@ fn response(key: &HeaderValue, subprotocol: Option<&str>) -> String {
         text.push_str(&format!("sec-websocket-protocol: {name}\r\n"));
     }
     text
+}
+
+/// The proof that the request was understood (RFC 6455 §4.2.2, item 5.4).
+fn accept_key(key: &[u8]) -> String {
+    let mut hash = Sha1::from(key);
+    hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    data_encoding::BASE64.encode(&hash.digest().bytes())
 }
 
 #[cfg(test)]

@@ -137,6 +137,21 @@ impl Listener {
     }
 }
 
+impl Listener {
+    /// Bounds how many bytes the system keeps for each connection beyond those
+    /// that are on their way to the peer (TCP_NOTSENT_LOWAT, which connections
+    /// take over from their listener). 0: as many as it likes. Other systems
+    /// than Linux have no such bound, and Unix sockets need none.
+    pub(crate) fn bound_unsent(&self, bytes: usize) -> io::Result<()> {
+        #[cfg(any(target_os = "android", target_os = "linux"))]
+        if let Socket::Tcp(listener) = &self.socket {
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            return socket2::SockRef::from(listener).set_tcp_notsent_lowat(bytes);
+        }
+        Ok(())
+    }
+}
+
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Listener {
         Listener {
@@ -181,5 +196,22 @@ impl fmt::Display for Listener {
                 }
             }
         }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_takes_the_bound_over_from_its_listener() {
+        let listener = Listener::bind("127.0.0.1:0").unwrap();
+        listener.bound_unsent(12_345).unwrap();
+        let _peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        let socket = socket2::SockRef::from(&socket);
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), 12_345);
     }
 }

@@ -316,6 +316,10 @@ impl ServerBuilder {
         let listeners: Vec<Listener> = iter::once(listener.into()).chain(self.others).collect();
         for listener in &listeners {
             usable(listener, &config)?;
+            if let Err(error) = listener.bound_unsent(config.unsent_bytes) {
+                // An odd system is no reason not to serve.
+                log::warn!("{listener}: cannot bound what the system keeps for a client: {error}");
+            }
         }
         let address = listeners.iter().find_map(Listener::local_addr);
         let address = address.unwrap_or(NO_ADDRESS);

@@ -163,6 +163,11 @@ struct SlowClients {
     #[arg(alias = "max-backlog-total")]
     queue_total: Size,
 
+    /// The most bytes that the system keeps for one client beyond those that
+    /// are on their way to it; 0: as it likes
+    #[arg(long, value_name = "SIZE", default_value = "128KiB")]
+    unsent_bytes: Size,
+
     /// What is done about a client for which too much waits
     #[arg(long, value_name = "POLICY", default_value = "disconnect")]
     slow_consumer: Policy,
@@ -355,6 +360,7 @@ impl SlowClients {
         config.queue_messages = self.queue_messages;
         config.queue_bytes = self.queue_bytes.0;
         config.queue_total = self.queue_total.0;
+        config.unsent_bytes = self.unsent_bytes.0;
         config.slow_consumer = self.slow_consumer.into();
         config.write_timeout = self.write_timeout.0;
     }
