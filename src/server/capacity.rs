@@ -8,14 +8,17 @@ use rustix::process::{Resource, getrlimit};
 /// Descriptors kept free: the standard streams, the listener, the stop event,
 /// connections that are only refused, and what your program has open.
 const SPARE_DESCRIPTORS: u64 = 64;
-/// Threads and processes kept free for everything else.
-const SPARE_THREADS: u64 = 64;
-/// Memory mappings kept free.
-const SPARE_MAPPINGS: u64 = 1024;
+/// Threads and processes kept free for everything else, and for clients that
+/// need a second thread.
+const SPARE_THREADS: u64 = 1024;
+/// Memory mappings kept free for the same.
+const SPARE_MAPPINGS: u64 = 4096;
 /// Where control groups of version 2 are mounted.
 const CGROUPS: &str = "/sys/fs/cgroup";
-/// A client has up to two threads.
-const THREADS_PER_CLIENT: u64 = 2;
+/// A client has one thread. It gets a second when its socket is full for the
+/// first time; one that cannot get it then is given up, and nobody else is
+/// concerned.
+const THREADS_PER_CLIENT: u64 = 1;
 /// A thread has a stack and a signal stack, each with its guard.
 const MAPPINGS_PER_CLIENT: u64 = 4 * THREADS_PER_CLIENT;
 

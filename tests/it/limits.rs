@@ -12,11 +12,12 @@ use rustix::process::Signal;
 
 use crate::http::{ask_for_line, read_line};
 use crate::kit::frame::{self, Opcode, fragment, masked};
-use crate::kit::http::{handshake, read_head};
+use crate::kit::http::{Answer, handshake, read_head};
 use crate::kit::process::raise_descriptor_limit;
 use crate::kit::socket::dial_prepared;
 use crate::support::{
-    Program, Raw, dial, eventually, reset, server, threads_and_descriptors, tight_server,
+    Program, Raw, dial, dial_tight, eventually, reset, server, threads_and_descriptors,
+    tight_server,
 };
 
 /// Sends a message around.
@@ -159,24 +160,59 @@ fn a_small_descriptor_limit_leaves_room_for_clients() {
     chat(&mut clients[19]);
 }
 
-#[test]
-fn a_thread_that_cannot_be_started_costs_one_connection_a_503() {
+/// A program that has address space for a few threads only.
+fn cramped() -> Program {
     // Each thread wants a tenth of what the address space has left.
     let args = ["--stack-size=64MiB", "--max-clients=100"];
-    let program = limited("ulimit -v 800000", &args);
-    let mut clients: Vec<Raw> = Vec::new();
-    let refused = loop {
+    limited("ulimit -v 800000", &args)
+}
+
+/// Adds clients until one is refused; returns the answer to that one.
+fn fill(program: &Program, clients: &mut Vec<Raw>) -> Answer {
+    loop {
         let mut stream = dial(program.address);
         stream.write_all(&handshake("/")).unwrap();
         let mut status = [0; 12];
         assert_eq!(stream.peek(&mut status).unwrap(), 12);
         if &status != b"HTTP/1.1 101" {
-            break read_line(&mut stream);
+            return read_line(&mut stream);
         }
         read_head(&mut stream).unwrap();
         clients.push(Raw { stream });
         assert!(clients.len() < 50, "the limit is reached");
-    };
+    }
+}
+
+#[test]
+fn a_writer_thread_that_cannot_be_started_costs_one_client_its_place() {
+    let mut program = cramped();
+    let mut stalled = dial_tight(program.address);
+    stalled.write_all(&handshake("/")).unwrap();
+    read_head(&mut stalled).unwrap();
+    let mut clients = Vec::new();
+    fill(&program, &mut clients);
+    assert!(clients.len() > 1, "somebody to speak and somebody to hear");
+    // More than the system keeps for somebody who does not read.
+    let messages = (0..64_usize).map(|n| vec![n as u8; 16 * 1024]);
+    for message in messages {
+        clients[0].send(Opcode::Binary, &message);
+        for client in &mut clients {
+            assert_eq!(client.data().payload, message);
+        }
+    }
+    let lost = program.expect_log("refused a writer thread");
+    assert!(lost.contains("client=1 "), "{lost}");
+    while let Ok(frame) = frame::read(&mut stalled) {
+        assert_eq!(frame.payload.len(), 16 * 1024, "whole until it is cut off");
+    }
+    chat(&mut clients[0]);
+}
+
+#[test]
+fn a_thread_that_cannot_be_started_costs_one_connection_a_503() {
+    let program = cramped();
+    let mut clients: Vec<Raw> = Vec::new();
+    let refused = fill(&program, &mut clients);
     assert_eq!(refused.status, 503);
     assert_ne!(refused.header("retry-after"), "");
     assert!(!clients.is_empty());
