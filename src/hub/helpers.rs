@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::fan_out::{Delivering, Receivers};
+use super::giving::{Delivering, Receivers};
 use super::member::{Member, Totals};
 use super::rooms::Excepts;
 use super::slab::Slab;

@@ -12,6 +12,7 @@ mod client_state;
 mod command;
 mod ending;
 mod fan_out;
+mod giving;
 mod helpers;
 mod inbox;
 pub(crate) mod info;

@@ -90,7 +90,7 @@ impl Listener {
     /// refuses it ([`ErrorKind::Bind`](crate::ErrorKind::Bind)).
     pub fn bind_unix(path: impl AsRef<Path>, mode: Option<u32>) -> Result<Listener, Error> {
         let path = path.as_ref();
-        let (listener, file) = unix::bind(path, mode).map_err(|error| {
+        let (listener, file) = unix::bind(path, mode, LISTEN_BACKLOG).map_err(|error| {
             Error::bind(format!("cannot listen on unix:{}", path.display()), error)
         })?;
         Ok(Listener {

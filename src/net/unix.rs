@@ -11,8 +11,6 @@ use std::process;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
-use super::listen::LISTEN_BACKLOG;
-
 /// A socket's file. Dropping this removes it, unless another has taken its
 /// place.
 #[derive(Debug)]
@@ -44,7 +42,11 @@ fn id(file: &fs::Metadata) -> (u64, u64) {
 
 /// Listens at a path. A stale socket there is replaced in one step, by a file
 /// that had its mode before it had its name.
-pub(super) fn bind(path: &Path, mode: Option<u32>) -> io::Result<(UnixListener, SocketFile)> {
+pub(super) fn bind(
+    path: &Path,
+    mode: Option<u32>,
+    backlog: i32,
+) -> io::Result<(UnixListener, SocketFile)> {
     make_way(path)?;
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}", process::id()));
@@ -53,7 +55,7 @@ pub(super) fn bind(path: &Path, mode: Option<u32>) -> io::Result<(UnixListener, 
     let _ = fs::remove_file(&beside);
     let listener = UnixListener::bind(&beside)?;
     let named = name(&beside, path, mode).and_then(|id| {
-        rustix::net::listen(&listener, LISTEN_BACKLOG)?;
+        rustix::net::listen(&listener, backlog)?;
         let path = path.to_owned();
         Ok((listener, SocketFile { path, id }))
     });
@@ -114,10 +116,10 @@ mod tests {
         let path = path("stale");
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "std leaves the file");
-        let (listener, file) = bind(&path, Some(0o660)).unwrap();
+        let (listener, file) = bind(&path, Some(0o660), 16).unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o660);
-        let in_use = bind(&path, None).unwrap_err();
+        let in_use = bind(&path, None, 16).unwrap_err();
         assert_eq!(in_use.kind(), io::ErrorKind::AddrInUse);
         drop(listener);
         drop(file);
@@ -127,12 +129,12 @@ mod tests {
     #[test]
     fn what_another_has_put_there_stays() {
         let path = path("another");
-        let (_listener, file) = bind(&path, None).unwrap();
+        let (_listener, file) = bind(&path, None, 16).unwrap();
         fs::remove_file(&path).unwrap();
         fs::write(&path, "notes").unwrap();
         drop(file);
         assert_eq!(fs::read_to_string(&path).unwrap(), "notes");
-        let error = bind(&path, None).unwrap_err();
+        let error = bind(&path, None, 16).unwrap_err();
         assert!(error.to_string().contains("no socket"), "{error}");
         fs::remove_file(&path).unwrap();
     }

@@ -12,7 +12,6 @@ mod deflate;
 mod doors;
 mod examples;
 mod handshake;
-mod house;
 mod http;
 mod keepalive;
 #[path = "../kit/mod.rs"]

@@ -1,6 +1,8 @@
 //! The rule of the source tree: imports between wings run one way, and no
 //! two files import each other, directly or in a circle.
 
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

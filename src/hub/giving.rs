@@ -1,0 +1,61 @@
+//! Giving bursts to members: the one loop that does, on whichever thread.
+
+use super::member::{Member, Totals};
+use super::rooms::Excepts;
+use crate::outbox::{Delivery, Outcome};
+use crate::wire::{Burst, Encoding};
+
+/// Members that are given something, and their places, wherever they are.
+pub(super) trait Receivers {
+    fn len(&self) -> usize;
+    fn get(&mut self, index: usize) -> Option<(u32, &mut Member)>;
+}
+
+/// What whoever sends a fan-out, or a part of it, keeps of it.
+pub(super) struct Delivering<'a> {
+    pub(super) totals: &'a mut Totals,
+    pub(super) troubled: &'a mut Vec<(u32, Outcome)>,
+    /// Working space.
+    pub(super) joined: &'a mut Vec<u8>,
+}
+
+impl Delivering<'_> {
+    /// Gives bursts to those of the members that receive this encoding: the
+    /// one loop that does, on whichever thread.
+    pub(super) fn give(
+        &mut self,
+        receivers: &mut impl Receivers,
+        encoding: Encoding,
+        list: &[Burst],
+        excepts: &Excepts,
+    ) {
+        let (totals, troubled) = (&mut *self.totals, &mut *self.troubled);
+        Delivery::prepare(list, self.joined, |delivery| {
+            for index in 0..receivers.len() {
+                let Some((place, member)) = receivers.get(index) else {
+                    continue;
+                };
+                let outcome = if member.encoding != encoding {
+                    continue;
+                } else if excepts.is_from_any(member.id) {
+                    give_apart(totals, member, &excepts.bursts_for(member.id, list))
+                } else {
+                    totals.give(member, delivery)
+                };
+                if outcome != Outcome::Done {
+                    troubled.push((place, outcome));
+                }
+            }
+        });
+    }
+}
+
+/// Gives a member bursts apart from the others.
+fn give_apart(totals: &mut Totals, member: &mut Member, bursts: &[Burst]) -> Outcome {
+    if bursts.is_empty() {
+        return Outcome::Done;
+    }
+    Delivery::prepare(bursts, &mut Vec::new(), |delivery| {
+        totals.give(member, delivery)
+    })
+}
