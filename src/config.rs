@@ -106,7 +106,9 @@ pub struct Config {
     /// client that sends more is read more slowly, so that TCP makes it wait.
     /// Nothing is lost, with one exception: when a throttled client closes its
     /// side, it is read for [`close_timeout`](Config::close_timeout) more, and
-    /// the rest is discarded. Zero turns the limit off. Default: 0.
+    /// the rest is discarded. Of `POST`, the rate is that of an IP address
+    /// (IPv6: of 64 bits), and what is beyond is answered with 429. Zero turns
+    /// the limit off. Default: 0.
     pub max_message_rate: u32,
     /// The most bytes per second of one client, like
     /// [`max_message_rate`](Config::max_message_rate). Default: 0, off.

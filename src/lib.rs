@@ -177,6 +177,7 @@ mod message;
 mod names;
 mod net;
 mod outbox;
+mod rate;
 mod secret;
 mod seldom;
 mod server;

@@ -160,8 +160,8 @@ impl Counters {
 pub(crate) struct Refused([Counter; STATUSES.len() + 1]);
 
 /// The statuses that have a counter of their own.
-const STATUSES: [u16; 16] = [
-    400, 401, 403, 404, 405, 408, 411, 413, 414, 415, 426, 431, 500, 501, 503, 505,
+const STATUSES: [u16; 17] = [
+    400, 401, 403, 404, 405, 408, 411, 413, 414, 415, 426, 429, 431, 500, 501, 503, 505,
 ];
 
 impl Refused {

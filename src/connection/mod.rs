@@ -6,7 +6,6 @@ mod follower;
 mod keepalive;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod model;
-mod rate;
 mod reader;
 mod relay;
 mod service;

@@ -109,6 +109,18 @@ impl Entry {
     }
 }
 
+/// Ends the head of an answer that accepts, with what the hook has added.
+pub(super) fn finish_head(mut head: Vec<u8>, upgrade: &Upgrade<'_>) -> Vec<u8> {
+    for (name, value) in &upgrade.headers {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
 /// A hook's refusal as an answer. What frames the answer is the server's to
 /// say, so a hook's headers about it are left out.
 fn refused(refusal: Refusal) -> Answer {

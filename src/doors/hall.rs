@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::origin::Origins;
+use super::pace::Pace;
 use super::remarks::Remarks;
 use crate::config::Config;
 use crate::embed::Handle;
@@ -19,6 +20,7 @@ pub(crate) struct Doors {
     pub(super) origins: Origins,
     pub(super) places: Arc<Places>,
     pub(super) remarks: Remarks,
+    pub(super) pace: Pace,
     /// Held while a list is made for the operator, so that it is one at a
     /// time.
     pub(super) listing: Mutex<()>,
@@ -35,9 +37,10 @@ impl Doors {
     ) -> Result<Doors, Error> {
         Ok(Doors {
             origins: Origins::parse(&handle.shared.config.allow_origin)?,
-            handle,
             places,
             remarks: Remarks::new(),
+            pace: Pace::new(&handle.shared.config),
+            handle,
             hooks,
             listing: Mutex::new(()),
         })

@@ -16,6 +16,7 @@ mod metrics;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod model;
 mod origin;
+mod pace;
 mod page;
 mod publish;
 mod remarks;

@@ -28,8 +28,13 @@ impl Doors {
         let room = self.admit(request, caller)?.room;
         let max = self.config().max_message_size;
         let head = head_of(request, max)?;
+        let ip = caller.peer.ip();
+        self.pace.take(ip, head.length.unwrap_or(0) as u64)?;
         body.deadline = Instant::now() + self.config().message_timeout;
         let message = read_message(&head, body, max)?;
+        if head.length.is_none() {
+            self.pace.owe(ip, message.len() as u64);
+        }
         // The number of clients is asked for first, so that nobody who joins
         // later is counted as a receiver.
         let clients = self.handle.count(&room).map_err(|_| stopping())?;

@@ -5,7 +5,7 @@ use http::Request;
 use http::header::ORIGIN;
 
 use super::caller::Caller;
-use super::entry::Entry;
+use super::entry::{Entry, finish_head};
 use super::hall::Doors;
 use crate::http1::Answer;
 use crate::wire::Encoding;
@@ -30,7 +30,8 @@ impl Doors {
             head.extend_from_slice(origin.as_bytes());
             head.extend_from_slice(b"\r\n");
         }
-        head.extend_from_slice(b"\r\n: welcome\n\n");
+        let mut head = finish_head(head, &upgrade);
+        head.extend_from_slice(b": welcome\n\n");
         Ok(Entry::new(upgrade, place, head, Encoding::Events))
     }
 }

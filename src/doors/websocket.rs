@@ -8,7 +8,7 @@ use http::{Method, Request, StatusCode, Version};
 use sha1_smol::Sha1;
 
 use super::caller::Caller;
-use super::entry::Entry;
+use super::entry::{Entry, finish_head};
 #[cfg(feature = "deflate")]
 use super::extensions::Agreement;
 use super::hall::Doors;
@@ -31,8 +31,8 @@ impl Doors {
         let upgrade = self.admit(request, caller)?;
         let mut head = response(key, upgrade.subprotocol());
         let encoding = self.agree(request, &upgrade, &mut head);
-        head.push_str("\r\n");
-        Ok(Entry::new(upgrade, place, head.into_bytes(), encoding))
+        let head = finish_head(head.into_bytes(), &upgrade);
+        Ok(Entry::new(upgrade, place, head, encoding))
     }
 
     /// Agrees to compress messages, if that is on and the client can; appends

@@ -2,10 +2,24 @@
 
 use std::any::Any;
 
-use http::header::{HeaderName, HeaderValue};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE,
+    HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{Request, StatusCode};
 
 use crate::names::{Peer, room_name};
+
+/// The headers of an answer that are the server's to say.
+const OURS: [HeaderName; 7] = [
+    ACCESS_CONTROL_ALLOW_ORIGIN,
+    CACHE_CONTROL,
+    CONNECTION,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
 
 /// A valid request that has not been accepted yet; what
 /// [`Handler::on_upgrade`](crate::Handler::on_upgrade) decides about: a
@@ -50,6 +64,8 @@ pub struct Upgrade<'a> {
     offered: Vec<&'a str>,
     pub(crate) subprotocol: Option<String>,
     pub(crate) attachment: Option<Box<dyn Any + Send + Sync>>,
+    /// What the hook adds to the answer.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     #[cfg(feature = "deflate")]
     pub(crate) compression: bool,
 }
@@ -68,6 +84,7 @@ impl<'a> Upgrade<'a> {
             offered,
             subprotocol: None,
             attachment: None,
+            headers: Vec::new(),
             #[cfg(feature = "deflate")]
             compression: true,
         }
@@ -123,6 +140,38 @@ impl<'a> Upgrade<'a> {
     #[cfg(feature = "deflate")]
     pub fn set_compression(&mut self, compression: bool) {
         self.compression = compression;
+    }
+
+    /// Adds a header to the answer that accepts a WebSocket or a stream of
+    /// events, such as `Set-Cookie`; other answers do not get it. What the
+    /// server itself says is left out: `Connection`, `Upgrade`,
+    /// `Content-Length`, `Transfer-Encoding`, `Content-Type`, `Cache-Control`,
+    /// `Access-Control-Allow-Origin`, and all that begin with
+    /// `Sec-WebSocket-`.
+    ///
+    /// ```
+    /// use http::{HeaderValue, header};
+    /// use hubcast::Server;
+    ///
+    /// let running = Server::builder()
+    ///     .on_upgrade(|upgrade| {
+    ///         let seat = HeaderValue::from_static("seat=7");
+    ///         upgrade.add_header(header::SET_COOKIE, seat);
+    ///         Ok(())
+    ///     })
+    ///     .bind("127.0.0.1:0")?
+    ///     .spawn()?;
+    ///
+    /// let url = format!("ws://{}/", running.local_addr());
+    /// let (_client, answer) = tungstenite::connect(url)?;
+    /// assert_eq!(answer.headers()["set-cookie"], "seat=7");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn add_header(&mut self, name: HeaderName, value: HeaderValue) {
+        let is_ours = OURS.contains(&name) || name.as_str().starts_with("sec-websocket-");
+        if !is_ours {
+            self.headers.push((name, value));
+        }
     }
 
     /// Attaches a value to the client; see

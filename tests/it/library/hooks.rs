@@ -1,6 +1,6 @@
 //! When hooks run, and what they may do.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -15,7 +15,7 @@ use hubcast::{
 use super::{close, expect_texts, spawn};
 use crate::http::ask_for_line;
 use crate::kit::frame::{Opcode, masked};
-use crate::kit::http::{Answer, UPGRADE, handshake, read_head, request};
+use crate::kit::http::{Answer, UPGRADE, follow, handshake, read_head, request};
 use crate::support::{Raw, deadline, dial, eventually, reset, wait_closed};
 
 /// Writes down every hook that runs.
@@ -210,6 +210,82 @@ fn an_upgrade_is_refused_with_what_the_program_says() {
     stream.write_all(&good).unwrap();
     assert!(read_head(&mut stream).unwrap().starts_with("HTTP/1.1 101 "));
     assert_eq!(server.handle().stats().joins, 1);
+}
+
+#[test]
+fn a_refusal_is_one_valid_answer_whatever_the_program_says() {
+    let server = spawn(Server::builder().on_upgrade(|upgrade| {
+        let status: u16 = upgrade.room().trim_start_matches('/').parse().unwrap();
+        let refusal = Refusal::new(StatusCode::from_u16(status).unwrap(), "no");
+        let value = HeaderValue::from_static;
+        Err(refusal
+            .header(header::CONTENT_TYPE, value("application/problem+json"))
+            .header(header::CONTENT_LENGTH, value("0"))
+            .header(header::TRANSFER_ENCODING, value("chunked"))
+            .header(header::CONNECTION, value("keep-alive"))
+            .header(header::SET_COOKIE, value("a=1"))
+            .header(header::SET_COOKIE, value("b=2")))
+    }));
+    for (asked, status) in [
+        (100, 500),
+        (101, 500),
+        (200, 200),
+        (204, 204),
+        (304, 304),
+        (403, 403),
+        (599, 599),
+    ] {
+        let mut stream = dial(server.local_addr());
+        stream.write_all(&handshake(&format!("/{asked}"))).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let answer = Answer::parse(&text).unwrap();
+        assert_eq!(answer.status, status, "{asked}: {text}");
+        let has_body = ![204, 304].contains(&status);
+        let expected = if has_body { "no\n" } else { "" };
+        assert_eq!(answer.body, expected, "{asked}: {text}");
+        let length = if has_body { "3" } else { "" };
+        assert_eq!(answer.header("content-length"), length, "{asked}: {text}");
+        let kind = if has_body {
+            "application/problem+json"
+        } else {
+            ""
+        };
+        assert_eq!(answer.header("content-type"), kind, "{asked}: {text}");
+        assert_eq!(answer.header("transfer-encoding"), "", "{asked}: {text}");
+        assert_eq!(answer.header("connection"), "close", "{asked}: {text}");
+        assert_eq!(answer.header("set-cookie"), "a=1, b=2", "{asked}: {text}");
+    }
+}
+
+#[test]
+fn an_upgrade_adds_headers_to_the_answer_but_not_the_servers_own() {
+    let server = spawn(Server::builder().on_upgrade(|upgrade| {
+        let value = HeaderValue::from_static;
+        for name in [
+            header::CONNECTION,
+            header::UPGRADE,
+            header::CONTENT_LENGTH,
+            header::CONTENT_TYPE,
+            header::TRANSFER_ENCODING,
+            header::SEC_WEBSOCKET_ACCEPT,
+            header::SEC_WEBSOCKET_EXTENSIONS,
+            header::SEC_WEBSOCKET_PROTOCOL,
+        ] {
+            upgrade.add_header(name, value("forged"));
+        }
+        upgrade.add_header(header::SET_COOKIE, value("seat=7"));
+        Ok(())
+    }));
+    for (request, status) in [(handshake("/"), 101), (follow("/", &[]), 200)] {
+        let mut stream = dial(server.local_addr());
+        stream.write_all(&request).unwrap();
+        let head = read_head(&mut stream).unwrap();
+        let answer = Answer::parse(&head).unwrap();
+        assert_eq!(answer.status, status);
+        assert_eq!(answer.header("set-cookie"), "seat=7");
+        assert!(!head.contains("forged"), "{head}");
+    }
 }
 
 #[test]

@@ -132,3 +132,34 @@ fn a_page_of_an_allowed_site_may_read_what_became_of_its_message() {
     let count = plain("GET", "/", &[origin, "Accept: application/json"]);
     assert_eq!(of_the_app(&server, count).status, 200);
 }
+
+#[test]
+fn an_address_publishes_as_fast_as_a_client_may_send() {
+    let server = server(|config| {
+        publishing(config);
+        config.max_message_rate = 10;
+    });
+    let publish = || ask(server.local_addr(), &post("/", &[], b"x"));
+    let mut answers = (0..200).map(|_| publish());
+    let refused = answers.find(|answer| answer.status != 202).unwrap();
+    assert_eq!(refused.status, 429);
+    assert_eq!(refused.header("retry-after"), "1");
+    assert!(server.handle().stats().broadcasts < 100);
+    // It is the address that has sent too much, not the room that is full.
+    crate::support::eventually("the address to have rested", || publish().status == 202);
+}
+
+#[test]
+fn the_rate_of_bytes_holds_for_bodies_in_chunks_too() {
+    let server = server(|config| {
+        publishing(config);
+        config.max_byte_rate = 100;
+    });
+    let chunked = plain("POST", "/", &["Transfer-Encoding: chunked"]);
+    let body = format!("{:x}\r\n{}\r\n0\r\n\r\n", MAX, "x".repeat(MAX));
+    let request = [&chunked[..], body.as_bytes()].concat();
+    assert_eq!(ask(server.local_addr(), &request).status, 202);
+    let refused = ask(server.local_addr(), &request);
+    assert_eq!(refused.status, 429);
+    assert_eq!(refused.header("retry-after"), "9", "900 bytes are owed");
+}

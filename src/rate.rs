@@ -1,10 +1,10 @@
-//! Token buckets: how fast one client is read.
+//! Token buckets: how fast something may be done.
 
 use std::time::{Duration, Instant};
 
 /// A bucket that fills at a rate and holds one second's worth.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     per_second: f64,
     tokens: f64,
     filled: Instant,
@@ -18,6 +18,12 @@ impl Bucket {
             tokens: f64::from(per_second),
             filled: now,
         })
+    }
+
+    /// Whether the bucket is overdrawn at this time.
+    pub(crate) fn owes(&self, now: Instant) -> bool {
+        let elapsed = now.saturating_duration_since(self.filled).as_secs_f64();
+        self.tokens + elapsed * self.per_second < 0.0
     }
 
     /// Takes `n` tokens, even if that overdraws the bucket. Returns how long to
