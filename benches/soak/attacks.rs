@@ -4,11 +4,13 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use miniz_oxide::deflate::compress_to_vec;
+
 use crate::beside::{PER_CLIENT, held, mib};
 use crate::client::{Client, Got, PATIENCE, dial};
 use crate::kit::Result;
-use crate::kit::frame::{MASKED, Opcode, fragment, masked};
-use crate::kit::http::handshake;
+use crate::kit::frame::{MASKED, Opcode, RSV1, fragment, masked, masked_as};
+use crate::kit::http::{UPGRADE, handshake, request};
 use crate::random::Random;
 use crate::server::Server;
 
@@ -67,6 +69,12 @@ pub(crate) const ALL: &[Attack] = &[
         ..BASE
     },
     Attack {
+        name: "bombs",
+        options: "--deflate",
+        act: bombs,
+        ..BASE
+    },
+    Attack {
         name: "garbage-http",
         act: garbage_http,
         ..BASE
@@ -99,6 +107,7 @@ const IDLE: usize = 2_000;
 const WAITING: usize = 200;
 const SLOWLORIS: usize = 500;
 const OVERSIZED: usize = 400;
+const BOMBS: usize = 400;
 const GARBAGE: usize = 500;
 const UNFINISHED: usize = 100;
 const MIB: usize = 1 << 20;
@@ -388,6 +397,32 @@ fn oversized(server: &Server, _: &mut Random) -> Result<String> {
         "{OVERSIZED} oversized messages of {} kinds, all closed with 1009",
         kinds.len()
     ))
+}
+
+/// Compressed messages of 64 KiB that are 64 MiB, or a byte too large.
+fn bombs(server: &Server, _: &mut Random) -> Result<String> {
+    let first = Opcode::Binary.last() | RSV1;
+    let kinds = [64 * MIB, MIB + 1].map(|len| {
+        let packed = compress_to_vec(&vec![0; len], 6);
+        masked_as(first, &packed)
+    });
+    let offer = "Sec-WebSocket-Extensions: permessage-deflate";
+    let handshake = request("GET /bombs HTTP/1.1", &[&UPGRADE[..], &[offer]].concat());
+    for number in 0..BOMBS {
+        let mut client = Client::over(dial(server.address())?);
+        client.write(&handshake)?;
+        let head = client.read_head()?;
+        if !head.contains("permessage-deflate") {
+            return Err(format!("nothing agreed: {head:?}").into());
+        }
+        drop(client.write(&kinds[number % kinds.len()]));
+        match client.read_to_close()? {
+            Some(1009) => {}
+            code => return Err(format!("a bomb is closed with {code:?}").into()),
+        }
+    }
+    await_only_others(server)?;
+    Ok(format!("{BOMBS} bombs, all closed with 1009"))
 }
 
 /// Random bytes where a request should be.
