@@ -55,9 +55,10 @@ pub(crate) fn run(settings: u8, cuts: u64, bytes: &[u8]) -> usize {
         if bytes.len() < 300 {
             ground.check(&expected, &mut bytes.chunks(1), Way::WithPauses);
         }
-        // A message that is collected, with as much room again, and one that
-        // is encoded; and copies of the input, this model's too.
-        3 * ground.service.shared.config.max_message_size + 16 * MAX_INPUT
+        // A message that is collected, with as much room again, one that is
+        // inflated, the same, and one that is encoded; and copies of the input,
+        // this model's too.
+        5 * ground.service.shared.config.max_message_size + 16 * MAX_INPUT
     })
 }
 
@@ -115,9 +116,9 @@ fn with_ground<R>(settings: u8, act: impl FnOnce(&Ground) -> R) -> R {
     thread_local! {
         static GROUNDS: RefCell<Vec<Option<Rc<Ground>>>> = const { RefCell::new(Vec::new()) };
     }
-    let place = usize::from(settings) % 32;
+    let place = usize::from(settings) % 64;
     let ground = GROUNDS.with_borrow_mut(|grounds| {
-        grounds.resize(32, None);
+        grounds.resize(64, None);
         let ground = grounds[place].get_or_insert_with(|| Rc::new(Ground::new(place)));
         ground.clone()
     });
@@ -131,6 +132,8 @@ impl Ground {
             max_fragments: [3, 1000][settings / 4 % 2],
             append_newline: settings & 8 != 0,
             echo: settings & 8 == 0,
+            #[cfg(feature = "deflate")]
+            deflate: settings & 32 != 0,
             ..Config::default()
         };
         let (inbox, commands) = Inbox::new();
@@ -140,9 +143,14 @@ impl Ground {
             slow_consumer: SlowConsumer::Disconnect,
             writers: Box::new(FakeWriters::default()),
         };
+        let publisher = Publisher::new(inbox.clone());
+        #[cfg(feature = "deflate")]
+        let publisher = publisher.with_deflate(
+            deflates(&config).then(|| crate::wire::Deflate::new(256, 1, Arc::default())),
+        );
         let shared = Arc::new(Shared {
             config,
-            publisher: Publisher::new(inbox.clone()),
+            publisher,
             inbox,
             stop: Stop::new().unwrap(),
             counters: Arc::default(),
@@ -176,6 +184,20 @@ impl Ground {
         }
     }
 
+    /// How the client of these surroundings has agreed to be sent messages.
+    #[cfg(feature = "deflate")]
+    fn encoding(&self) -> Encoding {
+        match deflates(&self.service.shared.config) {
+            true => Encoding::Deflated,
+            false => Encoding::Frames,
+        }
+    }
+
+    #[cfg(not(feature = "deflate"))]
+    fn encoding(&self) -> Encoding {
+        Encoding::Frames
+    }
+
     /// Runs a reader on these pieces, each as one read of the socket.
     fn check(&self, expected: &Heard, pieces: &mut dyn Iterator<Item = &[u8]>, way: Way) {
         let client = self.client();
@@ -185,7 +207,7 @@ impl Ground {
             pongs: Vec::new(),
             end: Ending::Stream,
         };
-        let mut reader = Reader::new(&self.service, &client, &self.ended, Encoding::Frames);
+        let mut reader = Reader::new(&self.service, &client, &self.ended, self.encoding());
         let mut buffer = [MaybeUninit::uninit(); 256];
         let mut step = Ok(());
         for piece in pieces {
@@ -326,11 +348,18 @@ fn decode(bytes: &[u8], config: &Config) -> Heard {
 
 struct Model<'a> {
     config: &'a Config,
-    /// The message that was begun: whether it is text, and its bytes.
-    open: Option<(bool, Vec<u8>)>,
+    /// The message that was begun.
+    open: Option<Begun>,
     /// The fragments of the newest message, complete or not.
     fragments: usize,
     heard: &'a mut Heard,
+}
+
+/// A message that was begun.
+struct Begun {
+    is_text: bool,
+    is_compressed: bool,
+    bytes: Vec<u8>,
 }
 
 fn broken_rule() -> Ending {
@@ -360,7 +389,10 @@ impl Model<'_> {
             _ => digits.fold(0, |n, digit| n << 8 | u64::from(*digit)),
         };
         let is_known = matches!(opcode, 0..=2 | 8..=10);
-        if !is_known || !is_masked || first & 0x70 != 0 || len > i64::MAX as u64 {
+        let is_compressed = first & 0x40 != 0;
+        let may_compress = deflates(self.config) && matches!(opcode, 1 | 2);
+        let is_reserved = first & 0x30 != 0 || is_compressed && !may_compress;
+        if !is_known || !is_masked || is_reserved || len > i64::MAX as u64 {
             return Err(broken_rule());
         }
         match opcode {
@@ -368,13 +400,20 @@ impl Model<'_> {
             1 | 2 if self.open.is_some() => return Err(broken_rule()),
             8.. if !fin || len > 125 => return Err(broken_rule()),
             0 => self.fragments += 1,
-            1 | 2 => (self.open, self.fragments) = (Some((opcode == 1, Vec::new())), 1),
+            1 | 2 => {
+                self.fragments = 1;
+                self.open = Some(Begun {
+                    is_text: opcode == 1,
+                    is_compressed,
+                    bytes: Vec::new(),
+                });
+            }
             _ => {}
         }
         if self.fragments > self.config.max_fragments {
             return Err(Ending::Failed(1008, "too_many_fragments"));
         }
-        let begun = self.open.as_ref().map_or(0, |(_, message)| message.len());
+        let begun = self.open.as_ref().map_or(0, |begun| begun.bytes.len());
         if opcode < 8 && len > (self.config.max_message_size - begun) as u64 {
             return Err(Ending::Failed(1009, "too_large"));
         }
@@ -393,17 +432,29 @@ impl Model<'_> {
 
     /// A piece of the open message, perhaps its last.
     fn data(&mut self, is_last: bool, payload: Vec<u8>) -> Result<(), Ending> {
-        let Some((is_text, mut message)) = self.open.take() else {
+        let Some(mut begun) = self.open.take() else {
             return Err(broken_rule());
         };
-        message.extend(payload);
+        begun.bytes.extend(payload);
+        if begun.is_compressed {
+            if !is_last {
+                self.open = Some(begun);
+                return Ok(());
+            }
+            begun.bytes = inflated(&begun.bytes, self.config.max_message_size)?;
+        }
+        let (is_text, mut message) = (begun.is_text, begun.bytes);
         let utf8 = std::str::from_utf8(&message);
         let cut_off = utf8.is_err_and(|error| error.error_len().is_none());
         if is_text && utf8.is_err() && (is_last || !cut_off) {
             return Err(Ending::Failed(1007, "invalid_utf8"));
         }
         if !is_last {
-            self.open = Some((is_text, message));
+            self.open = Some(Begun {
+                is_text,
+                is_compressed: false,
+                bytes: message,
+            });
             return Ok(());
         }
         if is_text && self.config.append_newline {
@@ -438,6 +489,40 @@ impl Model<'_> {
             _ => Err(close(&payload)),
         }
     }
+}
+
+#[cfg(feature = "deflate")]
+fn deflates(config: &Config) -> bool {
+    config.deflate
+}
+
+#[cfg(not(feature = "deflate"))]
+fn deflates(_: &Config) -> bool {
+    false
+}
+
+/// A compressed message as it was (RFC 7692 §7.2.2).
+#[cfg(feature = "deflate")]
+fn inflated(payload: &[u8], limit: usize) -> Result<Vec<u8>, Ending> {
+    use miniz_oxide::inflate::{TINFLStatus, decompress_to_vec_with_limit};
+
+    if payload.is_empty() {
+        return Ok(Vec::new());
+    }
+    // An empty block, and a last one that is empty.
+    let tail = [0x00, 0x00, 0xff, 0xff, 0x01, 0x00, 0x00, 0xff, 0xff];
+    match decompress_to_vec_with_limit(&[payload, &tail].concat(), limit + 1) {
+        Ok(message) if message.len() <= limit => Ok(message),
+        Err(error) if error.status != TINFLStatus::HasMoreOutput => {
+            Err(Ending::Failed(1007, "invalid_deflate"))
+        }
+        _ => Err(Ending::Failed(1009, "too_large")),
+    }
+}
+
+#[cfg(not(feature = "deflate"))]
+fn inflated(_: &[u8], _: usize) -> Result<Vec<u8>, Ending> {
+    Err(broken_rule())
 }
 
 /// What a Close frame with this payload means.
@@ -503,12 +588,16 @@ mod tests {
                 14 => vec![b'x'; [124, 125, 126, 300][choices.below(4)]],
                 _ => (998 + choices.below(20) as u16).to_be_bytes().to_vec(),
             };
+            let (payload, rsv1) = match opcode {
+                1 | 2 if choices.one_in(4) => (packed(&payload), 0x40),
+                _ => (payload, 0),
+            };
             let cut = match choices.one_in(32) {
                 true => choices.below(payload.len() + 1),
                 false => payload.len(),
             };
             let mask = [choices.below(256) as u8, 0, 255, 7];
-            bytes.push(u8::from(fin) << 7 | opcode);
+            bytes.push(u8::from(fin) << 7 | rsv1 | opcode);
             match payload.len() {
                 len @ 0..126 => bytes.push(0x80 | len as u8),
                 len => {
@@ -523,13 +612,23 @@ mod tests {
         bytes
     }
 
+    #[cfg(feature = "deflate")]
+    fn packed(payload: &[u8]) -> Vec<u8> {
+        miniz_oxide::deflate::compress_to_vec(payload, 1)
+    }
+
+    #[cfg(not(feature = "deflate"))]
+    fn packed(payload: &[u8]) -> Vec<u8> {
+        payload.to_vec()
+    }
+
     #[test]
     fn random_streams_come_to_the_same_however_they_are_cut() {
         let (mut endings, mut messages) = (BTreeMap::new(), 0);
         for seed in 0..3_000 {
             let mut choices = Choices::Seed(seed);
             let bytes = frames(&mut choices);
-            let settings = choices.below(32) as u8;
+            let settings = choices.below(64) as u8;
             let ran = catch_unwind(|| run(settings, seed, &bytes));
             assert!(ran.is_ok(), "seed {seed}: {bytes:02x?}");
             let config = Config {

@@ -48,7 +48,7 @@ impl Permits {
         forms: &Forms,
         wait: impl FnOnce(&Receiver<()>) -> Option<()>,
     ) -> Option<Permit> {
-        if forms.frames.bytes.len() <= SMALL {
+        if forms.len() <= SMALL {
             return None;
         }
         wait(&self.free)?;
@@ -57,7 +57,7 @@ impl Permits {
 
     /// Like [`wait_for`](Permits::wait_for), without waiting.
     pub(super) fn try_take(&self, forms: &Forms) -> Result<Option<Permit>, NoPermit> {
-        if forms.frames.bytes.len() <= SMALL {
+        if forms.len() <= SMALL {
             return Ok(None);
         }
         self.free.try_recv().map_err(|_| NoPermit)?;

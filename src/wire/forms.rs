@@ -16,6 +16,17 @@ pub(crate) struct Forms {
 }
 
 impl Forms {
+    /// The bytes of all forms together.
+    pub(crate) fn len(&self) -> usize {
+        let others = [
+            self.events.as_ref(),
+            #[cfg(feature = "deflate")]
+            self.deflated.as_ref(),
+        ];
+        let others = others.into_iter().flatten();
+        self.frames.bytes.len() + others.map(|burst| burst.bytes.len()).sum::<usize>()
+    }
+
     /// Makes a form that is missing: somebody has begun to need it while the
     /// messages were on their way. Nothing is compressed here; plain frames will
     /// do.
