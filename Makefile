@@ -9,13 +9,13 @@ SOAK ?=
 CHROMIUM ?= chromium
 # How long each fuzz target runs.
 FUZZ_SECONDS ?= 600
-FUZZ_TARGETS = request_head reader outbox
+FUZZ_TARGETS = request_head proxy_header reader outbox
 # New inputs go to target/; those of tests/fuzz/corpus are read too.
 FUZZ = PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) +nightly fuzz run \
 	--fuzz-dir tests/fuzz --target-dir target/fuzz/build
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test ci fmt fmt-check lint deps doc bench bench-peers bench-micro test-browser picture browser-tools autobahn test-clients fuzz fuzz-reduce soak abuse test-netns netns-tools
+.PHONY: help run build test ci fmt fmt-check lint deps doc bench bench-peers bench-micro test-browser picture browser-tools autobahn test-clients test-proxies proxies-tools fuzz fuzz-reduce soak abuse test-netns netns-tools
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -95,6 +95,16 @@ test-clients: browser-tools build ## Bring websocat, Python, Node and Chromium i
 	CHROMIUM=$(CHROMIUM) sh tests/clients/install.sh
 	CHROMIUM=$(CHROMIUM) python3 tests/clients/with_server.py --within 240 -- \
 	    python3 tests/clients/run.py
+
+test-proxies: proxies-tools build ## Try the guide's nginx and Caddy configurations before the server
+	python3 tests/proxies/run.py
+
+proxies-tools:
+	@missing=; \
+	command -v nginx >/dev/null || missing="$$missing nginx-light"; \
+	test -e /usr/lib/nginx/modules/ngx_stream_module.so || missing="$$missing libnginx-mod-stream"; \
+	command -v caddy >/dev/null || missing="$$missing caddy"; \
+	test -z "$$missing" || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; }
 
 fuzz: target/tools/bin/cargo-fuzz ## Fuzz what peers send, FUZZ_SECONDS=600 for each target (nightly toolchain)
 	@for target in $(FUZZ_TARGETS); do \

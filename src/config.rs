@@ -152,6 +152,18 @@ pub struct Config {
     /// `*`. With none, a request is let in that has no Origin header (no browser
     /// sent it) or whose Origin is the host it asks for. Default: none.
     pub allow_origin: Vec<String>,
+    /// The proxies that are believed when they say whose request they pass on,
+    /// in `Forwarded` (RFC 7239) or `X-Forwarded-For`: addresses, networks such
+    /// as `10.0.0.0/8`, and `unix` for whoever connects by a Unix socket. The
+    /// client is the last hop that is not one of them; limits, log, lists and
+    /// hooks see its address. Of others the headers mean nothing. Default: none.
+    pub trust_proxy: Vec<String>,
+    /// Whether every connection begins with a header of the PROXY protocol,
+    /// version 1 or 2, in which a proxy names its client's address. A connection
+    /// without one is closed. Where [`trust_proxy`](Config::trust_proxy) lists
+    /// proxies, so is one of anybody else. Does not hold for
+    /// [`admin_listen`](Config::admin_listen). Default: false.
+    pub proxy_protocol: bool,
     /// The subprotocols the server knows; the first that a client offers and
     /// that stands here is chosen (RFC 6455 §4.2.2). Default: none.
     pub subprotocol: Vec<String>,
@@ -245,6 +257,8 @@ impl Default for Config {
             stack_size: 256 * 1024,
             fan_out_threads: 0,
             allow_origin: Vec::new(),
+            trust_proxy: Vec::new(),
+            proxy_protocol: false,
             subprotocol: Vec::new(),
             token: None,
             allow_publish: false,

@@ -122,6 +122,10 @@ pub(crate) fn room_name(name: &str) -> Arc<str> {
 pub enum Peer {
     /// An address of a network, and a port.
     Network(SocketAddr),
+    /// The address that a trusted proxy names; see
+    /// [`Config::trust_proxy`](crate::Config::trust_proxy). The text has no
+    /// port, since proxies name none.
+    Forwarded(IpAddr),
     /// A process on this machine, by a Unix socket.
     Unix,
 }
@@ -131,6 +135,7 @@ impl Peer {
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
             Peer::Network(address) => Some(address.ip()),
+            Peer::Forwarded(ip) => Some(*ip),
             Peer::Unix => None,
         }
     }
@@ -146,6 +151,7 @@ impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Peer::Network(address) => address.fmt(f),
+            Peer::Forwarded(ip) => ip.fmt(f),
             Peer::Unix => f.write_str("unix"),
         }
     }

@@ -16,6 +16,7 @@ pub(crate) use service::Service;
 pub(crate) use threads::Threads;
 
 use std::io;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,14 +26,15 @@ use http::StatusCode;
 use crate::close::{Cause, CloseFrame, Departure};
 use crate::doors::{Caller, Entrance, Entry, Opened};
 use crate::embed::Client;
-use crate::http1::Answer;
 use crate::http1::Body;
+use crate::http1::{Answer, stopping};
 use crate::http1::{Head, NoHead, read_head};
 use crate::hub::ClientState;
 use crate::hub::{Command, Joining, Need};
 use crate::names::{ClientId, Peer};
 use crate::net::Outlet;
 use crate::net::Stream;
+use crate::net::{NoHeader, read_proxy_header};
 use crate::outbox::Outbox;
 use crate::wire::Encoding;
 use admission::Slot;
@@ -90,7 +92,7 @@ enum Opening {
 impl Connection {
     /// Runs on the connection's own thread, which is its reader thread. It
     /// ends with the connection, or at the shutdown's deadline.
-    pub(crate) fn run(self) {
+    pub(crate) fn run(mut self) {
         // A panic itself has been reported where it happened.
         let opening = catch_unwind(AssertUnwindSafe(|| self.open())).unwrap_or_else(|_| {
             Opening::Answered(Answer::text(
@@ -115,30 +117,58 @@ impl Connection {
         }
     }
 
-    /// Reads the request and shows it to the doors.
-    fn open(&self) -> Opening {
-        let shared = &self.service.shared;
+    /// Reads the request and shows it to the doors. Behind a proxy, the peer is
+    /// the proxy's client from here on.
+    fn open(&mut self) -> Opening {
+        let service = self.service.clone();
+        let shared = &service.shared;
         // It fails only when the connection is gone, which the next read
         // reports.
         let _ = self.socket.set_nodelay();
         let deadline = Instant::now() + shared.config.handshake_timeout;
+        if shared.config.proxy_protocol && self.entrance == Entrance::Main {
+            match self.behind_proxy(deadline) {
+                Ok(Some(client)) => self.peer = client.into(),
+                Ok(None) => {}
+                Err(opening) => return opening,
+            }
+        }
         let Head { request, rest } = match read_head(&self.socket, &shared.stop, deadline) {
             Ok(head) => head,
             Err(NoHead::Answered(answer)) => return Opening::Answered(answer),
             Err(NoHead::Foreign(protocol)) => return Opening::Foreign(protocol),
             Err(NoHead::Gone(kind)) => return Opening::Gone(kind),
         };
+        match service.doors.proxies.client(self.peer, request.headers()) {
+            Ok(client) => self.peer = client,
+            Err(answer) => return Opening::Answered(answer),
+        }
         let mut body = Body {
             socket: &self.socket,
             stop: &shared.stop,
             early: rest,
             deadline,
         };
-        let opened = self.service.doors.open(&request, &self.caller(), &mut body);
+        let opened = service.doors.open(&request, &self.caller(), &mut body);
         match opened {
             Opened::Room(entry) => Opening::Room(entry, body.early),
             Opened::Answered(answer) => Opening::Answered(answer),
         }
+    }
+
+    /// Reads the header in which a proxy names its client.
+    fn behind_proxy(&self, deadline: Instant) -> Result<Option<SocketAddr>, Opening> {
+        let proxies = &self.service.doors.proxies;
+        if !proxies.is_empty() && !proxies.trust(self.peer) {
+            return Err(Opening::Foreign("for no proxy that trust-proxy lists"));
+        }
+        let stop = &self.service.shared.stop;
+        read_proxy_header(&self.socket, stop, deadline).map_err(|why| match why {
+            NoHeader::Stopping => Opening::Answered(stopping()),
+            NoHeader::TimedOut => Opening::Gone(io::ErrorKind::TimedOut),
+            NoHeader::Wrong => Opening::Foreign("something without the PROXY protocol's header"),
+            NoHeader::Gone(kind) => Opening::Gone(kind),
+        })
     }
 
     fn caller(&self) -> Caller {

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use super::forwarded::Proxies;
 use super::origin::Origins;
 use super::pace::Pace;
 use super::remarks::Remarks;
@@ -18,6 +19,7 @@ pub(crate) struct Doors {
     pub(super) handle: Handle,
     pub(super) hooks: Option<Arc<dyn Handler>>,
     pub(super) origins: Origins,
+    pub(crate) proxies: Proxies,
     pub(super) places: Arc<Places>,
     pub(super) remarks: Remarks,
     pub(super) pace: Pace,
@@ -37,6 +39,7 @@ impl Doors {
     ) -> Result<Doors, Error> {
         Ok(Doors {
             origins: Origins::parse(&handle.shared.config.allow_origin)?,
+            proxies: Proxies::parse(&handle.shared.config.trust_proxy)?,
             places,
             remarks: Remarks::new(),
             pace: Pace::new(&handle.shared.config),

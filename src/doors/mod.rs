@@ -10,6 +10,7 @@ mod count;
 mod entry;
 #[cfg(feature = "deflate")]
 mod extensions;
+mod forwarded;
 mod hall;
 mod json;
 mod metrics;
@@ -26,6 +27,7 @@ mod websocket;
 
 pub(crate) use caller::{Caller, Entrance};
 pub(crate) use entry::Entry;
+pub(crate) use forwarded::Proxies;
 pub(crate) use hall::Doors;
 
 use std::slice;
@@ -272,7 +274,8 @@ impl Doors {
 /// A setting has a value that no request can match; the text names it.
 pub(crate) fn check(config: &Config) -> Result<(), Error> {
     entry::check_subprotocols(&config.subprotocol)?;
-    Origins::parse(&config.allow_origin).map(drop)
+    Origins::parse(&config.allow_origin)?;
+    Proxies::parse(&config.trust_proxy).map(drop)
 }
 
 /// There is no icon, and that is fine.

@@ -78,7 +78,9 @@ impl Client {
         self.state.id
     }
 
-    /// The peer's address. Behind a proxy it is the proxy's.
+    /// The peer's address. Behind a proxy it is the proxy's, unless
+    /// [`Config::trust_proxy`](crate::Config::trust_proxy) or
+    /// [`Config::proxy_protocol`](crate::Config::proxy_protocol) say otherwise.
     pub fn peer(&self) -> Peer {
         self.state.peer
     }

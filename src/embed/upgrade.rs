@@ -96,7 +96,9 @@ impl<'a> Upgrade<'a> {
         self.request
     }
 
-    /// The peer's address. Behind a proxy it is the proxy's.
+    /// The peer's address. Behind a proxy it is the proxy's, unless
+    /// [`Config::trust_proxy`](crate::Config::trust_proxy) or
+    /// [`Config::proxy_protocol`](crate::Config::proxy_protocol) say otherwise.
     pub fn peer(&self) -> Peer {
         self.peer
     }

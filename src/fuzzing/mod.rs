@@ -5,7 +5,7 @@
 
 use crate::config::SlowConsumer;
 use crate::outbox::model::Tally;
-use crate::{connection, doors, outbox};
+use crate::{connection, doors, net, outbox};
 
 pub(crate) mod choices;
 
@@ -14,6 +14,11 @@ use choices::Choices;
 /// A request head, of any bytes: parsed, and shown to the doors.
 pub fn request_head(data: &[u8]) {
     doors::model::run(data);
+}
+
+/// The header by which a proxy says whose connection it passes on.
+pub fn proxy_header(data: &[u8]) {
+    net::proxied::check(data);
 }
 
 /// A client's bytes on their way to the hub. The first two bytes choose the
@@ -63,6 +68,11 @@ mod tests {
     #[test]
     fn the_corpus_of_request_head_passes() {
         replay("request_head", super::request_head);
+    }
+
+    #[test]
+    fn the_corpus_of_proxy_header_passes() {
+        replay("proxy_header", super::proxy_header);
     }
 
     #[test]

@@ -21,6 +21,7 @@ macro_rules! chapter {
         /// [metrics]: crate::guide::operating#metrics
         /// [shutdown]: crate::guide::operating#the-end
         /// [proxy]: crate::guide::proxy
+        /// [whose]: crate::guide::proxy#whose-request-it-is
         /// [questions]: crate::guide::questions
         /// [security]: crate::guide::security
         /// [speed]: crate::guide::speed

@@ -22,6 +22,7 @@ mod limits;
 mod listening;
 mod load;
 mod process;
+mod proxied;
 mod rfc6455;
 mod shutdown;
 mod slow;

@@ -241,6 +241,17 @@ struct Guards {
     #[arg(aliases = ["cors-origin", "cors-origins"])]
     allow_origin: Vec<String>,
 
+    /// Believe the proxies of this network, such as 10.0.0.0/8, when they say in
+    /// Forwarded or X-Forwarded-For whose request they pass on; unix: those that
+    /// connect by a Unix socket; may be given several times
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',')]
+    trust_proxy: Vec<String>,
+
+    /// Every connection begins with a header of the PROXY protocol, version 1 or
+    /// 2, which names the client
+    #[arg(long)]
+    proxy_protocol: bool,
+
     /// The token that is needed to enter any room; who can list processes can
     /// read it, which --token-file avoids
     #[arg(long)]
@@ -385,6 +396,8 @@ impl Connections {
 impl Guards {
     fn apply(&self, config: &mut Config) -> Result<(), String> {
         config.allow_origin = trimmed(&self.allow_origin);
+        config.trust_proxy = trimmed(&self.trust_proxy);
+        config.proxy_protocol = self.proxy_protocol;
         config.subprotocol = trimmed(&self.subprotocol);
         config.token = match (&self.token_file, &self.token) {
             (Some(path), _) => Some(token::of_file(path)?),
