@@ -40,6 +40,9 @@ impl CloseCode {
     pub const SERVICE_RESTART: CloseCode = CloseCode(1012);
     /// 1013: try again later.
     pub const TRY_AGAIN_LATER: CloseCode = CloseCode(1013);
+    /// 4410, hubcast's own: of what a client wants to resume with, something
+    /// is missing.
+    pub const INCOMPLETE_RESUME: CloseCode = CloseCode(4410);
 
     /// The code of that value, or `None` if it must not be sent: below 1000,
     /// reserved (1004, 1005, 1006, 1015, 1016 to 2999), or above 4999 (RFC 6455
@@ -113,6 +116,24 @@ impl CloseFrame {
             code: Some(code),
             reason,
         }
+    }
+
+    /// This frame with some more words at the end of its reason, which is cut
+    /// for them if it must be.
+    pub(crate) fn ending_with(&self, words: &str) -> CloseFrame {
+        let Some(code) = self.code else {
+            return self.clone();
+        };
+        let mut reason = self.reason.clone();
+        let room = MAX_REASON.saturating_sub(words.len() + 1);
+        while reason.len() > room {
+            reason.pop();
+        }
+        if !reason.is_empty() {
+            reason.push(' ');
+        }
+        reason.push_str(words);
+        CloseFrame::new(code, reason)
     }
 
     /// A Close frame without a body.
@@ -191,6 +212,9 @@ pub enum Cause {
     /// Your program disconnected the client, with
     /// [`Handle::disconnect`](crate::Handle::disconnect).
     Disconnected,
+    /// The client asked to be closed if messages are missing that it wants
+    /// to resume with, and some are; closed with 4410.
+    IncompleteResume,
     /// The server shut down; closed with 1001.
     Shutdown,
     /// A hook of the handler panicked; closed with 1011.
@@ -207,11 +231,12 @@ pub enum Cause {
 
 impl Cause {
     /// Whether this is an ordinary end: a Close from the peer, a disconnect by
-    /// your program, or the server's shutdown.
+    /// your program, one that the client asked for in case it cannot resume, or
+    /// the server's shutdown.
     pub fn is_normal(&self) -> bool {
         matches!(
             self,
-            Cause::ClosedByPeer | Cause::Disconnected | Cause::Shutdown
+            Cause::ClosedByPeer | Cause::Disconnected | Cause::IncompleteResume | Cause::Shutdown
         )
     }
 
@@ -222,7 +247,7 @@ impl Cause {
     }
 
     /// The names of all causes.
-    pub(crate) const NAMES: [&'static str; 18] = [
+    pub(crate) const NAMES: [&'static str; 19] = [
         "closed_by_peer",
         "end_of_stream",
         "read_failed",
@@ -241,6 +266,7 @@ impl Cause {
         "no_writer_thread",
         "invalid_deflate",
         "internal_error",
+        "incomplete_resume",
     ];
 
     /// The place of this cause in [`Cause::NAMES`].
@@ -264,6 +290,7 @@ impl Cause {
             Cause::NoWriterThread => 15,
             Cause::InvalidDeflate => 16,
             Cause::InternalError => 17,
+            Cause::IncompleteResume => 18,
         }
     }
 
@@ -286,6 +313,7 @@ impl Cause {
             Cause::ProtocolError(_) => Some(CloseCode::PROTOCOL_ERROR),
             Cause::InvalidUtf8 | Cause::InvalidDeflate => Some(CloseCode::INVALID_PAYLOAD),
             Cause::TooLarge => Some(CloseCode::TOO_LARGE),
+            Cause::IncompleteResume => Some(CloseCode::INCOMPLETE_RESUME),
             Cause::Shutdown => Some(CloseCode::GOING_AWAY),
             Cause::HandlerPanicked | Cause::InternalError => Some(CloseCode::INTERNAL_ERROR),
         }
@@ -329,6 +357,7 @@ impl fmt::Display for Cause {
                 )
             }
             Cause::Disconnected => write!(f, "disconnected by the program"),
+            Cause::IncompleteResume => write!(f, "messages are missing for a resume"),
             Cause::Shutdown => write!(f, "server shutdown"),
             Cause::HandlerPanicked => write!(f, "handler panicked"),
             Cause::NoWriterThread => write!(f, "the system refused a writer thread"),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::room_rule::{RoomRule, RoomSettings};
 use crate::secret::Secret;
 
 /// The settings of a server.
@@ -82,6 +83,24 @@ pub struct Config {
     /// What is done about a slow consumer. Default:
     /// [`Disconnect`](SlowConsumer::Disconnect).
     pub slow_consumer: SlowConsumer,
+    /// How many of its newest messages a room remembers, for clients that
+    /// come back or come later. Default: 0, none.
+    pub history: usize,
+    /// The most memory that what one room remembers may take, in bytes.
+    /// Default: 256 KiB.
+    pub history_bytes: usize,
+    /// How old a message may be that a room remembers. Default: 1 hour.
+    pub history_age: Duration,
+    /// The most memory that what all rooms remember may take together, in
+    /// bytes; of the rooms that hold the most, the oldest messages go first.
+    /// Default: 64 MiB.
+    pub history_total: usize,
+    /// How many of the newest messages a client gets first that does not
+    /// say from where on it wants them; 1 makes a room show its last value.
+    /// Default: 0, none.
+    pub replay: usize,
+    /// Other settings for single rooms. Default: none.
+    pub room: Vec<RoomRule>,
     /// The deadline of the whole opening handshake, however slowly the
     /// request comes. Default: 10 s.
     pub handshake_timeout: Duration,
@@ -241,6 +260,12 @@ impl Default for Config {
             queue_total: 256 * 1024 * 1024,
             unsent_bytes: 128 * 1024,
             slow_consumer: SlowConsumer::Disconnect,
+            history: 0,
+            history_bytes: 256 * 1024,
+            history_age: Duration::from_secs(60 * 60),
+            history_total: 64 * 1024 * 1024,
+            replay: 0,
+            room: Vec::new(),
             handshake_timeout: Duration::from_secs(10),
             max_handshakes: 1024,
             max_clients: 0,
@@ -297,6 +322,7 @@ impl Config {
             ("queue-total", self.queue_total, 1, usize::MAX),
             ("unsent-bytes", self.unsent_bytes, 0, MAX_UNSENT),
             ("max-handshakes", self.max_handshakes, 1, usize::MAX),
+            ("history-total", self.history_total, 1, usize::MAX),
             ("read-buffer", self.read_buffer, 256, MAX_READ_BUFFER),
             ("stack-size", self.stack_size, MIN_STACK, MAX_STACK),
             (
@@ -322,12 +348,21 @@ impl Config {
             if duration.is_zero() && name != "ping-interval" {
                 return Err(Error::config(format!("{name} must be more than 0")));
             }
-            if duration > MAX_TIME {
-                return Err(Error::config(format!(
-                    "{name} must be at most 1000 days, not {} s",
-                    duration.as_secs()
-                )));
+            not_too_long(name, duration)?;
+        }
+        let everywhere = self.room_settings("");
+        check_settings("", &everywhere)?;
+        for (index, rule) in self.room.iter().enumerate() {
+            let pattern = &rule.pattern;
+            if let Some(fault) = rule.fault() {
+                return Err(Error::config(format!("room {pattern:?} {fault}")));
             }
+            let earlier = &self.room[..index];
+            if earlier.iter().any(|earlier| earlier.pattern == *pattern) {
+                return Err(Error::config(format!("room {pattern:?} is there twice")));
+            }
+            let settings = everywhere.in_room(std::slice::from_ref(rule), pattern);
+            check_settings(&format!("room {pattern:?} "), &settings)?;
         }
         for (name, token) in [
             ("token", &self.token),
@@ -400,6 +435,38 @@ impl Config {
         .into_iter()
         .flatten()
     }
+
+    /// What a room remembers.
+    pub(crate) fn room_settings(&self, room: &str) -> RoomSettings {
+        let everywhere = RoomSettings {
+            history: self.history,
+            history_bytes: self.history_bytes,
+            history_age: self.history_age,
+            replay: self.replay,
+        };
+        everywhere.in_room(&self.room, room)
+    }
+}
+
+/// Checks what a room remembers; `whose` begins the error.
+fn check_settings(whose: &str, settings: &RoomSettings) -> Result<(), Error> {
+    let name = format!("{whose}history-bytes");
+    in_range(&name, settings.history_bytes, 1, usize::MAX)?;
+    let name = format!("{whose}history-age");
+    if settings.history_age.is_zero() {
+        return Err(Error::config(format!("{name} must be more than 0")));
+    }
+    not_too_long(&name, settings.history_age)
+}
+
+fn not_too_long(name: &str, duration: Duration) -> Result<(), Error> {
+    if duration > MAX_TIME {
+        return Err(Error::config(format!(
+            "{name} must be at most 1000 days, not {} s",
+            duration.as_secs()
+        )));
+    }
+    Ok(())
 }
 
 fn in_range(name: &str, value: usize, least: usize, most: usize) -> Result<(), Error> {
@@ -425,7 +492,7 @@ mod tests {
     #[test]
     fn a_bad_field_is_named_with_its_value() {
         type Change = fn(&mut Config);
-        let cases: [(Change, &str); 13] = [
+        let cases: [(Change, &str); 17] = [
             (
                 |c| c.read_buffer = 3,
                 "read-buffer must be at least 256, not 3",
@@ -479,6 +546,26 @@ mod tests {
                 |c| c.fan_out_threads = 65,
                 "fan-out-threads must be at most 64, not 65",
             ),
+            (
+                |c| c.history_bytes = 0,
+                "history-bytes must be at least 1, not 0",
+            ),
+            (
+                |c| c.room.push(RoomRule::new("lobby")),
+                "room \"lobby\" must begin with a slash",
+            ),
+            (
+                |c| c.room = vec![RoomRule::new("/a"), RoomRule::new("/a")],
+                "room \"/a\" is there twice",
+            ),
+            (
+                |c| {
+                    let mut rule = RoomRule::new("/a*");
+                    rule.history_age = Some(Duration::ZERO);
+                    c.room.push(rule);
+                },
+                "room \"/a*\" history-age must be more than 0",
+            ),
         ];
         for (change, text) in cases {
             let mut config = Config::default();
@@ -512,7 +599,8 @@ mod tests {
 
     #[test]
     fn a_time_that_no_clock_can_count_is_refused_by_name() {
-        let fields: [fn(&mut Config) -> &mut Duration; 7] = [
+        let fields: [fn(&mut Config) -> &mut Duration; 8] = [
+            |c| &mut c.history_age,
             |c| &mut c.handshake_timeout,
             |c| &mut c.ping_interval,
             |c| &mut c.pong_timeout,

@@ -166,6 +166,7 @@ mod config;
 mod connection;
 mod doors;
 mod embed;
+mod engine;
 mod error;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
@@ -177,10 +178,13 @@ mod message;
 mod names;
 mod net;
 mod outbox;
+mod position;
 mod rate;
+mod room_rule;
 mod secret;
 mod seldom;
 mod server;
+mod since;
 mod stats;
 mod wire;
 
@@ -189,6 +193,7 @@ pub use config::{Config, SlowConsumer};
 pub use embed::client::Client;
 pub use embed::handle::Handle;
 pub use embed::handler::Handler;
+pub use embed::history::{History, PastMessage};
 pub use embed::subscription::{Reception, Subscription};
 pub use embed::upgrade::{Refusal, Upgrade};
 pub use error::{Error, ErrorKind, SendError, Stopped};
@@ -196,8 +201,11 @@ pub use hub::info::{ClientInfo, RoomInfo};
 pub use message::Message;
 pub use names::{ClientId, Peer, check_room};
 pub use net::listen::Listener;
+pub use position::{Position, PositionError};
+pub use room_rule::RoomRule;
 pub use secret::Secret;
 pub use server::{Running, Server, ServerBuilder, Summary};
+pub use since::{Since, SinceError};
 pub use stats::Stats;
 
 /// The README's programs, compiled as doctests.

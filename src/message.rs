@@ -39,6 +39,16 @@ impl Message {
         }
     }
 
+    /// The message of a payload that was encoded here, so that a text is
+    /// UTF-8.
+    pub(crate) fn of_payload(is_text: bool, payload: &[u8]) -> Message {
+        match String::from_utf8(payload.to_vec()) {
+            Ok(text) if is_text => Message::Text(text),
+            Ok(text) => Message::Binary(text.into_bytes()),
+            Err(error) => Message::Binary(error.into_bytes()),
+        }
+    }
+
     /// The payload's length in bytes.
     pub fn len(&self) -> usize {
         self.as_bytes().len()

@@ -30,7 +30,7 @@ use crate::http1::Body;
 use crate::http1::{Answer, stopping};
 use crate::http1::{Head, NoHead, read_head};
 use crate::hub::ClientState;
-use crate::hub::{Command, Joining, Need};
+use crate::hub::{Command, Joining, Need, Start};
 use crate::names::{ClientId, Peer};
 use crate::net::Outlet;
 use crate::net::Stream;
@@ -215,7 +215,7 @@ impl Connection {
             handle: self.service.handle(),
             attachment: entry.attachment,
         };
-        let Some(joined) = self.join(&client, entry.encoding, entry.response) else {
+        let Some(joined) = self.join(&client, entry.encoding, entry.start, entry.response) else {
             return;
         };
         let received = self.converse(&client, entry.encoding, rest);
@@ -225,7 +225,13 @@ impl Connection {
 
     /// Makes the client a member. Only from here on does the hub write to
     /// the socket, and nobody else does.
-    fn join(&self, client: &Client, encoding: Encoding, answer: Vec<u8>) -> Option<Joined<'_>> {
+    fn join(
+        &self,
+        client: &Client,
+        encoding: Encoding,
+        start: Start,
+        answer: Vec<u8>,
+    ) -> Option<Joined<'_>> {
         let clients = client.state.place.join();
         let outbox = Outbox::new(self.id, self.socket.clone(), self.service.outboxes.clone());
         let interest = &self.service.shared.publisher.interest;
@@ -236,6 +242,7 @@ impl Connection {
             encoding,
             answer: answer.into(),
             following,
+            start,
         };
         let joined = self
             .service
@@ -264,7 +271,7 @@ impl Connection {
         {
             return reader.fail(Cause::HandlerPanicked);
         }
-        if encoding == Encoding::Events {
+        if encoding.is_events() {
             follower::follow(&self.service.shared, client, &self.socket);
             return None;
         }

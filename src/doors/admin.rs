@@ -17,7 +17,7 @@ use crate::hub::{ClientInfo, RoomInfo};
 
 /// The methods that are answered.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 
 /// What the operator can ask, by its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

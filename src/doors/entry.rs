@@ -10,14 +10,14 @@ use http::header::{
 
 use super::caller::Caller;
 use super::hall::Doors;
+use super::start::Wish;
 use super::token;
 use crate::embed::{Refusal, Upgrade};
 use crate::error::Error;
 use crate::http1::Answer;
 use crate::http1::RETRY_AFTER;
 use crate::http1::{is_token, percent_decode, tokens};
-use crate::hub::Attachment;
-use crate::hub::Place;
+use crate::hub::{Attachment, Place, Start};
 use crate::names::{MAX_ROOM, RoomFlaw, room_flaw};
 use crate::wire::Encoding;
 use http::StatusCode;
@@ -26,6 +26,8 @@ use http::StatusCode;
 /// subprotocol entry: it must be answered one of its offers (RFC 6455 §4.1),
 /// but not the token.
 const OWN_SUBPROTOCOL: &str = "hubcast";
+/// The subprotocol in which each message says where it stands in the log.
+pub(super) const POSITIONS: &str = "hubcast.positions";
 
 /// # Errors
 ///
@@ -55,6 +57,8 @@ pub(crate) struct Entry {
     pub(crate) response: Vec<u8>,
     pub(crate) encoding: Encoding,
     pub(crate) place: Place,
+    /// From where on it wants the room's messages.
+    pub(crate) start: Start,
 }
 
 impl Doors {
@@ -78,7 +82,9 @@ impl Doors {
         let room = room_of(request.uri().path())?;
         let mut upgrade = Upgrade::new(request, caller.peer, room, offered);
         let known = &self.config().subprotocol;
-        let is_known = |name: &&str| *name == OWN_SUBPROTOCOL || known.iter().any(|k| k == name);
+        let is_known = |name: &&str| {
+            matches!(*name, OWN_SUBPROTOCOL | POSITIONS) || known.iter().any(|k| k == name)
+        };
         let chosen = upgrade.offered_subprotocols().find(is_known);
         upgrade.subprotocol = chosen.map(str::to_owned);
         if let Some(hooks) = &self.hooks {
@@ -93,18 +99,25 @@ impl Doors {
 }
 
 impl Entry {
-    pub(crate) fn new(
+    /// `encoding` is what the client gets unless it asks for positions.
+    pub(super) fn new(
         upgrade: Upgrade<'_>,
         place: Place,
         response: Vec<u8>,
         encoding: Encoding,
+        wish: &Wish,
     ) -> Entry {
+        let positions = wish.positions || upgrade.subprotocol() == Some(POSITIONS);
         Entry {
             place,
+            start: wish.start,
             room: upgrade.room.into(),
             attachment: upgrade.attachment.map(Attachment::from),
             response,
-            encoding,
+            encoding: match positions {
+                true => encoding.with_positions(),
+                false => encoding,
+            },
         }
     }
 }

@@ -21,11 +21,15 @@ type Get = fn(&Counters) -> u64;
 
 /// The metrics of one number each, without the prefix `hubcast_`.
 #[rustfmt::skip] // a row each
-const NUMBERS: [(Kind, &str, &str, Get); 15] = [
+const NUMBERS: [(Kind, &str, &str, Get); 19] = [
     (Gauge, "clients", "Clients connected.", |c| c.clients.get()),
     (Gauge, "rooms", "Rooms with at least one client.", |c| c.rooms.get()),
     (Gauge, "handshakes", "Connections in their opening handshake.", |c| c.handshakes.get()),
     (Gauge, "queue_bytes", "Bytes that wait for all clients.", |c| c.queue_bytes.get()),
+    (Gauge, "history_bytes", "Memory of what all rooms remember.", |c| c.history_bytes.get()),
+    (Gauge, "members_behind", "Clients that get what rooms remember.", |c| c.members_behind.get()),
+    (Counter, "replayed_total", "Remembered messages given to clients.", |c| c.replayed.get()),
+    (Counter, "gaps_total", "Times that a client's next message was forgotten.", |c| c.gaps.get()),
     (Counter, "connections_total", "Connections accepted.", |c| c.accepted.get()),
     (Counter, "displaced_handshakes_total", "Handshakes cut for others.", |c| c.displaced.get()),
     (Counter, "accept_errors_total", "Failures to accept a connection.", |c| c.accept_errors.get()),
@@ -67,6 +71,25 @@ pub(crate) fn text(counters: &Counters, waiting: usize) -> String {
         "Commands that wait for the hub.",
     );
     sample(&mut out, "inbox_commands", "", waiting);
+    let name = "resumes_total";
+    head(&mut out, Counter, name, "Clients that resumed, by result.");
+    for (result, count) in [
+        ("complete", &counters.resumes_complete),
+        ("incomplete", &counters.resumes_incomplete),
+    ] {
+        sample(&mut out, name, &label("result", result), count.get());
+    }
+    let name = "history_dropped_total";
+    let help = "Messages that rooms have forgotten, by bound.";
+    head(&mut out, Counter, name, help);
+    for (by, count) in [
+        ("count", &counters.forgotten_by_count),
+        ("bytes", &counters.forgotten_by_bytes),
+        ("age", &counters.forgotten_by_age),
+        ("total", &counters.forgotten_by_total),
+    ] {
+        sample(&mut out, name, &label("by", by), count.get());
+    }
     let name = "departures_total";
     head(&mut out, Counter, name, "Clients that left, by cause.");
     for (cause, count) in counters.departures() {

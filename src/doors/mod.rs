@@ -6,7 +6,6 @@
 
 mod admin;
 mod caller;
-mod count;
 mod entry;
 #[cfg(feature = "deflate")]
 mod extensions;
@@ -21,7 +20,9 @@ mod pace;
 mod page;
 mod publish;
 mod remarks;
+mod room;
 mod sse;
+mod start;
 mod token;
 mod websocket;
 
@@ -72,7 +73,7 @@ enum Door {
     /// The chat page of a room.
     Page,
     /// How many clients a room has.
-    Count,
+    Room,
     /// The icon that browsers ask for on their own.
     Icon,
     /// A room, without saying how.
@@ -144,7 +145,7 @@ impl Doors {
             Door::Events => self.events(request, caller).map(Opened::Room),
             Door::Publish => self.publish(request, caller, body).map(Opened::Answered),
             Door::Page => page::answer(request).map(Opened::Answered),
-            Door::Count => self.count(request, caller).map(Opened::Answered),
+            Door::Room => self.room(request, caller).map(Opened::Answered),
             Door::Icon => Ok(Opened::Answered(no_icon())),
             Door::Hint => Err(websocket::upgrade_required(
                 "this is a WebSocket server; connect with a WebSocket client, \
@@ -174,7 +175,7 @@ impl Doors {
         match *request.method() {
             Method::GET if accepts("text/event-stream") => Ok(Door::Events),
             Method::GET | Method::HEAD => Ok(match config.page && accepts("text/html") {
-                false if accepts("application/json") => Door::Count,
+                false if accepts("application/json") => Door::Room,
                 _ if path == "/favicon.ico" => Door::Icon,
                 true => Door::Page,
                 false => Door::Hint,
@@ -196,7 +197,7 @@ impl Doors {
         let config = self.config();
         let rooms = config.token.as_slice();
         let (origin, secrets) = match door {
-            Door::WebSocket | Door::Events | Door::Count | Door::Hint => (OriginRule::Rooms, rooms),
+            Door::WebSocket | Door::Events | Door::Room | Door::Hint => (OriginRule::Rooms, rooms),
             // The publish token is enough: the rooms' token is not needed
             // beside it.
             Door::Publish => match &config.publish_token {

@@ -21,7 +21,6 @@ use crate::hub::Publisher;
 use crate::names::{ADMIN_PREFIX, MAX_ROOM};
 use crate::net::Stop;
 use crate::net::Stream;
-use crate::wire::Encoding;
 
 /// The largest body that is taken.
 const MAX_BODY: usize = 100;
@@ -115,9 +114,9 @@ fn show(doors: &Doors, request: &Request<()>, rest: &[u8]) {
                 Opened::Room(entry) => {
                     assert_eq!(entrance, Entrance::Main);
                     check_room(&entry.room);
-                    let status = match entry.encoding {
-                        Encoding::Events => 200,
-                        _ => 101,
+                    let status = match entry.encoding.is_events() {
+                        false => 101,
+                        true => 200,
                     };
                     check_head(&entry.response, status);
                 }

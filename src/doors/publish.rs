@@ -8,9 +8,10 @@ use http::header::{
 };
 use http::{Request, StatusCode, Version};
 
+use super::admin::JSON;
 use super::caller::Caller;
-use super::count;
 use super::hall::Doors;
+use super::room;
 use crate::http1::single;
 use crate::http1::{Answer, stopping};
 use crate::http1::{Body, gone, too_large};
@@ -35,12 +36,14 @@ impl Doors {
         if head.length.is_none() {
             self.pace.owe(ip, message.len() as u64);
         }
-        // The number of clients is asked for first, so that nobody who joins
-        // later is counted as a receiver.
-        let clients = self.handle.count(&room).map_err(|_| stopping())?;
-        let sent = self.handle.broadcast(&room, message);
-        sent.map_err(|_| stopping())?;
-        Ok(count::answer(StatusCode::ACCEPTED, &room, clients))
+        let sent = self.handle.publish_counted(&room, message);
+        let (position, clients) = sent.map_err(|_| stopping())?;
+        let mut body = room::beginning(&room, clients);
+        if self.config().room_settings(&room).history > 0 {
+            body.push_str(&format!(",\"position\":\"{position}\""));
+        }
+        body.push_str("}\n");
+        Ok(Answer::new(StatusCode::ACCEPTED, JSON, body))
     }
 }
 

@@ -7,6 +7,7 @@ use http::header::ORIGIN;
 use super::caller::Caller;
 use super::entry::{Entry, finish_head};
 use super::hall::Doors;
+use super::start::wish;
 use crate::http1::Answer;
 use crate::wire::Encoding;
 
@@ -22,6 +23,7 @@ impl Doors {
     /// Accepts a request for events; the hook decides last, as it does for a
     /// WebSocket.
     pub(super) fn events(&self, request: &Request<()>, caller: &Caller) -> Result<Entry, Answer> {
+        let wish = wish(request)?;
         let place = self.place(caller)?;
         let upgrade = self.admit(request, caller)?;
         let mut head = RESPONSE.as_bytes().to_vec();
@@ -32,6 +34,6 @@ impl Doors {
         }
         let mut head = finish_head(head, &upgrade);
         head.extend_from_slice(b": welcome\n\n");
-        Ok(Entry::new(upgrade, place, head, Encoding::Events))
+        Ok(Entry::new(upgrade, place, head, Encoding::Events, &wish))
     }
 }

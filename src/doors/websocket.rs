@@ -8,10 +8,11 @@ use http::{Method, Request, StatusCode, Version};
 use sha1_smol::Sha1;
 
 use super::caller::Caller;
-use super::entry::{Entry, finish_head};
+use super::entry::{Entry, POSITIONS, finish_head};
 #[cfg(feature = "deflate")]
 use super::extensions::Agreement;
 use super::hall::Doors;
+use super::start::wish;
 use super::token;
 use crate::embed::Upgrade;
 use crate::http1::Answer;
@@ -27,12 +28,19 @@ impl Doors {
     ) -> Result<Entry, Answer> {
         let key = check(request)?;
         check_offers(request, caller)?;
+        let wish = wish(request)?;
         let place = self.place(caller)?;
         let upgrade = self.admit(request, caller)?;
         let mut head = response(key, upgrade.subprotocol());
-        let encoding = self.agree(request, &upgrade, &mut head);
+        let has_positions = wish.positions || upgrade.subprotocol() == Some(POSITIONS);
+        let encoding = match has_positions {
+            // Each message begins with a line of its own then, and is compressed
+            // for nobody else.
+            true => Encoding::PositionedFrames,
+            false => self.agree(request, &upgrade, &mut head),
+        };
         let head = finish_head(head.into_bytes(), &upgrade);
-        Ok(Entry::new(upgrade, place, head, encoding))
+        Ok(Entry::new(upgrade, place, head, encoding, &wish))
     }
 
     /// Agrees to compress messages, if that is on and the client can; appends

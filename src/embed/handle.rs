@@ -482,7 +482,7 @@ impl Handle {
         Ok(self.shared.publisher.try_publish(to, burst)?)
     }
 
-    fn check(&self, message: &Message) -> Result<(), SendErrorReason> {
+    pub(super) fn check(&self, message: &Message) -> Result<(), SendErrorReason> {
         if self.shared.stop.is_triggered() {
             Err(SendErrorReason::Stopped)
         } else if message.len() > self.shared.config.max_message_size {

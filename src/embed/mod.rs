@@ -4,6 +4,7 @@
 pub(crate) mod client;
 pub(crate) mod handle;
 pub(crate) mod handler;
+pub(crate) mod history;
 mod members;
 mod shared;
 pub(crate) mod subscription;

@@ -8,6 +8,8 @@ use crossbeam_channel::Receiver;
 use crate::hub::Gone;
 use crate::hub::{Copied, Tap, TapCounts};
 use crate::message::Message;
+use crate::position::{Offset, Position};
+use crate::wire::burst::parts;
 
 /// Gives your program every message that a room receives; from
 /// [`Handle::subscribe`](crate::Handle::subscribe).
@@ -40,7 +42,9 @@ pub struct Subscription {
     gone: Gone,
     shared: Arc<TapCounts>,
     /// Messages of the last burst that are not taken yet, last first.
-    taken: Vec<(bool, Bytes)>,
+    taken: Vec<(Option<Position>, Bytes)>,
+    position: Option<Position>,
+    is_complete: bool,
     /// How many of the missed messages were reported as a gap.
     reported: u64,
 }
@@ -64,8 +68,30 @@ impl Subscription {
             shared,
             taken: Vec::new(),
             reported: 0,
+            position: None,
+            is_complete: true,
         };
         (subscription, tap)
+    }
+
+    /// It begins behind this position.
+    pub(crate) fn begin(&mut self, position: Position, is_complete: bool) {
+        self.position = Some(position);
+        self.is_complete = is_complete;
+    }
+
+    /// Whether nothing was missing when it began: see
+    /// [`Handle::subscribe_since`](crate::Handle::subscribe_since). True for
+    /// one that began with what was said next.
+    pub fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    /// Where it has come to: the position of the message that was taken last,
+    /// or where it began. `None` before the first message of
+    /// [`Handle::subscribe`](crate::Handle::subscribe).
+    pub fn position(&self) -> Option<Position> {
+        self.position
     }
 
     /// How many messages were missed so far because too much waited.
@@ -125,7 +151,15 @@ impl Subscription {
     /// Takes the messages of a burst; yields the gap before it.
     fn take(&mut self, copied: Copied) -> Option<Reception> {
         self.shared.taken(&copied.burst);
-        self.taken = copied.burst.payloads().collect();
+        let position = |index| match copied.burst.offset(index) {
+            Offset::NONE => None,
+            offset => Some(Position {
+                epoch: copied.epoch,
+                offset,
+            }),
+        };
+        let frames = copied.burst.frames().enumerate();
+        self.taken = frames.map(|(i, frame)| (position(i), frame)).collect();
         self.taken.reverse();
         self.gap(copied.missed)
     }
@@ -138,12 +172,10 @@ impl Subscription {
     }
 
     fn next_taken(&mut self) -> Option<Message> {
-        let (is_text, payload) = self.taken.pop()?;
-        Some(match String::from_utf8(payload.to_vec()) {
-            Ok(text) if is_text => Message::Text(text),
-            Ok(text) => Message::Binary(text.into_bytes()),
-            Err(error) => Message::Binary(error.into_bytes()),
-        })
+        let (position, frame) = self.taken.pop()?;
+        self.position = position.or(self.position);
+        let (is_text, payload) = parts(&frame);
+        Some(Message::of_payload(is_text, payload))
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use http::StatusCode;
 
-use crate::http1::answer::{Answer, stopping};
 use crate::http1::head::{MAX_HEAD, MAX_HEADERS};
+use crate::http1::{Answer, stopping};
 use crate::net::Stream;
 use crate::net::{Stop, Wake};
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use http::header::{HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Uri, Version};
 
-use crate::http1::answer::{Answer, stopping};
+use crate::http1::{Answer, stopping};
 use crate::net::Stream;
 use crate::net::{Stop, Wake};
 

@@ -4,7 +4,7 @@ use http::header::{ACCEPT, AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderVal
 use http::uri::Authority;
 use http::{Request, Version};
 
-use crate::http1::answer::Answer;
+use crate::http1::Answer;
 use crate::http1::authority;
 
 /// The host that is asked for: one Host header, which must be the authority of

@@ -14,10 +14,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::close::Violation;
 use crate::config::{Config, SlowConsumer};
-use crate::hub::ClientState;
-use crate::hub::Place;
+use crate::engine::Memory;
 use crate::hub::interest::Interest;
 use crate::hub::{Audience, Command, Hub, Joining};
+use crate::hub::{ClientState, Place, Start};
 use crate::message::Message;
 use crate::names::ClientId;
 use crate::net::{Outlet, Sent};
@@ -94,6 +94,7 @@ fn world(clients: u64) -> World {
         &Config::default(),
         Arc::default(),
         Arc::new(Interest::new()),
+        Box::new(Memory::new()),
     );
     let peer = SocketAddr::from(([127, 0, 0, 1], 1)).into();
     for id in (1..=clients).map(ClientId) {
@@ -104,6 +105,7 @@ fn world(clients: u64) -> World {
             encoding: Encoding::Frames,
             answer: Bytes::new(),
             following: None,
+            start: Start::default(),
         })));
     }
     World { hub, sink, chunks }
@@ -117,6 +119,7 @@ fn publish(hub: &mut Hub, burst: &Burst) {
         },
         forms: burst.clone().into(),
         permit: None,
+        receipt: None,
     });
 }
 

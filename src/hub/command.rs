@@ -5,14 +5,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use crossbeam_channel::Sender;
 
+use super::behind::Start;
 use super::client_state::ClientState;
-use super::info::{ClientInfo, RoomInfo};
+use super::info::{ClientInfo, Recollection, RoomInfo, TapStart};
 use super::interest::Interested;
 use super::permit::Permit;
 use super::tap::Tap;
 use crate::close::{Cause, CloseFrame};
 use crate::names::ClientId;
 use crate::outbox::Outbox;
+use crate::position::Position;
+use crate::since::Since;
 use crate::wire::Encoding;
 use crate::wire::Forms;
 
@@ -27,6 +30,8 @@ pub(crate) enum Command {
         to: Audience,
         forms: Forms,
         permit: Option<Permit>,
+        /// Told where the last of them stands in the log.
+        receipt: Option<Sender<Receipt>>,
     },
     /// How many clients a room has at this point.
     Count {
@@ -35,6 +40,19 @@ pub(crate) enum Command {
     },
     /// Copy what a room receives into a channel, for a subscription.
     Tap { room: Arc<str>, tap: Tap },
+    /// The same, with what the room remembers first.
+    TapSince {
+        room: Arc<str>,
+        tap: Tap,
+        since: Since,
+        reply: Sender<TapStart>,
+    },
+    /// Tell what a room remembers, and give the messages from a point on.
+    Recall {
+        room: Arc<str>,
+        since: Option<Since>,
+        reply: Sender<Recollection>,
+    },
     /// A Ping frame for a client.
     Ping { id: ClientId, frame: Bytes },
     /// Pong frames for a client: all that are due, and the newest of them,
@@ -99,6 +117,17 @@ pub(crate) struct Joining {
     pub(crate) answer: Bytes,
     /// Held until the client is in its room, which holds one of its own.
     pub(crate) following: Option<Interested>,
+    /// From where on it wants the room's messages.
+    pub(crate) start: Start,
+}
+
+/// What is told about messages once they are in the log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Receipt {
+    /// Where the last of them stands.
+    pub(crate) position: Position,
+    /// How many clients are in the room to get them.
+    pub(crate) clients: usize,
 }
 
 /// Who receives a burst.
@@ -115,4 +144,11 @@ pub(crate) enum Audience {
     Client(ClientId),
     /// These clients.
     Clients(Vec<ClientId>),
+}
+
+impl Audience {
+    /// Whether messages for it have a place in the log.
+    pub(crate) fn is_in_the_log(&self) -> bool {
+        matches!(self, Audience::Room { .. } | Audience::Everybody { .. })
+    }
 }

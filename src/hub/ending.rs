@@ -7,7 +7,7 @@ use crate::close::{Cause, CloseFrame};
 use crate::config::SlowConsumer;
 use crate::names::ClientId;
 use crate::outbox::{Outbox, Outcome};
-use crate::wire::Encoding;
+use crate::position::Offset;
 use crate::wire::frame;
 use crate::wire::sse;
 
@@ -116,10 +116,31 @@ impl Hub {
         let Some(id) = open.map(|member| member.id) else {
             return;
         };
+        let lost = self.first_queued(place);
         let (messages, bytes) = self.discard(place);
         let reason = format!("slow consumer: {messages} messages ({bytes} bytes) behind");
         let cause = Cause::Evicted { messages, bytes };
-        self.close(id, cause.close_frame(reason), cause, false);
+        let frame = cause.close_frame(reason);
+        let frame = self.with_position(place, &frame, lost.map(Offset::before));
+        self.close_with(id, frame, cause, false);
+    }
+
+    fn first_queued(&self, place: u32) -> Option<Offset> {
+        self.members.get(place)?.outbox.first_queued()
+    }
+
+    /// A Close frame that says from where on the client can resume: `at`, or
+    /// behind everything it was given; if its room remembers anything.
+    fn with_position(&self, place: u32, frame: &CloseFrame, at: Option<Offset>) -> CloseFrame {
+        let Some(member) = self.members.get(place) else {
+            return frame.clone();
+        };
+        if !self.rooms.history.remembers(&member.client.room) {
+            return frame.clone();
+        }
+        let cursor = member.behind.as_ref().map(|behind| behind.cursor());
+        let at = at.or(cursor).unwrap_or(self.log.head());
+        frame.ending_with(&format!("since={}", self.log.position(at)))
     }
 
     /// Ends a connection that cannot be written to any more.
@@ -131,6 +152,7 @@ impl Hub {
         let _ = member.client.cause.set(cause);
         member.ending = true;
         member.client.place.release();
+        member.behind = None;
         member.outbox.abort();
         self.leave_rooms(place);
     }
@@ -138,6 +160,18 @@ impl Hub {
     /// Sends a Close frame behind a client's backlog, and takes the client out
     /// of its rooms. If `finish`, ends our direction of the stream after it.
     pub(crate) fn close(&mut self, id: ClientId, frame: CloseFrame, cause: Cause, finish: bool) {
+        let Some(&place) = self.places.get(&id) else {
+            return;
+        };
+        // The answer to a Close repeats it (RFC 6455 §5.5.1).
+        let frame = match cause {
+            Cause::ClosedByPeer => frame,
+            _ => self.with_position(place, &frame, None),
+        };
+        self.close_with(id, frame, cause, finish);
+    }
+
+    fn close_with(&mut self, id: ClientId, frame: CloseFrame, cause: Cause, finish: bool) {
         let Some(&place) = self.places.get(&id) else {
             return;
         };
@@ -149,11 +183,11 @@ impl Hub {
             member.ending = true;
             // Before anything goes out that tells of the end.
             member.client.place.release();
+            member.behind = None;
             let _ = member.client.cause.set(cause);
-            let wire = if member.encoding == Encoding::Events {
-                sse::close_event(&frame)
-            } else {
-                frame::close(&frame)
+            let wire = match member.encoding.is_events() {
+                false => frame::close(&frame),
+                true => sse::close_event(&frame),
             };
             let _ = member.client.sent.set(frame);
             self.deadlines
@@ -163,7 +197,7 @@ impl Hub {
                 .track(&mut member.outbox, |outbox| outbox.close(wire));
         }
         // A client of events sends no Close that could be waited for.
-        if finish || member.encoding == Encoding::Events {
+        if finish || member.encoding.is_events() {
             member.outbox.finish();
         }
         self.leave_rooms(place);

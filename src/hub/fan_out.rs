@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
+use crossbeam_channel::Sender;
+
 use super::Hub;
-use super::command::Audience;
+use super::command::{Audience, Receipt};
 use super::giving::{Delivering, Receivers};
 use super::helpers::Helpers;
 use super::member::Member;
@@ -11,25 +13,57 @@ use super::permit::Permit;
 use super::rooms::Excepts;
 use super::slab::Slab;
 use crate::names::ClientId;
-use crate::outbox::MAX_BURSTS;
+use crate::outbox::{MAX_BURSTS, Outcome};
+use crate::position::Offset;
 use crate::wire::{Burst, Encoding, Forms};
 
 impl Hub {
-    /// Gathers messages for a room, or gives it to its audience now.
-    pub(crate) fn publish(&mut self, to: &Audience, forms: Forms, permit: Option<Permit>) {
+    /// Gives messages their places in the log, and tells who waits for it.
+    pub(crate) fn publish(
+        &mut self,
+        to: &Audience,
+        mut forms: Forms,
+        permit: Option<Permit>,
+        receipt: Option<Sender<Receipt>>,
+    ) {
         self.counters
             .broadcasts
             .add(u64::from(forms.frames.messages));
+        if to.is_in_the_log() {
+            self.log.place(&mut forms.frames);
+            self.look_for_ahead();
+        }
+        if let Some(receipt) = receipt {
+            // Sending it fails only if the caller has gone.
+            let _ = receipt.try_send(self.receipt(to));
+        }
+        self.deliver(to, forms, permit);
+    }
+
+    fn receipt(&self, to: &Audience) -> Receipt {
+        let clients = match to {
+            Audience::Room { room, .. } => self.count(room),
+            _ => 0,
+        };
+        Receipt {
+            position: self.log.position(self.log.head()),
+            clients,
+        }
+    }
+
+    /// Gathers messages for a room, or gives them to their audience now.
+    fn deliver(&mut self, to: &Audience, forms: Forms, permit: Option<Permit>) {
         if let Audience::Room { room, except } = to {
-            if let Some(room) = self.rooms.find(room) {
+            if let Some(room) = self.rooms.find_for_message(room) {
                 self.gather(room, forms, *except, permit);
             }
             return;
         }
         // Earlier messages go out first. That may end a client.
         self.flush();
-        if matches!(to, Audience::Everybody { .. }) {
-            self.rooms.give_to_all_taps(&forms);
+        if let Audience::Everybody { except } = to {
+            self.rooms.give_to_all_taps(&forms, self.log.epoch());
+            self.rooms.remember_for_all(&forms.frames, *except);
         }
         let places = self.places_of(to);
         self.give_to(&places, forms);
@@ -69,9 +103,15 @@ impl Hub {
         if self.in_many_rooms > 0 && self.dirty.iter().any(|dirty| *dirty != room) {
             self.flush();
         }
+        self.rooms.remember(room, &forms.frames, except);
         let Some(found) = self.rooms.get_mut(room) else {
             return;
         };
+        if found.members.is_empty() && found.taps.is_empty() {
+            // It was only remembered, or not even that.
+            self.rooms.forget_if_empty(room);
+            return;
+        }
         let pending = &mut found.pending;
         if pending.forms.is_empty() {
             if pending.forms.capacity() == 0 {
@@ -106,11 +146,13 @@ impl Hub {
         };
         let mut pending = std::mem::take(&mut room.pending);
         if !room.taps.is_empty() {
-            room.give_to_taps(&pending.forms);
+            room.give_to_taps(&pending.forms, self.log.epoch());
         }
         for encoding in Encoding::ALL.into_iter().filter(|kind| room.needs(*kind)) {
             let list = &mut self.encoded;
-            list.extend(pending.forms.iter_mut().map(|forms| forms.take(encoding)));
+            let epoch = self.log.epoch();
+            let bursts = pending.forms.iter_mut();
+            list.extend(bursts.map(|forms| forms.take(encoding, epoch)));
             let mut fan_out = FanOut {
                 members: &mut self.members,
                 helpers: &mut self.helpers,
@@ -121,6 +163,9 @@ impl Hub {
                 },
             };
             fan_out.give(&room.members, encoding, list, &pending.excepts);
+            if room.ring.is_none() && self.counters.members_behind.get() > 0 {
+                fan_out.hold(self.log.head(), &room.members, list, &pending.excepts);
+            }
             list.clear();
         }
         self.rooms.forget_if_empty(place);
@@ -131,6 +176,8 @@ impl Hub {
 
     /// Gives messages to single members.
     fn give_to(&mut self, places: &[u32], mut forms: Forms) {
+        let is_in_the_log = forms.frames.offset(0) != Offset::NONE;
+        let is_remembered = is_in_the_log && self.rooms.history.is_on();
         for encoding in Encoding::ALL {
             let mut members = places.iter().filter_map(|place| self.members.get(*place));
             if !members.any(|member| member.encoding == encoding) {
@@ -145,8 +192,12 @@ impl Hub {
                     joined: &mut self.joined,
                 },
             };
-            let list = [forms.take(encoding)];
-            fan_out.give(places, encoding, &list, &Excepts::default());
+            let list = [forms.take(encoding, self.log.epoch())];
+            let nobody = Excepts::default();
+            fan_out.give(places, encoding, &list, &nobody);
+            if !is_remembered && self.counters.members_behind.get() > 0 {
+                fan_out.hold(self.log.head(), places, &list, &nobody);
+            }
         }
         self.settle();
     }
@@ -175,6 +226,26 @@ impl FanOut<'_> {
             totals, troubled, ..
         } = &mut self.delivering;
         self.helpers.take_back(self.members, totals, troubled);
+    }
+}
+
+impl FanOut<'_> {
+    /// Keeps what no room remembers for those of the members that are behind
+    /// and receive this encoding; what is remembered they get in its turn.
+    fn hold(&mut self, head: Offset, places: &[u32], list: &[Burst], excepts: &Excepts) {
+        let encoding = list.first().map(|burst| burst.encoding);
+        for &place in places {
+            let Some(member) = self.members.get_mut(place) else {
+                continue;
+            };
+            if member.behind.is_some() && Some(member.encoding) == encoding {
+                let bursts = excepts.bursts_for(member.id, list);
+                let outcome = member.hold(head, bursts);
+                if outcome != Outcome::Done {
+                    self.delivering.troubled.push((place, outcome));
+                }
+            }
+        }
     }
 }
 

@@ -35,7 +35,8 @@ impl Delivering<'_> {
                 let Some((place, member)) = receivers.get(index) else {
                     continue;
                 };
-                let outcome = if member.encoding != encoding {
+                // One that is behind has not come to these yet.
+                let outcome = if member.encoding != encoding || member.behind.is_some() {
                     continue;
                 } else if excepts.is_from_any(member.id) {
                     give_apart(totals, member, &excepts.bursts_for(member.id, list))

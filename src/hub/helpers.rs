@@ -210,8 +210,9 @@ mod tests {
 
     use super::*;
     use crate::config::{Config, SlowConsumer};
+    use crate::engine::Memory;
     use crate::hub::interest::Interest;
-    use crate::hub::{Audience, ClientState, Command, Hub, Joining, Place};
+    use crate::hub::{Audience, ClientState, Command, Hub, Joining, Place, Start};
     use crate::message::Message;
     use crate::names::ClientId;
     use crate::net::{Outlet, Sent};
@@ -263,7 +264,12 @@ mod tests {
             writers: Box::new(FakeWriters::default()),
         });
         let interest = Arc::new(Interest::new());
-        let hub = Hub::new(&Config::default(), Arc::default(), interest);
+        let hub = Hub::new(
+            &Config::default(),
+            Arc::default(),
+            interest,
+            Box::new(Memory::new()),
+        );
         let mut hub = hub.with_helpers(helpers);
         let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1)).into();
         for id in (1..=clients).map(ClientId) {
@@ -279,6 +285,7 @@ mod tests {
                 encoding: Encoding::Frames,
                 answer: Bytes::new(),
                 following: None,
+                start: Start::default(),
             })));
         }
         // The answers are sent by the hub alone.
@@ -291,6 +298,7 @@ mod tests {
             to: Audience::Everybody { except: None },
             forms: single(&Message::from("to all"), false).into(),
             permit: None,
+            receipt: None,
         });
     }
 

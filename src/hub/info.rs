@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
+use super::ring::Millis;
 use crate::names::{ClientId, Peer};
+use crate::position::Position;
 
 /// What is known about one client; from
 /// [`Handle::clients`](crate::Handle::clients) and
@@ -52,4 +56,33 @@ pub struct RoomInfo {
     pub name: String,
     /// How many clients are in it.
     pub clients: usize,
+}
+
+/// What a room remembers, as it is told to somebody who is no client.
+#[derive(Debug)]
+pub(crate) struct Recollection {
+    /// How many clients the room has.
+    pub(crate) clients: usize,
+    /// Behind everything that was said so far.
+    pub(crate) position: Position,
+    /// Everything that came after this is remembered.
+    pub(crate) oldest: Position,
+    /// Nothing is missing of what was asked for.
+    pub(crate) is_complete: bool,
+    pub(crate) messages: Vec<Recalled>,
+}
+
+/// A message that is remembered.
+#[derive(Debug)]
+pub(crate) struct Recalled {
+    pub(crate) position: Position,
+    pub(crate) at: Millis,
+    pub(crate) frame: Bytes,
+}
+
+/// Where a subscription begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TapStart {
+    pub(crate) position: Position,
+    pub(crate) is_complete: bool,
 }

@@ -32,8 +32,8 @@ impl Need {
     /// What a member needs that receives messages in this encoding.
     pub(crate) fn of(encoding: Encoding) -> Option<Need> {
         match encoding {
-            Encoding::Frames => None,
-            Encoding::Events => Some(Need::Events),
+            Encoding::Frames | Encoding::PositionedFrames => None,
+            Encoding::Events | Encoding::PositionedEvents => Some(Need::Events),
             #[cfg(feature = "deflate")]
             Encoding::Deflated | Encoding::Deflated4KiB | Encoding::Deflated256 => {
                 Some(Need::Deflated)

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use super::behind::Behind;
 use super::client_state::ClientState;
 use super::rooms::Seat;
 use crate::names::ClientId;
 use crate::outbox::Delivery;
 use crate::outbox::{Outbox, Outcome};
-use crate::wire::Encoding;
+use crate::position::Offset;
+use crate::wire::{Burst, Encoding};
 
 /// One client as the hub knows it.
 #[derive(Debug)]
@@ -20,8 +22,27 @@ pub(super) struct Member {
     pub(super) ending: bool,
     pub(super) client: Arc<ClientState>,
     pub(super) rooms: Vec<Seat>,
+    /// It is still being given what its rooms remember.
+    pub(super) behind: Option<Box<Behind>>,
     pub(super) sent_messages: u64,
     pub(super) sent_bytes: u64,
+}
+
+impl Member {
+    /// Keeps bursts that no room remembers until it has what came before.
+    pub(super) fn hold(&mut self, head: Offset, bursts: Vec<Burst>) -> Outcome {
+        let limits = self.outbox.limits();
+        let Some(behind) = &mut self.behind else {
+            return Outcome::Done;
+        };
+        match bursts
+            .into_iter()
+            .all(|burst| behind.hold(head, burst, limits))
+        {
+            true => Outcome::Done,
+            false => Outcome::Overflow,
+        }
+    }
 }
 
 /// Sums over all outboxes, or changes of them. A change of bytes wraps
@@ -65,10 +86,20 @@ impl Totals {
 
     /// Gives a delivery to a member.
     pub(super) fn give(&mut self, member: &mut Member, delivery: &Delivery<'_>) -> Outcome {
+        self.count(member, delivery);
+        self.track(&mut member.outbox, |outbox| outbox.push(delivery))
+    }
+
+    /// Gives a piece of what its rooms remember to a member that is behind.
+    pub(super) fn give_piece(&mut self, member: &mut Member, piece: &Delivery<'_>) -> Outcome {
+        self.count(member, piece);
+        self.track(&mut member.outbox, |outbox| outbox.push_piece(piece))
+    }
+
+    fn count(&mut self, member: &mut Member, delivery: &Delivery<'_>) {
         member.sent_messages += delivery.messages as u64;
         member.sent_bytes += delivery.bytes as u64;
         self.deliveries += delivery.messages as u64;
         self.bytes += delivery.bytes as u64;
-        self.track(&mut member.outbox, |outbox| outbox.push(delivery))
     }
 }

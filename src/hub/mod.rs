@@ -6,6 +6,7 @@
 //! program's code, and logs nothing. It waits only for its inbox and for its
 //! next deadline.
 
+mod behind;
 #[cfg(test)]
 mod bench;
 mod client_state;
@@ -14,20 +15,26 @@ mod ending;
 mod fan_out;
 mod giving;
 mod helpers;
+mod history;
 mod inbox;
 pub(crate) mod info;
 mod interest;
+pub(crate) mod log;
 mod member;
 mod permit;
 mod places;
 mod publisher;
 mod queries;
+mod recall;
+mod resume;
+mod ring;
 mod rooms;
 mod slab;
 mod tap;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use behind::Start;
 pub(crate) use client_state::{Attachment, ClientState};
 pub(crate) use command::{Audience, Command, Joining};
 pub(crate) use helpers::{Helpers, fan_out_threads};
@@ -47,7 +54,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::close::Cause;
 use crate::config::{Config, SlowConsumer};
+use crate::hub::history::History;
 use crate::hub::interest::Interest;
+use crate::hub::log::{Log, Order};
 use crate::hub::rooms::{Pending, Rooms, Seat};
 use crate::hub::slab::Slab;
 use crate::names::ClientId;
@@ -78,6 +87,11 @@ pub(crate) struct Hub {
     helpers: Helpers,
     places: HashMap<ClientId, u32>,
     rooms: Rooms,
+    log: Log,
+    /// The members that are behind and whose next piece is due.
+    ready: VecDeque<u32>,
+    /// The members that have seen more of the log than this hub.
+    ahead: Vec<u32>,
     /// The rooms with something to fan out, in the order in which it came.
     dirty: Vec<u32>,
     /// When to abort the connections whose Close is under way. All have the
@@ -99,12 +113,20 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    pub(crate) fn new(config: &Config, counters: Arc<Counters>, interest: Arc<Interest>) -> Hub {
+    pub(crate) fn new(
+        config: &Config,
+        counters: Arc<Counters>,
+        interest: Arc<Interest>,
+        order: Box<dyn Order>,
+    ) -> Hub {
         Hub {
             members: Slab::new(),
             helpers: Helpers::none(),
             places: HashMap::new(),
-            rooms: Rooms::new(interest),
+            rooms: Rooms::new(interest, History::new(config, counters.clone())),
+            log: Log::new(order),
+            ready: VecDeque::new(),
+            ahead: Vec::new(),
             dirty: Vec::new(),
             deadlines: VecDeque::new(),
             in_many_rooms: 0,
@@ -131,9 +153,11 @@ impl Hub {
         let inbox = &commands.receiver;
         let mut patience = Duration::ZERO;
         loop {
-            let first = match self.deadlines.front() {
+            let first = match self.next_deadline() {
+                // There is something to give without any command.
+                _ if !self.ready.is_empty() => inbox.recv_timeout(Duration::ZERO),
                 None => inbox.recv().map_err(RecvTimeoutError::from),
-                Some((at, _)) => inbox.recv_deadline(*at),
+                Some(at) => inbox.recv_deadline(at),
             };
             let first = match first {
                 Ok(command) => Some(command),
@@ -192,10 +216,20 @@ impl Hub {
         }
     }
 
+    /// When there is something to do if no command comes.
+    fn next_deadline(&self) -> Option<Instant> {
+        let abort = self.deadlines.front().map(|(at, _)| *at);
+        let forget = self.rooms.history.next_look();
+        abort.into_iter().chain(forget).min()
+    }
+
     /// Fans out what the pass has gathered, and aborts the connections whose
     /// time is up.
     pub(crate) fn end_pass(&mut self) {
         self.flush();
+        self.catch_up();
+        self.rooms.forget_old();
+        self.rooms.history.end_pass();
         self.relieve();
         self.abort_overdue();
         let totals = std::mem::take(&mut self.totals);
@@ -214,13 +248,21 @@ impl Hub {
     /// was sent before it, has them fanned out first.
     pub(crate) fn apply(&mut self, command: Command) -> Flow {
         match command {
-            Command::Publish { to, forms, permit } => self.publish(&to, forms, permit),
+            Command::Publish {
+                to,
+                forms,
+                permit,
+                receipt,
+            } => self.publish(&to, forms, permit, receipt),
             Command::Ping { id, frame } => self.on_outbox(id, |outbox| outbox.ping(frame)),
             Command::Pong { id, all, newest } => {
                 self.on_outbox(id, |outbox| outbox.pong(all, newest));
             }
             Command::Written { id, result } => match result {
-                Ok(()) => self.on_outbox(id, Outbox::written),
+                Ok(()) => {
+                    self.on_outbox(id, Outbox::written);
+                    self.may_be_ready(id);
+                }
                 Err(cause) => self.on_outbox(id, |_| Outcome::Failed(cause)),
             },
             Command::Join(joining) => self.flushed().join(*joining),
@@ -237,6 +279,15 @@ impl Hub {
                 finish,
             } => self.flushed().close(id, frame, cause, finish),
             Command::Tap { room, tap } => self.flushed().rooms.tap(&room, tap),
+            Command::TapSince {
+                room,
+                tap,
+                since,
+                reply,
+            } => drop(reply.try_send(self.flushed().tap_since(&room, tap, since))),
+            Command::Recall { room, since, reply } => {
+                drop(reply.try_send(self.flushed().recall(&room, since)));
+            }
             // Sending a reply fails only if the caller has gone.
             Command::Clients { room, reply } => {
                 drop(reply.try_send(self.flushed().client_infos(room.as_deref())));
@@ -269,8 +320,14 @@ impl Hub {
             encoding,
             answer,
             following,
+            start,
         } = joining;
         let (id, room) = (client.id, client.room.clone());
+        // Events have ids wherever they are of use.
+        let encoding = match encoding.is_events() && self.rooms.history.remembers(&room) {
+            true => encoding.with_positions(),
+            false => encoding,
+        };
         let place = self.members.insert(Box::new(Member {
             outbox,
             id,
@@ -278,6 +335,7 @@ impl Hub {
             ending: false,
             client,
             rooms: Vec::with_capacity(1),
+            behind: None,
             sent_messages: 0,
             sent_bytes: 0,
         }));
@@ -285,7 +343,10 @@ impl Hub {
         self.enter(id, &room);
         drop(following);
         self.counters.joins.add(1);
+        let beginning = self.beginning(&room, start.since);
+        let answer = self.with_headers(answer, &room, encoding, &beginning);
         self.on_outbox(id, |outbox| outbox.answer(answer));
+        self.begin(place, &beginning, start.close_on_gap);
         if self.stopping {
             self.close_for_shutdown(id);
         }
@@ -316,9 +377,11 @@ impl Hub {
         if member.ending || is_in {
             return;
         }
-        member
-            .rooms
-            .push(self.rooms.enter(name, place, member.encoding));
+        let seat = self.rooms.enter(name, place, member.encoding);
+        member.rooms.push(seat);
+        if let Some(behind) = &mut member.behind {
+            behind.enter(seat.room, self.log.head());
+        }
         if member.rooms.len() == 2 {
             self.in_many_rooms += 1;
         }
@@ -335,6 +398,9 @@ impl Hub {
             return;
         };
         let (seat, encoding) = (member.rooms.remove(at), member.encoding);
+        if let Some(behind) = &mut member.behind {
+            behind.exit(seat.room);
+        }
         if member.rooms.len() == 1 {
             self.in_many_rooms -= 1;
         }

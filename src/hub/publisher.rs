@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::command::{Audience, Command};
+use super::command::{Audience, Command, Receipt};
 use super::inbox::{Inbox, InboxError};
 use super::interest::{Interest, Need};
 use super::permit::{NoPermit, Permits};
@@ -46,11 +46,36 @@ impl Publisher {
 
     /// Publishes messages; waits while too much waits for the hub.
     pub(crate) fn publish(&self, to: Audience, burst: Burst) -> Result<(), InboxError> {
+        self.send(to, burst, None)
+    }
+
+    /// Publishes messages and waits until they are in the log.
+    pub(crate) fn publish_confirmed(
+        &self,
+        to: Audience,
+        burst: Burst,
+    ) -> Result<Receipt, InboxError> {
+        let (sender, receipt) = bounded(1);
+        self.send(to, burst, Some(sender))?;
+        self.inbox.gone.or_recv(&receipt).ok_or(InboxError::Gone)
+    }
+
+    fn send(
+        &self,
+        to: Audience,
+        burst: Burst,
+        receipt: Option<Sender<Receipt>>,
+    ) -> Result<(), InboxError> {
         let forms = self.forms(&to, burst);
         // Without the hub no permit comes back, and none is needed.
         let wait = |free: &Receiver<()>| self.inbox.gone.or_recv(free);
         let permit = self.permits.wait_for(&forms, wait);
-        self.inbox.send(Command::Publish { to, forms, permit })
+        self.inbox.send(Command::Publish {
+            to,
+            forms,
+            permit,
+            receipt,
+        })
     }
 
     /// Publishes messages unless too much waits for the hub.
@@ -58,7 +83,12 @@ impl Publisher {
         let forms = self.forms(&to, burst);
         let permit = self.permits.try_take(&forms);
         let permit = permit.map_err(|NoPermit| InboxError::Full)?;
-        self.inbox.try_send(Command::Publish { to, forms, permit })
+        self.inbox.try_send(Command::Publish {
+            to,
+            forms,
+            permit,
+            receipt: None,
+        })
     }
 
     /// Encodes what the audience needs beside plain frames.

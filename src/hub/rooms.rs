@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::history::History;
 use super::interest::{Interest, Interested, Need};
 use super::permit::Permit;
+use super::ring::{Remembers, Ring};
 use super::slab::Slab;
 use super::tap::Tap;
 use crate::names::ClientId;
+use crate::position::Epoch;
 use crate::wire::Forms;
 use crate::wire::{Burst, Encoding};
 
@@ -16,8 +19,10 @@ use crate::wire::{Burst, Encoding};
 pub(super) struct Rooms {
     names: HashMap<Arc<str>, u32>,
     rooms: Slab<Room>,
-    /// How many rooms have members; the others have only subscriptions.
+    /// How many rooms have members; the others have only subscriptions, or
+    /// only remember something.
     inhabited: usize,
+    pub(crate) history: History,
     interest: Arc<Interest>,
 }
 
@@ -35,6 +40,18 @@ pub(super) struct Room {
     of_encoding: [usize; Encoding::ALL.len()],
     /// Held while members need more than plain frames, each for one need.
     interested: [Option<Interested>; Need::ALL.len()],
+    /// What it remembers, if it does.
+    pub(crate) ring: Option<Box<Ring>>,
+}
+
+impl Remembers for Room {
+    fn ring(&self) -> Option<&Ring> {
+        self.ring.as_deref()
+    }
+
+    fn ring_mut(&mut self) -> Option<&mut Ring> {
+        self.ring.as_deref_mut()
+    }
 }
 
 impl Room {
@@ -44,9 +61,9 @@ impl Room {
     }
 
     /// Copies what is pending into the room's subscriptions.
-    pub(super) fn give_to_taps(&mut self, messages: &[Forms]) {
+    pub(super) fn give_to_taps(&mut self, messages: &[Forms], epoch: Epoch) {
         self.taps
-            .retain(|tap| messages.iter().all(|forms| tap.give(&forms.frames)));
+            .retain(|tap| messages.iter().all(|forms| tap.give(&forms.frames, epoch)));
     }
 }
 
@@ -109,11 +126,12 @@ pub(super) struct Seat {
 }
 
 impl Rooms {
-    pub(crate) fn new(interest: Arc<Interest>) -> Rooms {
+    pub(crate) fn new(interest: Arc<Interest>, history: History) -> Rooms {
         Rooms {
             names: HashMap::new(),
             rooms: Slab::new(),
             inhabited: 0,
+            history,
             interest,
         }
     }
@@ -145,6 +163,7 @@ impl Rooms {
             taps: Vec::new(),
             of_encoding: Default::default(),
             interested: Default::default(),
+            ring: self.history.ring_for(name),
         });
         self.names.insert(name.clone(), room);
         room
@@ -179,24 +198,31 @@ impl Rooms {
     }
 
     /// Copies messages for everybody into the subscriptions of all rooms.
-    pub(super) fn give_to_all_taps(&mut self, forms: &Forms) {
+    pub(super) fn give_to_all_taps(&mut self, forms: &Forms, epoch: Epoch) {
         let tapped = self.rooms.iter().filter(|(_, room)| !room.taps.is_empty());
         let tapped: Vec<u32> = tapped.map(|(place, _)| place).collect();
         for place in tapped {
             if let Some(room) = self.rooms.get_mut(place) {
-                room.give_to_taps(std::slice::from_ref(forms));
+                room.give_to_taps(std::slice::from_ref(forms), epoch);
             }
             self.forget_if_empty(place);
         }
     }
 
-    /// Forgets a room that nobody is in or listens to.
+    /// Forgets a room that nobody is in or listens to, and that remembers
+    /// nothing.
     pub(super) fn forget_if_empty(&mut self, room: u32) {
-        let is_empty = |room: &Room| room.members.is_empty() && room.taps.is_empty();
+        let is_empty = |room: &Room| {
+            let remembers = room.ring.as_ref().is_some_and(|ring| !ring.is_empty());
+            room.members.is_empty() && room.taps.is_empty() && !remembers
+        };
         if self.rooms.get(room).is_some_and(is_empty)
             && let Some(room) = self.rooms.remove(room)
         {
             self.names.remove(&room.name);
+            if let Some(ring) = &room.ring {
+                self.history.forget(ring);
+            }
         }
     }
 
@@ -211,6 +237,38 @@ impl Rooms {
                 room.taps.retain(Tap::is_heard);
             }
             self.forget_if_empty(place);
+        }
+    }
+
+    /// The room that a message is for, unless nobody would get it and
+    /// nothing would remember it.
+    pub(super) fn find_for_message(&mut self, name: &Arc<str>) -> Option<u32> {
+        match self.find(name) {
+            None if self.history.remembers(name) => Some(self.find_or_make(name)),
+            found => found,
+        }
+    }
+
+    /// Remembers messages of a room.
+    pub(super) fn remember(&mut self, room: u32, burst: &Burst, except: Option<ClientId>) {
+        self.history.remember(&mut self.rooms, room, burst, except);
+    }
+
+    /// Remembers messages to everybody.
+    pub(super) fn remember_for_all(&mut self, burst: &Burst, except: Option<ClientId>) {
+        self.history
+            .remember_for_all(&mut self.rooms, burst, except);
+    }
+
+    /// Forgets what has become too old of a room that is asked.
+    pub(super) fn refresh(&mut self, room: u32) {
+        self.history.refresh(&mut self.rooms, room);
+    }
+
+    /// Forgets what has become too old, and rooms that had nothing else.
+    pub(super) fn forget_old(&mut self) {
+        for room in self.history.look(&mut self.rooms) {
+            self.forget_if_empty(room);
         }
     }
 

@@ -65,6 +65,11 @@ impl<T> Slab<T> {
             .filter_map(|(place, value)| Some((place as u32, value.as_ref()?)))
     }
 
+    /// How many places there are, the free ones included.
+    pub(crate) fn places(&self) -> u32 {
+        self.places.len() as u32
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.places.len() - self.free.len()

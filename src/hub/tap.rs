@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
+use crate::position::Epoch;
 use crate::wire::Burst;
 
 /// How many bytes may wait for your program to take them.
@@ -23,6 +24,8 @@ pub(crate) struct Tap {
 #[derive(Debug)]
 pub(crate) struct Copied {
     pub(crate) burst: Burst,
+    /// What its offsets are of.
+    pub(crate) epoch: Epoch,
     /// How many messages had been missed, in total, when this one was sent.
     pub(crate) missed: u64,
 }
@@ -66,7 +69,7 @@ impl Tap {
     }
 
     /// Copies a burst, or counts it as missed; false when nobody listens any more.
-    pub(super) fn give(&self, burst: &Burst) -> bool {
+    pub(super) fn give(&self, burst: &Burst, epoch: Epoch) -> bool {
         let size = burst.bytes.len() + PLACE;
         let waiting = self.shared.waiting_bytes.load(Ordering::Relaxed);
         if waiting > 0 && waiting + size > BYTES {
@@ -77,6 +80,7 @@ impl Tap {
         self.shared.waiting_bytes.fetch_add(size, Ordering::Relaxed);
         let copied = Copied {
             burst: burst.clone(),
+            epoch,
             missed: self.shared.missed.load(Ordering::Relaxed),
         };
         self.copies.send(copied).is_ok()

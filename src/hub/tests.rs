@@ -9,6 +9,7 @@ use super::*;
 use crate::close::{CloseCode, CloseFrame};
 use crate::config::SlowConsumer;
 use crate::embed::subscription::Subscription;
+use crate::engine::Memory;
 use crate::fuzzing::choices::Choices;
 use crate::hub::Place;
 use crate::hub::inbox::Inbox;
@@ -28,6 +29,7 @@ mod audiences;
 mod budget;
 mod ending;
 mod events;
+mod history;
 mod random;
 mod rooms;
 
@@ -74,7 +76,12 @@ impl World {
             writers: Box::new(writers.clone()),
         };
         World {
-            hub: Hub::new(&config, counters.clone(), Arc::new(Interest::new())),
+            hub: Hub::new(
+                &config,
+                counters.clone(),
+                Arc::new(Interest::new()),
+                Box::new(Memory::new()),
+            ),
             counters,
             rules: Arc::new(rules),
             writers,
@@ -115,6 +122,7 @@ impl World {
             encoding,
             answer: Bytes::new(),
             following: None,
+            start: Start::default(),
         }));
         (peer, join)
     }
@@ -143,6 +151,7 @@ impl World {
             to,
             forms: burst::single(&Message::from(text), false).into(),
             permit: None,
+            receipt: None,
         });
     }
 
@@ -206,9 +215,9 @@ impl World {
         self.hub.end_pass();
         self.write_all(peer);
         let out = peer.socket.take_out();
-        match peer.encoding {
-            Encoding::Events => events(&out),
-            _ => frames(&out),
+        match peer.encoding.is_events() {
+            false => frames(&out),
+            true => events(&out),
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::io::{self, IoSlice};
 
+use bytes::Bytes;
+
 use crate::net::{Outlet, Sent};
+use crate::position::Offset;
 use crate::wire::Burst;
 
 /// The bytes of one fan-out, prepared once for all receivers.
@@ -62,6 +65,14 @@ impl<'a> Delivery<'a> {
                 give(&delivery)
             }
         }
+    }
+
+    /// The frames, and where their messages stand in the log.
+    pub(super) fn frames(&self) -> impl Iterator<Item = (Bytes, Offset)> {
+        self.bursts.iter().flat_map(|burst| {
+            let frames = burst.frames().enumerate();
+            frames.map(|(index, frame)| (frame, burst.offset(index)))
+        })
     }
 
     /// Sends as much as fits, without blocking.

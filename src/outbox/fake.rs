@@ -242,8 +242,12 @@ impl StartWriter for FakeWriters {
 #[cfg(test)]
 pub(crate) fn frames(mut bytes: &[u8]) -> Vec<String> {
     let mut frames = Vec::new();
-    while let [first, len @ 0..126, rest @ ..] = bytes {
-        let (payload, rest) = rest.split_at(usize::from(*len));
+    while let [first, len @ 0..127, rest @ ..] = bytes {
+        let (len, rest) = match (len, rest) {
+            (126, [high, low, rest @ ..]) => (u16::from_be_bytes([*high, *low]), rest),
+            (len, rest) => (u16::from(*len), rest),
+        };
+        let (payload, rest) = rest.split_at(usize::from(len));
         let text = String::from_utf8_lossy(payload);
         frames.push(match (first, payload) {
             (0x81, _) => text.into_owned(),

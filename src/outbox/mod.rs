@@ -22,7 +22,6 @@ pub(crate) use delivery::{Delivery, MAX_BURSTS};
 pub(crate) use rules::OutboxRules;
 pub(crate) use writer::{Chunk, StartWriter};
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
@@ -33,10 +32,11 @@ use crate::close::Cause;
 use crate::config::SlowConsumer;
 use crate::names::ClientId;
 use crate::net::{Outlet, Sent};
-use crate::wire::Burst;
-use crate::wire::frame;
+use crate::position::{Epoch, Offset, Position};
+use crate::wire::Encoding;
+use crate::wire::{frame, positions, sse};
 
-use backlog::{Backlog, Load};
+use backlog::{Backlog, Gap, Item, Load};
 
 /// The outcome of a delivery.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,6 +63,8 @@ pub(crate) struct Outbox {
     writer: Option<Sender<Chunk>>,
     id: ClientId,
     dropped: u64,
+    /// The client is told what was dropped, in this encoding and epoch.
+    told: Option<(Encoding, Epoch)>,
 }
 
 /// How far the closing of our direction has come.
@@ -94,6 +96,7 @@ impl Outbox {
             writer: None,
             id,
             dropped: 0,
+            told: None,
         }
     }
 
@@ -109,23 +112,39 @@ impl Outbox {
         self.hand_over_uncounted(begun, sent.owed)
     }
 
+    /// From now on the client is told where messages were dropped.
+    pub(crate) fn tell_gaps(&mut self, encoding: Encoding, epoch: Epoch) {
+        self.told = Some((encoding, epoch));
+    }
+
     /// Sends or queues a fan-out. Never blocks.
     pub(crate) fn push(&mut self, delivery: &Delivery<'_>) -> Outcome {
+        self.send_or_queue(delivery, true)
+    }
+
+    /// Sends or queues a piece of what a room remembers: of it, more may
+    /// wait than an outbox holds, because the next piece is given only when
+    /// nothing waits any more.
+    pub(crate) fn push_piece(&mut self, piece: &Delivery<'_>) -> Outcome {
+        self.send_or_queue(piece, false)
+    }
+
+    fn send_or_queue(&mut self, delivery: &Delivery<'_>, is_bounded: bool) -> Outcome {
         if self.closing.close != CloseSent::No {
             return Outcome::Done;
         }
         if self.backlog.is_some() {
-            return self.queue_from(delivery, Sent::default());
+            return self.queue_from(delivery, Sent::default(), is_bounded);
         }
         match sent(delivery.try_send(&*self.socket)) {
             Ok(sent) if sent == Sent::whole(delivery.bytes) => Outcome::Done,
-            Ok(sent) => self.queue_from(delivery, sent),
+            Ok(sent) => self.queue_from(delivery, sent, is_bounded),
             Err(cause) => Outcome::Failed(cause),
         }
     }
 
     /// Queues what was not sent of the delivery.
-    fn queue_from(&mut self, delivery: &Delivery<'_>, sent: Sent) -> Outcome {
+    fn queue_from(&mut self, delivery: &Delivery<'_>, sent: Sent, is_bounded: bool) -> Outcome {
         let Sent { bytes: sent, owed } = sent;
         if owed > 0 {
             self.backlog.get_or_insert_default();
@@ -133,10 +152,10 @@ impl Outbox {
         let mut begun = None;
         let mut fits = true;
         let mut at = 0;
-        for frame in delivery.bursts.iter().flat_map(Burst::frames) {
+        for (frame, offset) in delivery.frames() {
             let end = at + frame.len();
             if at >= sent {
-                fits = fits && self.queue(frame);
+                fits = fits && self.queue(frame, offset, is_bounded);
                 // An evicted client loses the rest of the delivery, too.
                 self.dropped += u64::from(!fits);
             } else if end > sent {
@@ -159,13 +178,26 @@ impl Outbox {
 
     /// Queues one frame of a message as the policy says; false if the client
     /// must be evicted.
-    fn queue(&mut self, frame: Bytes) -> bool {
+    fn queue(&mut self, frame: Bytes, offset: Offset, is_bounded: bool) -> bool {
+        let policy = self.rules.slow_consumer;
         let backlog = self.backlog.get_or_insert_default();
-        while !backlog.has_room(frame.len(), &self.rules) {
-            match self.rules.slow_consumer {
-                SlowConsumer::Disconnect => return false,
+        // Where messages are dropped and nobody is told, nobody needs to
+        // know which they were.
+        let offset = match policy {
+            SlowConsumer::DropOldest | SlowConsumer::DropNewest if self.told.is_none() => {
+                Offset::NONE
+            }
+            _ => offset,
+        };
+        while is_bounded && !backlog.has_room(frame.len(), &self.rules) {
+            match policy {
+                SlowConsumer::Disconnect => {
+                    backlog.refuse(offset);
+                    return false;
+                }
                 SlowConsumer::DropNewest => {
                     self.dropped += 1;
+                    backlog.drop_new(offset);
                     return true;
                 }
                 SlowConsumer::DropOldest => {
@@ -174,8 +206,7 @@ impl Outbox {
                 }
             }
         }
-        backlog.queued_bytes += frame.len();
-        backlog.queue.push_back(frame);
+        backlog.push(frame, offset);
         true
     }
 
@@ -200,14 +231,19 @@ impl Outbox {
         chunk.frames.extend(backlog.ping.take());
         while messages < max_messages
             && bytes < max_bytes
-            && let Some(frame) = backlog.queue.pop_front()
+            && let Some(item) = backlog.pop()
         {
-            messages += 1;
-            bytes += frame.len();
-            backlog.queued_bytes -= frame.len();
-            chunk.frames.push(frame);
+            let frame = match item {
+                Item::Message(frame, _) => {
+                    messages += 1;
+                    Some(frame)
+                }
+                Item::Gap(gap) => self.told.map(|told| gap_notice(told, gap)),
+            };
+            bytes += frame.as_ref().map_or(0, Bytes::len);
+            chunk.frames.extend(frame);
         }
-        if backlog.queue.is_empty() {
+        if backlog.is_empty() {
             // Invariant: the Close is the last frame of all.
             chunk.frames.extend(backlog.close.take());
         }
@@ -341,11 +377,8 @@ impl Outbox {
     pub(crate) fn discard(&mut self) -> (usize, usize) {
         let was = (self.backlog_messages(), self.backlog_bytes());
         if let Some(backlog) = self.backlog.as_mut() {
-            self.dropped += backlog.queue.len() as u64;
-            backlog.queue = VecDeque::new();
-            backlog.queued_bytes = 0;
-            backlog.ping = None;
-            backlog.pong = None;
+            self.dropped += backlog.queued.messages as u64;
+            backlog.discard();
             if backlog.handed.bytes == 0 {
                 self.backlog = None;
             }
@@ -402,27 +435,52 @@ impl Outbox {
 
     /// How many messages wait, the ones that the writer thread has included.
     pub(crate) fn backlog_messages(&self) -> usize {
-        self.backlog
-            .as_ref()
-            .map_or(0, |backlog| backlog.handed.messages + backlog.queue.len())
+        self.backlog.as_ref().map_or(0, |backlog| {
+            backlog.handed.messages + backlog.queued.messages
+        })
     }
 
     /// How many bytes wait that the writer thread does not have.
     pub(crate) fn queued_bytes(&self) -> usize {
         let backlog = self.backlog.as_ref();
-        backlog.map_or(0, |backlog| backlog.queued_bytes)
+        backlog.map_or(0, |backlog| backlog.queued.bytes)
     }
 
     /// How many bytes wait, those that the writer thread has included.
     pub(crate) fn backlog_bytes(&self) -> usize {
         self.backlog
             .as_ref()
-            .map_or(0, |backlog| backlog.handed.bytes + backlog.queued_bytes)
+            .map_or(0, |backlog| backlog.handed.bytes + backlog.queued.bytes)
+    }
+
+    /// How many messages and bytes may wait.
+    pub(crate) fn limits(&self) -> (usize, usize) {
+        (self.rules.max_messages, self.rules.max_bytes)
+    }
+
+    /// Whether nothing waits: what is pushed now goes to the socket.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.backlog.is_none()
+    }
+
+    /// The first message of the log that the client will not get if nothing
+    /// of what is queued goes out.
+    pub(crate) fn first_queued(&self) -> Option<Offset> {
+        self.backlog.as_ref()?.first()
     }
 
     /// How many messages were dropped for this client.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
+    }
+}
+
+/// Says where messages were dropped.
+fn gap_notice((encoding, epoch): (Encoding, Epoch), gap: Gap) -> Bytes {
+    let [from, to] = [gap.from, gap.to].map(|offset| Position { epoch, offset });
+    match encoding.is_events() {
+        false => positions::gap(from, to),
+        true => sse::gap(from, to),
     }
 }
 

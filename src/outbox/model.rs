@@ -16,9 +16,9 @@ use super::fake::{FakeSocket, FakeWriters, taken};
 use super::*;
 use crate::close::{CloseCode, CloseFrame};
 use crate::fuzzing::choices::Choices;
-use crate::outbox::delivery::MAX_BURSTS;
-use crate::wire::BurstBuilder;
+use crate::outbox::MAX_BURSTS;
 use crate::wire::frame;
+use crate::wire::{Burst, BurstBuilder};
 
 /// What a run has come across, so that a test can tell that it was not idle.
 #[derive(Debug, Default)]

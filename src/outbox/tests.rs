@@ -4,12 +4,14 @@ use std::time::{Duration, Instant};
 
 use super::fake::{FakeSocket, FakeWriters, frames};
 use super::model::{self, Tally};
+use std::collections::VecDeque;
+
 use super::*;
 use crate::close::{CloseCode, CloseFrame};
 use crate::fuzzing::choices::Choices;
 use crate::outbox::writer;
-use crate::wire::BurstBuilder;
 use crate::wire::frame;
+use crate::wire::{Burst, BurstBuilder};
 
 /// An outbox for at most 3 messages and 100 bytes, its socket full or not.
 struct Fixture {
@@ -651,4 +653,111 @@ fn the_writer_reports_each_chunk_until_nobody_listens() {
     assert_eq!(*socket.out.lock().unwrap(), b"ab");
     writer::run(ClientId(1), &socket, &chunks, timeout, |_| true);
     assert_eq!(*socket.out.lock().unwrap(), b"abc");
+}
+
+/// Tells the client of gaps, and numbers the texts as they are in the log.
+fn told(slow_consumer: SlowConsumer) -> Fixture {
+    let mut fixture = Fixture::new(slow_consumer);
+    let position: Position = "00000000-0".parse().unwrap();
+    fixture
+        .outbox
+        .tell_gaps(Encoding::PositionedFrames, position.epoch);
+    fixture
+}
+
+fn numbered(numbers: std::ops::Range<u64>) -> Burst {
+    let mut builder = BurstBuilder::default();
+    numbers
+        .clone()
+        .for_each(|number| builder.text(number.to_string(), false));
+    let mut burst = builder.take();
+    burst.place(Offset(numbers.start));
+    burst
+}
+
+#[test]
+fn who_is_told_learns_in_place_what_drop_oldest_dropped() {
+    let mut fixture = told(SlowConsumer::DropOldest);
+    fixture.socket.set_room(0);
+    fixture.deliver(&[numbered(1..2)]);
+    fixture.deliver(&[numbered(2..9)]);
+    let out = ["1", "!gap 00000000-1 00000000-6\n", "7", "8"];
+    assert_eq!(fixture.came_out(), out.map(str::to_owned));
+    assert_eq!(fixture.outbox.backlog_bytes(), 0);
+}
+
+#[test]
+fn who_is_told_learns_in_place_what_drop_newest_dropped() {
+    let mut fixture = told(SlowConsumer::DropNewest);
+    fixture.socket.set_room(0);
+    fixture.deliver(&[numbered(1..6)]);
+    assert!(fixture.socket.write(usize::MAX));
+    fixture.outbox.written();
+    fixture.deliver(&[numbered(6..7)]);
+    fixture.deliver(&[numbered(7..9)]);
+    let gaps = [
+        "!gap 00000000-3 00000000-5\n",
+        "!gap 00000000-6 00000000-8\n",
+    ];
+    let out = ["1", "2", "3", gaps[0], "6", gaps[1]];
+    assert_eq!(fixture.came_out(), out.map(str::to_owned));
+}
+
+#[test]
+fn in_any_schedule_each_message_comes_or_lies_in_a_gap() {
+    let mut seed = 7;
+    let mut below = move |n: u64| {
+        seed = u64::wrapping_mul(seed, 6364136223846793005).wrapping_add(1442695040888963407);
+        (seed >> 33) % n
+    };
+    let mut gaps = 0;
+    for round in 0..400 {
+        let policy = [SlowConsumer::DropOldest, SlowConsumer::DropNewest][round % 2];
+        let mut fixture = told(policy);
+        let (mut next, mut out) = (1, Vec::new());
+        for _ in 0..60 {
+            match below(4) {
+                0 | 1 => {
+                    let count = 1 + below(4);
+                    fixture.deliver(&[numbered(next..next + count)]);
+                    next += count;
+                }
+                2 if fixture.socket.write(usize::MAX) => {
+                    fixture.outbox.written();
+                }
+                2 => drop(fixture.outbox.shed()),
+                _ => fixture.socket.set_room(below(30) as usize),
+            }
+        }
+        out.extend(fixture.came_out());
+        let mut at = 0;
+        for text in out {
+            if let Some(gap) = text.strip_prefix("!gap ") {
+                let ends = gap.trim_end().split(' ');
+                let ends: Vec<Position> = ends.map(|end| end.parse().unwrap()).collect();
+                assert_eq!(ends[0].offset, Offset(at));
+                assert!(ends[1].offset > ends[0].offset);
+                at = ends[1].offset.0;
+                gaps += 1;
+            } else {
+                assert_eq!(text, (at + 1).to_string());
+                at += 1;
+            }
+        }
+        assert_eq!(at + 1, next, "the end is told, too");
+    }
+    assert!(gaps > 400, "{gaps}");
+}
+
+#[test]
+fn the_first_message_that_an_evicted_client_misses_is_known() {
+    let mut fixture = Fixture::new(SlowConsumer::Disconnect);
+    assert_eq!(fixture.outbox.first_queued(), None);
+    fixture.socket.set_room(0);
+    fixture.deliver(&[numbered(5..6)]);
+    assert_eq!(fixture.outbox.first_queued(), None, "the writer has it");
+    fixture.push(&["not in the log"]);
+    assert_eq!(fixture.outbox.first_queued(), None);
+    assert_eq!(fixture.deliver(&[numbered(6..9)]), Outcome::Overflow);
+    assert_eq!(fixture.outbox.first_queued(), Some(Offset(6)));
 }

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::connection::Service;
 use crate::connection::Threads;
 use crate::embed::Handle;
+use crate::engine::Memory;
 use crate::error::Error;
 use crate::hub::Commands;
 use crate::hub::{self, Helpers, Hub};
@@ -123,6 +124,7 @@ impl Server {
             &shared.config,
             shared.counters.clone(),
             shared.publisher.interest.clone(),
+            Box::new(Memory::new()),
         )
         .with_helpers(start_helpers(&shared.config));
         let guard = StopOnDrop(shared.clone());

@@ -1,11 +1,13 @@
 //! Messages as shared bytes, whatever the encoding.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use crate::message::Message;
+use crate::position::Offset;
 use crate::wire::frame::{frame_len, header_len, write_frame};
 
 /// How messages are written for a client.
@@ -14,8 +16,12 @@ pub(crate) enum Encoding {
     /// WebSocket frames.
     #[default]
     Frames,
+    /// WebSocket frames that begin with their positions.
+    PositionedFrames,
     /// Server-sent events.
     Events,
+    /// Server-sent events that have their positions as ids.
+    PositionedEvents,
     /// WebSocket frames, compressed where that makes a message shorter.
     #[cfg(feature = "deflate")]
     Deflated,
@@ -28,20 +34,42 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
-    /// All of them, frames last: a form that is missing is made of them. Before
-    /// them the one that may take the compressed form away.
+    /// All of them, each before what it is made of: a form that is missing is
+    /// made. Before plain frames the one that may take the compressed form away.
     #[cfg(feature = "deflate")]
-    pub(crate) const ALL: [Encoding; 5] = [
+    pub(crate) const ALL: [Encoding; 7] = [
+        Encoding::PositionedEvents,
         Encoding::Events,
+        Encoding::PositionedFrames,
         Encoding::Deflated256,
         Encoding::Deflated4KiB,
         Encoding::Deflated,
         Encoding::Frames,
     ];
 
-    /// All of them, frames last: a form that is missing is made of them.
+    /// All of them, each before what it is made of: a form that is missing is
+    /// made.
     #[cfg(not(feature = "deflate"))]
-    pub(crate) const ALL: [Encoding; 2] = [Encoding::Events, Encoding::Frames];
+    pub(crate) const ALL: [Encoding; 4] = [
+        Encoding::PositionedEvents,
+        Encoding::Events,
+        Encoding::PositionedFrames,
+        Encoding::Frames,
+    ];
+
+    /// Whether the client is told where each message stands in the log, and
+    /// where something is missing.
+    pub(crate) fn has_positions(self) -> bool {
+        self == self.with_positions()
+    }
+
+    /// The encoding of the same kind that has positions.
+    pub(crate) fn with_positions(self) -> Encoding {
+        match self.is_events() {
+            false => Encoding::PositionedFrames,
+            true => Encoding::PositionedEvents,
+        }
+    }
 
     /// That of a client whose window has this many bits, 8 to 15, or a little
     /// less of it.
@@ -60,16 +88,21 @@ impl Encoding {
     #[cfg(feature = "deflate")]
     pub(super) fn longest_compressed(self) -> usize {
         match self {
-            Encoding::Frames | Encoding::Events => 0,
             Encoding::Deflated256 => 1 << 8,
             Encoding::Deflated4KiB => 1 << 12,
             Encoding::Deflated => usize::MAX,
+            _ => 0,
         }
     }
 
     /// Whether messages may be compressed, in both directions.
     pub(crate) fn is_deflated(self) -> bool {
-        !matches!(self, Encoding::Frames | Encoding::Events)
+        !matches!(self, Encoding::Frames) && !self.is_events() && !self.has_positions()
+    }
+
+    /// Whether these are server-sent events.
+    pub(crate) fn is_events(self) -> bool {
+        matches!(self, Encoding::Events | Encoding::PositionedEvents)
     }
 }
 
@@ -83,9 +116,21 @@ pub(crate) struct Burst {
     /// never compressed, such as events.
     #[cfg(feature = "deflate")]
     pub(crate) longest: usize,
-    encoding: Encoding,
-    /// Where each event ends, if there are several; a frame says its length.
-    ends: Arc<[usize]>,
+    pub(crate) encoding: Encoding,
+    /// Where the first message stands in the log; the others follow, unless
+    /// `details` says otherwise.
+    first: Offset,
+    details: Option<Arc<Details>>,
+}
+
+/// What is known of each message of a burst, where it does not go without
+/// saying.
+#[derive(Clone, Debug, Default)]
+struct Details {
+    /// Where each event ends, if these are events; a frame says its length.
+    ends: Vec<usize>,
+    /// Where each message stands in the log, if they do not follow each other.
+    offsets: Vec<Offset>,
 }
 
 impl Burst {
@@ -93,22 +138,78 @@ impl Burst {
         Burst {
             bytes,
             messages,
-            #[cfg(feature = "deflate")]
-            longest: 0,
-            encoding: Encoding::Frames,
-            ends: Arc::default(),
+            ..Burst::default()
+        }
+    }
+
+    /// Frames that stand at these places in the log.
+    pub(crate) fn remembered(bytes: Bytes, offsets: Vec<Offset>) -> Burst {
+        let messages = offsets.len() as u32;
+        let ends = Vec::new();
+        Burst {
+            details: Some(Arc::new(Details { ends, offsets })),
+            ..Burst::of_frames(bytes, messages)
         }
     }
 
     /// Events, of which each ends where `ends` says.
     pub(super) fn of_events(bytes: Bytes, ends: Vec<usize>) -> Burst {
+        let offsets = Vec::new();
         Burst {
             bytes,
             messages: ends.len() as u32,
-            #[cfg(feature = "deflate")]
-            longest: 0,
             encoding: Encoding::Events,
-            ends: ends.into(),
+            details: Some(Arc::new(Details { ends, offsets })),
+            ..Burst::default()
+        }
+    }
+
+    /// Where a message of the burst stands in the log; [`Offset::NONE`] if it
+    /// is for single clients, or has no place yet.
+    pub(crate) fn offset(&self, index: usize) -> Offset {
+        let details = self.details.as_ref().filter(|d| !d.offsets.is_empty());
+        match (details, self.first) {
+            (Some(details), _) => details.offsets.get(index).copied().unwrap_or_default(),
+            (None, Offset::NONE) => Offset::NONE,
+            (None, first) => first.plus(index as u64),
+        }
+    }
+
+    /// Gives the messages their places in the log, one behind the other.
+    pub(crate) fn place(&mut self, first: Offset) {
+        self.first = first;
+    }
+
+    /// The same messages as `other`, and so at the same places.
+    pub(super) fn placed_like(mut self, other: &Burst) -> Burst {
+        self.first = other.first;
+        let theirs = other.details.as_ref().filter(|d| !d.offsets.is_empty());
+        if let Some(theirs) = theirs {
+            let mut details = self.details.as_deref().cloned().unwrap_or_default();
+            details.offsets.clone_from(&theirs.offsets);
+            self.details = Some(Arc::new(details));
+        }
+        self
+    }
+
+    /// One thing that a client is told, which is no message of the log.
+    pub(crate) fn notice(bytes: Bytes, encoding: Encoding) -> Burst {
+        Burst {
+            encoding,
+            ..Burst::of_frames(bytes, 1)
+        }
+    }
+
+    /// The same messages in other frames.
+    pub(super) fn in_frames(&self, bytes: Bytes) -> Burst {
+        Burst::of_frames(bytes, self.messages)
+    }
+
+    /// The same messages with their positions.
+    pub(super) fn with_positions(self) -> Burst {
+        Burst {
+            encoding: self.encoding.with_positions(),
+            ..self
         }
     }
 
@@ -131,6 +232,20 @@ impl Burst {
     /// The frames (or events) of this burst, each as a slice of the shared
     /// bytes.
     pub(crate) fn frames(&self) -> impl Iterator<Item = Bytes> + '_ {
+        self.ranges().map(|range| self.bytes.slice(range))
+    }
+
+    /// The bytes of each frame (or event).
+    pub(crate) fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        self.ranges().map(|range| &self.bytes[range])
+    }
+
+    fn end(&self, index: usize) -> usize {
+        let end = self.details.as_ref().and_then(|d| d.ends.get(index));
+        end.copied().unwrap_or(self.bytes.len())
+    }
+
+    fn ranges(&self) -> impl Iterator<Item = Range<usize>> + '_ {
         let (mut at, mut index) = (0, 0);
         std::iter::from_fn(move || {
             let rest = &self.bytes[at..];
@@ -138,14 +253,14 @@ impl Burst {
                 return None;
             }
             let start = at;
-            at = match self.encoding {
+            at = match self.encoding.is_events() {
                 // Most bursts are a single message: no header to read.
                 _ if self.messages == 1 => self.bytes.len(),
-                Encoding::Events => self.ends[index],
-                _ => at + frame_len(rest),
+                false => at + frame_len(rest),
+                true => self.end(index),
             };
             index += 1;
-            Some(self.bytes.slice(start..at))
+            Some(start..at)
         })
     }
 
@@ -154,10 +269,19 @@ impl Burst {
     pub(crate) fn payloads(&self) -> impl Iterator<Item = (bool, Bytes)> + '_ {
         debug_assert_eq!(self.encoding, Encoding::Frames);
         self.frames().map(|frame| {
-            let is_text = frame[0] & 0x0f == u8::from(OpCode::Data(Data::Text));
-            (is_text, frame.slice(header_len(&frame)..))
+            let (is_text, start) = (is_text(&frame), header_len(&frame));
+            (is_text, frame.slice(start..))
         })
     }
+}
+
+/// A message's frame in parts: whether it is text, and its payload.
+pub(crate) fn parts(frame: &[u8]) -> (bool, &[u8]) {
+    (is_text(frame), &frame[header_len(frame)..])
+}
+
+fn is_text(frame: &[u8]) -> bool {
+    frame[0] & 0x0f == u8::from(OpCode::Data(Data::Text))
 }
 
 /// Collects messages into one [`Burst`].
@@ -199,7 +323,8 @@ impl BurstBuilder {
         // A queue keeps these bytes until the slowest client has them, so no
         // spare capacity stays in them.
         let bytes = Bytes::from(bytes.into_boxed_slice());
-        let burst = Burst::of_frames(bytes, std::mem::take(&mut self.messages));
+        let messages = std::mem::take(&mut self.messages);
+        let burst = Burst::of_frames(bytes, messages);
         #[cfg(feature = "deflate")]
         let burst = Burst {
             longest: std::mem::take(&mut self.longest),

@@ -11,6 +11,7 @@ mod forms;
 pub(crate) mod frame;
 #[cfg(feature = "deflate")]
 mod pool;
+pub(crate) mod positions;
 pub(crate) mod sse;
 
 pub(crate) use burst::{Burst, BurstBuilder, Encoding};

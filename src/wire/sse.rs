@@ -1,13 +1,19 @@
 //! Messages as server-sent events.
 
+use std::io::Write;
+use std::time::Duration;
+
 use bytes::Bytes;
 use data_encoding::BASE64;
 
 use super::burst::Burst;
 use crate::close::CloseFrame;
+use crate::position::{Epoch, Offset, Position};
 
 /// What an event adds to each line of a text.
 const LINE: &[u8] = b"data: ";
+/// The longest line of an id.
+const ID_LINE: usize = 34;
 
 /// The messages of a burst of frames as events.
 pub(crate) fn encode(burst: &Burst) -> Burst {
@@ -22,7 +28,54 @@ pub(crate) fn encode(burst: &Burst) -> Burst {
         }
         ends.push(bytes.len());
     }
-    Burst::of_events(Bytes::from(bytes.into_boxed_slice()), ends)
+    let bytes = Bytes::from(bytes.into_boxed_slice());
+    Burst::of_events(bytes, ends).placed_like(burst)
+}
+
+/// The events of a burst with their positions as ids. A message that is not
+/// in the log has none, and leaves the client where it was.
+pub(crate) fn with_ids(events: &Burst, epoch: Epoch) -> Burst {
+    let messages = events.messages as usize;
+    let mut bytes = Vec::with_capacity(events.bytes.len() + messages * ID_LINE);
+    let mut ends = Vec::with_capacity(messages);
+    for (index, event) in events.slices().enumerate() {
+        match events.offset(index) {
+            Offset::NONE => {}
+            offset => id(&mut bytes, Position { epoch, offset }),
+        }
+        bytes.extend_from_slice(event);
+        ends.push(bytes.len());
+    }
+    let bytes = Bytes::from(bytes.into_boxed_slice());
+    let numbered = Burst::of_events(bytes, ends).placed_like(events);
+    numbered.with_positions()
+}
+
+/// The line by which a client of events knows where it is; on its own, with
+/// an empty line behind it, a browser notes it and shows nothing.
+fn id(out: &mut Vec<u8>, position: Position) {
+    // Writing to a vector does not fail.
+    let _ = writeln!(out, "id: {position}");
+}
+
+/// What the stream of a client that follows positions begins with: where it
+/// is, and how long it waits before it connects again.
+pub(crate) fn preamble(position: Position, retry: Duration) -> Bytes {
+    let mut bytes = Vec::new();
+    id(&mut bytes, position);
+    let _ = write!(bytes, "retry: {}\n\n", retry.as_millis());
+    Bytes::from(bytes)
+}
+
+/// The event that says that between two positions something is missing.
+pub(crate) fn gap(from: Position, to: Position) -> Bytes {
+    let mut bytes = Vec::new();
+    id(&mut bytes, to);
+    let _ = write!(
+        bytes,
+        "event: gap\ndata: {{\"from\":\"{from}\",\"to\":\"{to}\"}}\n\n"
+    );
+    Bytes::from(bytes)
 }
 
 /// A text: a `data` line for each of its lines, which may end in `\n`, `\r` or
@@ -66,7 +119,7 @@ mod tests {
     use super::*;
     use crate::close::CloseCode;
     use crate::message::Message;
-    use crate::wire::burst::{BurstBuilder, single};
+    use crate::wire::burst::{BurstBuilder, Encoding, single};
 
     fn event(message: impl Into<Message>) -> String {
         let burst = encode(&single(&message.into(), false));
@@ -121,6 +174,34 @@ mod tests {
         assert_eq!(
             &close_event(&frame)[..],
             b"event: close\ndata: 1008 too slow\n\n"
+        );
+    }
+
+    #[test]
+    fn a_position_is_the_id_and_stays_where_a_message_has_none() {
+        let at: Position = "k3f9x2qa-7".parse().unwrap();
+        let mut builder = BurstBuilder::default();
+        builder.text("a\n\nb", false);
+        builder.text("c", false);
+        let offsets = [at.offset, Offset::NONE];
+        let burst = Burst::remembered(builder.take().bytes, offsets.into());
+        let burst = with_ids(&encode(&burst), at.epoch);
+        assert_eq!(burst.encoding, Encoding::PositionedEvents);
+        let events: Vec<Bytes> = burst.frames().collect();
+        assert_eq!(
+            events,
+            [
+                "id: k3f9x2qa-7\ndata: a\ndata: \ndata: b\n\n",
+                "data: c\n\n"
+            ]
+        );
+        assert_eq!([0, 1].map(|index| burst.offset(index)), offsets);
+        let retry = Duration::from_millis(1250);
+        assert_eq!(&preamble(at, retry)[..], b"id: k3f9x2qa-7\nretry: 1250\n\n");
+        let gap = gap("00000000-1".parse().unwrap(), at);
+        assert_eq!(
+            &gap[..],
+            b"id: k3f9x2qa-7\nevent: gap\ndata: {\"from\":\"00000000-1\",\"to\":\"k3f9x2qa-7\"}\n\n"
         );
     }
 }

@@ -8,6 +8,7 @@ use hubcast::{Config, Secret};
 
 use crate::environment::Variable;
 use crate::listen::Address;
+use crate::room::Room;
 use crate::token;
 use crate::values::{LogLevel, Mode, Policy, Size, Time};
 
@@ -84,6 +85,8 @@ pub(crate) struct Options {
     messages: Messages,
     #[command(flatten)]
     slow_clients: SlowClients,
+    #[command(flatten)]
+    memory: Memory,
     #[command(flatten)]
     connections: Connections,
     #[command(flatten)]
@@ -175,6 +178,37 @@ struct SlowClients {
     /// How long one frame may take to be written to a client
     #[arg(long, value_name = "TIME", default_value = "10s")]
     write_timeout: Time,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "History")]
+struct Memory {
+    /// How many of its newest messages a room remembers for clients that come
+    /// back, or come later; 0: none
+    #[arg(long, value_name = "N", default_value = "0")]
+    history: usize,
+
+    /// The most memory of what one room remembers
+    #[arg(long, value_name = "SIZE", default_value = "256KiB")]
+    history_bytes: Size,
+
+    /// How old a message may be that a room remembers
+    #[arg(long, value_name = "TIME", default_value = "1h")]
+    history_age: Time,
+
+    /// The most memory of what all rooms remember together
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    history_total: Size,
+
+    /// How many of the newest messages a client gets first that does not say
+    /// where it was; 1 makes a room show its last value
+    #[arg(long, value_name = "N", default_value = "0")]
+    replay: usize,
+
+    /// Other settings for some rooms, as in '/price/* history=1 replay=1'; may
+    /// be given several times
+    #[arg(long, value_name = "RULE", value_delimiter = ';')]
+    room: Vec<Room>,
 }
 
 #[derive(Debug, Args)]
@@ -340,6 +374,7 @@ impl Options {
         config.append_newline = self.append_newline;
         self.messages.apply(&mut config)?;
         self.slow_clients.apply(&mut config);
+        self.memory.apply(&mut config);
         self.connections.apply(&mut config);
         self.guards.apply(&mut config)?;
         self.doors.apply(&mut config)?;
@@ -374,6 +409,17 @@ impl SlowClients {
         config.unsent_bytes = self.unsent_bytes.0;
         config.slow_consumer = self.slow_consumer.into();
         config.write_timeout = self.write_timeout.0;
+    }
+}
+
+impl Memory {
+    fn apply(&self, config: &mut Config) {
+        config.history = self.history;
+        config.history_bytes = self.history_bytes.0;
+        config.history_age = self.history_age.0;
+        config.history_total = self.history_total.0;
+        config.replay = self.replay;
+        config.room = self.room.iter().map(|room| room.0.clone()).collect();
     }
 }
 

@@ -264,6 +264,7 @@ mod tests {
             ("log-level", _) => "error",
             ("allow-origin", _) => "https://a.example",
             ("token-file", _) => "Cargo.toml",
+            ("room", _) => "/a history=7",
             (_, "SIZE") => "5000000",
             (_, "TIME") => "77s",
             (_, "ADDRESS" | "HOST:PORT") => "127.0.0.1:7",

@@ -19,6 +19,7 @@ mod cli;
 mod environment;
 mod listen;
 mod pipe;
+mod room;
 mod signals;
 mod systemd;
 mod token;

@@ -152,6 +152,7 @@ fn what_is_attached_to_a_client_is_not_the_hubs_to_drop() {
         encoding: Encoding::Frames,
         answer: Bytes::new(),
         following: None,
+        start: Start::default(),
     })));
     let room: Arc<str> = "/".into();
     let members = world.ask(|reply| Command::Members { room, reply });

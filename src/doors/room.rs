@@ -1,0 +1,70 @@
+//! What a room is at the moment: how many clients it has, and what it
+//! remembers, for a request that might enter it.
+
+use std::fmt::Write;
+
+use data_encoding::BASE64;
+use http::header::{CACHE_CONTROL, HeaderValue};
+use http::{Request, StatusCode};
+
+use super::admin::JSON;
+use super::caller::Caller;
+use super::hall::Doors;
+use super::{json, start};
+use crate::embed::history::PastMessage;
+use crate::http1::{Answer, stopping};
+use crate::hub::info::Recollection;
+use crate::message::Message;
+
+impl Doors {
+    /// Tells of the room that the request would enter; the hook decides
+    /// whether it may know.
+    pub(super) fn room(&self, request: &Request<()>, caller: &Caller) -> Result<Answer, Answer> {
+        let since = start::since(request)?;
+        let room = self.admit(request, caller)?.room;
+        let mut body;
+        if since.is_none() && self.config().room_settings(&room).history == 0 {
+            let clients = self.handle.count(&room).map_err(|_| stopping())?;
+            body = beginning(&room, clients);
+        } else {
+            let told = self.handle.recall(&room, since).map_err(|_| stopping())?;
+            body = beginning(&room, told.clients);
+            write_memory(&mut body, &told, since.is_some());
+        }
+        body.push_str("}\n");
+        Ok(Answer::new(StatusCode::OK, JSON, body)
+            .header(CACHE_CONTROL, HeaderValue::from_static("no-store")))
+    }
+}
+
+/// The beginning of an object that tells of a room.
+pub(super) fn beginning(room: &str, clients: usize) -> String {
+    let mut body = String::from("{\"room\":");
+    json::string(&mut body, room);
+    let _ = write!(body, ",\"clients\":{clients}");
+    body
+}
+
+fn write_memory(out: &mut String, told: &Recollection, has_messages: bool) {
+    let (position, oldest) = (told.position, told.oldest);
+    let _ = write!(out, ",\"position\":\"{position}\",\"oldest\":\"{oldest}\"");
+    if !has_messages {
+        return;
+    }
+    let _ = write!(out, ",\"complete\":{},\"messages\":", told.is_complete);
+    json::array(out, &told.messages, |out, recalled| {
+        let past = PastMessage::from(recalled);
+        let _ = write!(out, "{{\"position\":\"{}\",", past.position);
+        match &past.message {
+            Message::Text(text) => {
+                out.push_str("\"text\":");
+                json::string(out, text);
+            }
+            Message::Binary(bytes) => {
+                let _ = write!(out, "\"base64\":\"{}\"", BASE64.encode(bytes));
+            }
+        }
+        // Milliseconds since 1970, as a browser's Date takes them.
+        let _ = write!(out, ",\"at\":{}}}", recalled.at.0);
+    });
+}
