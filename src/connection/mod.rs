@@ -80,7 +80,7 @@ impl Drop for Joined<'_> {
 /// The outcome of a request.
 enum Opening {
     /// A client of a room, and the bytes that came after its request.
-    Room(Entry, Vec<u8>),
+    Room(Box<Entry>, Vec<u8>),
     /// The peer gets this answer, and the connection ends.
     Answered(Answer),
     /// The peer speaks another protocol; it is not answered in HTTP/1.1.
@@ -103,7 +103,7 @@ impl Connection {
         match opening {
             Opening::Room(entry, rest) => {
                 if self.slot.handshake_done() {
-                    self.serve(entry, rest);
+                    self.serve(*entry, rest);
                 }
             }
             Opening::Answered(answer) => self.answer(&answer),
@@ -151,7 +151,7 @@ impl Connection {
         };
         let opened = service.doors.open(&request, &self.caller(), &mut body);
         match opened {
-            Opened::Room(entry) => Opening::Room(entry, body.early),
+            Opened::Room(entry) => Opening::Room(Box::new(entry), body.early),
             Opened::Answered(answer) => Opening::Answered(answer),
         }
     }
