@@ -43,6 +43,7 @@ pub(crate) struct Counters {
     departures: [Counter; Cause::NAMES.len()],
     fan_out: [Counter; FAN_OUT_BOUNDS.len() + 1],
     fan_out_nanos: Counter,
+    longest_pass_nanos: AtomicU64,
 }
 
 /// The upper bounds of the fan-out histogram's buckets, in microseconds.
@@ -114,6 +115,19 @@ impl Gauge {
 impl Counters {
     pub(crate) fn departed(&self, cause: &Cause) {
         self.departures[cause.index()].add(1);
+    }
+
+    /// The hub has been busy with one pass for so long.
+    pub(crate) fn passed(&self, took: Duration) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        // Only the hub writes it.
+        if nanos > self.longest_pass_nanos.load(Ordering::Relaxed) {
+            self.longest_pass_nanos.store(nanos, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn longest_pass(&self) -> Duration {
+        Duration::from_nanos(self.longest_pass_nanos.load(Ordering::Relaxed))
     }
 
     pub(crate) fn fanned_out(&self, took: Duration) {

@@ -87,7 +87,12 @@ fn withstand(attack: &Attack, server: &Server, random: &mut Random) -> Result<()
     }
     canary.finish()?;
     server.await_return(bare, PATIENCE)?;
-    println!("{:<18}   at most {:.1} MiB", "", mib(server.peak()?));
+    println!(
+        "{:<18}   at most {:.1} MiB; the hub's longest pass {:.2} ms",
+        "",
+        mib(server.peak()?),
+        server.figure("longest_pass_seconds")? * 1e3
+    );
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use crate::kit::frame::{MASKED, Opcode, RSV1, fragment, masked, masked_as};
 use crate::kit::http::{UPGRADE, handshake, request};
 use crate::random::Random;
 use crate::server::Server;
+use crate::sharing;
 
 pub(crate) struct Attack {
     pub(crate) name: &'static str,
@@ -94,6 +95,38 @@ pub(crate) const ALL: &[Attack] = &[
         options: "--slow-consumer drop-oldest --queue-bytes 4MiB \
                   --queue-total 32MiB --max-message-size 64KiB",
         act: backlogs,
+        ..BASE
+    },
+    Attack {
+        name: "half-open",
+        act: sharing::half_open,
+        ..BASE
+    },
+    Attack {
+        name: "half-open-from-50",
+        act: sharing::half_open_from_fifty,
+        ..BASE
+    },
+    Attack {
+        name: "strangers",
+        options: "--max-message-size 1MiB",
+        act: sharing::strangers,
+        ..BASE
+    },
+    Attack {
+        name: "joins",
+        act: sharing::joins,
+        ..BASE
+    },
+    Attack {
+        name: "guesses",
+        options: "--allow-publish --publish-token a-long-and-random-one",
+        act: sharing::guesses,
+        ..BASE
+    },
+    Attack {
+        name: "followers",
+        act: sharing::followers,
         ..BASE
     },
 ];

@@ -2,7 +2,7 @@
 //! end. Its socket never blocks; what waits here waits until a deadline.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt::TcpMaxSeg};
@@ -43,6 +43,12 @@ pub(crate) enum Got {
 /// TIME_WAIT.
 pub(crate) fn dial(address: SocketAddr) -> Result<TcpStream> {
     ready(socket::dial(address, PATIENCE)?)
+}
+
+/// Like [`dial`], from this address of our own.
+pub(crate) fn dial_from(source: SocketAddrV4, address: SocketAddr) -> Result<TcpStream> {
+    let stream = dial_prepared(address, |socket| Ok(rustix::net::bind(socket, &source)?));
+    ready(stream?)
 }
 
 /// Like [`dial`], with as small buffers on both sides as a slow, distant client has.
@@ -167,6 +173,22 @@ impl Client {
             }
             if !self.fill_by(64 * 1024, deadline)? {
                 return Ok(None);
+            }
+        }
+    }
+
+    /// Whether these bytes come before the deadline.
+    pub(crate) fn reads(&mut self, bytes: &[u8], deadline: Instant) -> bool {
+        loop {
+            let came = &self.buffer[self.used..];
+            if came.windows(bytes.len()).any(|part| part == bytes) {
+                return true;
+            }
+            // What is used up would be dropped by the next read, and what came is not.
+            let used = std::mem::take(&mut self.used);
+            self.buffer.drain(..used);
+            if !matches!(self.fill_by(4096, deadline), Ok(true)) {
+                return false;
             }
         }
     }

@@ -3,7 +3,8 @@
 //! threads, descriptors and memory, and what it says of itself under `/-/`.
 //!
 //! In reading order: healthy clients beside slow ones ([`beside`], [`crowd`]); clients
-//! that come and go at random ([`churn`], [`order`]); attacks ([`abuse`], [`attacks`])
+//! that come and go at random ([`churn`], [`order`]); attacks ([`abuse`], [`attacks`],
+//! [`sharing`])
 //! while a [`canary`] chats on; peers that die without a word ([`dead_peers`]); and
 //! what all of them use: the [`server`], a [`client`], [`random`] numbers, and the [`kit`]
 //! that both benchmarks share.
@@ -27,6 +28,7 @@ mod options;
 mod order;
 mod random;
 mod server;
+mod sharing;
 
 use std::process::ExitCode;
 use std::time::Instant;

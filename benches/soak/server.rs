@@ -128,6 +128,16 @@ impl Server {
         Ok(value.trim().parse()?)
     }
 
+    /// The value of a metric that is no whole number.
+    pub(crate) fn figure(&self, name: &str) -> Result<f64> {
+        let text = get(self.address(), "/-/metrics")?;
+        let value = text.lines().find_map(|line| {
+            let value = line.strip_prefix("hubcast_")?.strip_prefix(name)?;
+            value.strip_prefix(' ')
+        });
+        Ok(value.ok_or_else(|| format!("no metric {name}"))?.parse()?)
+    }
+
     /// How many clients left for a cause.
     pub(crate) fn departed(&self, cause: &str) -> Result<u64> {
         self.metric(&format!("departures_total{{cause=\"{cause}\"}}"))

@@ -101,6 +101,7 @@ pub(crate) fn text(counters: &Counters, waiting: usize) -> String {
     for (status, count) in counters.refused.iter() {
         sample(&mut out, name, &label("status", &status), count);
     }
+    longest_pass(&mut out, counters);
     fan_out(&mut out, counters);
     out
 }
@@ -122,6 +123,17 @@ fn sample(out: &mut String, name: &str, labels: &str, value: impl Display) {
 
 fn label(name: &str, value: &str) -> String {
     ["{", name, "=\"", value, "\"}"].concat()
+}
+
+fn longest_pass(out: &mut String, counters: &Counters) {
+    let name = "longest_pass_seconds";
+    head(
+        out,
+        Gauge,
+        name,
+        "The longest that the hub was busy with one pass.",
+    );
+    sample(out, name, "", counters.longest_pass().as_secs_f64());
 }
 
 fn fan_out(out: &mut String, counters: &Counters) {

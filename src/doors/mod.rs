@@ -260,7 +260,7 @@ impl Doors {
         caller: &Caller,
     ) -> Result<(), Answer> {
         token::check(request, secrets).map_err(|refused| {
-            if refused == token::Refused::Wrong {
+            if refused != token::Refused::Missing {
                 self.remarks.wrong_token(caller);
             }
             refused.into()

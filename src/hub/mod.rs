@@ -164,11 +164,13 @@ impl Hub {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
+            let begun = Instant::now();
             let Some(taken) = self.take_pass(first, inbox, patience) else {
                 return;
             };
             let start = Instant::now();
             self.end_pass();
+            self.counters.passed(begun.elapsed());
             patience = match taken {
                 0 | 1 => Duration::ZERO,
                 _ => (start.elapsed() / PATIENCE_SHARE).min(MAX_PATIENCE),
