@@ -18,6 +18,8 @@ const KEEPALIVE: &[u8] = b": keepalive\n\n";
 
 /// Runs on the client's thread: waits for the end of the stream and keeps it
 /// alive meanwhile. What a client of events sends is discarded.
+// Not inlined, for the sake of the stack frame of `converse`.
+#[inline(never)]
 pub(crate) fn follow(shared: &Shared, client: &Client, mut socket: &Stream) {
     let interval = shared.config.ping_interval;
     let _ = socket.set_read_timeout((!interval.is_zero()).then_some(interval));

@@ -103,6 +103,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Ends the connection after a panic, for this cause.
+    // Not inlined, for the sake of the stack frame of `converse`, in which a
+    // client waits: it stays resident for every idle client.
+    #[inline(never)]
     pub(super) fn fail(&mut self, cause: Cause) -> Option<CloseFrame> {
         let mut buffer = [MaybeUninit::uninit(); 256];
         self.end(panicked(cause), &mut buffer)
