@@ -195,7 +195,13 @@ pub struct Config {
     /// that is long and random, since attempts are not limited. Default: none,
     /// everybody may enter.
     pub token: Option<Secret>,
-    /// Whether `POST` to a room publishes its body there. It is checked by
+    /// The name of a cookie that may bring [`token`](Config::token), or
+    /// [`publish_token`](Config::publish_token), percent-encoded. A browser sends
+    /// it with every request, those of other sites' pages too; what keeps those
+    /// out is [`allow_origin`](Config::allow_origin), which must not hold `*`
+    /// then. Default: none.
+    pub token_cookie: Option<String>,
+    /// Whether `POST` (or `PUT`) to a room publishes its body there. It is checked by
     /// [`Handler::on_upgrade`](crate::Handler::on_upgrade), but not seen by
     /// [`on_message`](crate::Handler::on_message). Default: false.
     pub allow_publish: bool,
@@ -287,6 +293,7 @@ impl Default for Config {
             subprotocol: Vec::new(),
             token: None,
             allow_publish: false,
+            token_cookie: None,
             publish_token: None,
             admin_token: None,
             page: true,

@@ -173,6 +173,7 @@ impl Connection {
 
     fn caller(&self) -> Caller {
         Caller {
+            id: self.id,
             peer: self.peer,
             entrance: self.entrance,
             has_near_address: self.has_near_address(),

@@ -2,7 +2,7 @@
 
 use http::Request;
 
-use crate::names::Peer;
+use crate::names::{ClientId, Peer};
 
 /// The listener that a connection came in by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub(crate) enum Entrance {
 /// The peer of a request, and the listener it came by.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller {
+    /// Which client it would be.
+    pub(crate) id: ClientId,
     pub(crate) peer: Peer,
     pub(crate) entrance: Entrance,
     /// Whether its address is one of the server's own machine.

@@ -29,6 +29,10 @@ const OWN_SUBPROTOCOL: &str = "hubcast";
 /// The subprotocol in which each message says where it stands in the log.
 pub(super) const POSITIONS: &str = "hubcast.positions";
 
+/// The header that tells a client its id, which it names where it wants not to
+/// receive what it publishes over HTTP.
+pub(super) const CLIENT: &str = "hubcast-client";
+
 /// # Errors
 ///
 /// A name that no client can offer.

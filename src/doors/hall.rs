@@ -6,6 +6,7 @@ use super::forwarded::Proxies;
 use super::origin::Origins;
 use super::pace::Pace;
 use super::remarks::Remarks;
+use super::retries::Retries;
 use crate::config::Config;
 use crate::embed::Handle;
 use crate::embed::Handler;
@@ -26,6 +27,7 @@ pub(crate) struct Doors {
     /// Held while a list is made for the operator, so that it is one at a
     /// time.
     pub(super) listing: Mutex<()>,
+    pub(super) retries: Retries,
 }
 
 impl Doors {
@@ -46,6 +48,7 @@ impl Doors {
             handle,
             hooks,
             listing: Mutex::new(()),
+            retries: Retries::default(),
         })
     }
 

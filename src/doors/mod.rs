@@ -20,6 +20,7 @@ mod pace;
 mod page;
 mod publish;
 mod remarks;
+mod retries;
 mod room;
 mod sse;
 mod start;
@@ -34,8 +35,8 @@ pub(crate) use hall::Doors;
 use std::slice;
 
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW,
-    HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, HeaderName, HeaderValue, ORIGIN, VARY,
 };
 use http::{Method, Request, StatusCode};
 
@@ -50,7 +51,7 @@ use admin::Question;
 use origin::Origins;
 
 /// The methods that are answered.
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, OPTIONS");
 
 /// The outcome of a request.
 #[derive(Debug)]
@@ -117,15 +118,27 @@ impl Doors {
             Ok(Opened::Answered(answer)) | Err(answer) => answer,
         };
         answer.head_only = request.method() == Method::HEAD;
-        // Lets a page of an allowed site read the answer, but for the operator's.
-        if !self.is_operators(request, caller)
-            && let Some(origin) = self.origins.allowed(request)
-        {
-            answer = answer
-                .header(VARY, HeaderValue::from_static("origin"))
-                .header(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        if !self.is_operators(request, caller) {
+            answer.headers.extend(self.cors(request));
         }
         Opened::Answered(answer)
+    }
+
+    /// What lets a page of an allowed site read the answer, also where it sends
+    /// the cookie with the token.
+    fn cors(&self, request: &Request<()>) -> Vec<(HeaderName, HeaderValue)> {
+        let Some(origin) = self.origins.allowed(request) else {
+            return Vec::new();
+        };
+        let mut headers = vec![
+            (VARY, HeaderValue::from_static("origin")),
+            (ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone()),
+        ];
+        if self.config().token_cookie.is_some() {
+            let yes = HeaderValue::from_static("true");
+            headers.push((ACCESS_CONTROL_ALLOW_CREDENTIALS, yes));
+        }
+        headers
     }
 
     fn enter(
@@ -180,8 +193,8 @@ impl Doors {
                 true => Door::Page,
                 false => Door::Hint,
             }),
-            Method::POST if config.allow_publish => Ok(Door::Publish),
-            Method::POST => Err(publish::is_off()),
+            Method::POST | Method::PUT if config.allow_publish => Ok(Door::Publish),
+            Method::POST | Method::PUT => Err(publish::is_off()),
             Method::OPTIONS => Ok(Door::Preflight),
             _ => Err(Answer::text(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -230,7 +243,8 @@ impl Doors {
         if let Door::Admin(question) = door {
             return self.guard_operators(question, request, caller);
         }
-        self.check_token(request, needs.secrets, caller)
+        let cookie = self.config().token_cookie.as_deref();
+        self.check_token(request, needs.secrets, cookie, caller)
     }
 
     /// The lists and figures are answered to the server's own machine, at the
@@ -247,7 +261,7 @@ impl Doors {
             return Ok(());
         }
         match &self.config().admin_token {
-            Some(token) => self.check_token(request, slice::from_ref(token), caller),
+            Some(token) => self.check_token(request, slice::from_ref(token), None, caller),
             None if caller.entrance == Entrance::Admin => Ok(()),
             None => Err(admin::far_away()),
         }
@@ -257,9 +271,10 @@ impl Doors {
         &self,
         request: &Request<()>,
         secrets: &[Secret],
+        cookie: Option<&str>,
         caller: &Caller,
     ) -> Result<(), Answer> {
-        token::check(request, secrets).map_err(|refused| {
+        token::check(request, secrets, cookie).map_err(|refused| {
             if refused != token::Refused::Missing {
                 self.remarks.wrong_token(caller);
             }
@@ -275,6 +290,7 @@ impl Doors {
 /// A setting has a value that no request can match; the text names it.
 pub(crate) fn check(config: &Config) -> Result<(), Error> {
     entry::check_subprotocols(&config.subprotocol)?;
+    token::check_cookie(config)?;
     Origins::parse(&config.allow_origin)?;
     Proxies::parse(&config.trust_proxy).map(drop)
 }
@@ -290,7 +306,7 @@ fn preflight(request: &Request<()>) -> Answer {
     if !request.headers().contains_key(ORIGIN) {
         return answer;
     }
-    let headers = HeaderValue::from_static("authorization, content-type");
+    let headers = HeaderValue::from_static("authorization, content-type, idempotency-key");
     answer
         .header(ACCESS_CONTROL_ALLOW_METHODS, METHODS)
         .header(ACCESS_CONTROL_ALLOW_HEADERS, headers)
@@ -310,6 +326,7 @@ mod tests {
         let request = Request::builder().uri(path).header("host", "a");
         let request = request.body(()).unwrap();
         let elsewhere = Caller {
+            id: crate::names::ClientId(1),
             peer: SocketAddr::from(([192, 0, 2, 1], 9)).into(),
             entrance,
             has_near_address: false,

@@ -18,7 +18,7 @@ use crate::http1::head::{MAX_HEAD, MAX_HEADERS, parse_head};
 use crate::hub::Inbox;
 use crate::hub::Places;
 use crate::hub::Publisher;
-use crate::names::{ADMIN_PREFIX, MAX_ROOM};
+use crate::names::{ADMIN_PREFIX, ClientId, MAX_ROOM};
 use crate::net::Stop;
 use crate::net::Stream;
 
@@ -68,6 +68,7 @@ thread_local! {
             config.allow_publish = true;
             config.token = Some("open sesame".into());
             config.publish_token = Some("open".into());
+            config.token_cookie = Some("hubcast".to_owned());
             config.subprotocol = vec!["chat".to_owned()];
             config.allow_origin = vec!["https://a.example".to_owned()];
             config.admin_listen = Some("127.0.0.1:0".to_owned());
@@ -104,6 +105,7 @@ fn doors(change: impl FnOnce(&mut Config)) -> Doors {
 fn show(doors: &Doors, request: &Request<()>, rest: &[u8]) {
     for entrance in [Entrance::Main, Entrance::Admin] {
         let caller = Caller {
+            id: ClientId(1),
             peer: SocketAddr::from(([127, 0, 0, 1], 9)).into(),
             entrance,
             has_near_address: true,
@@ -222,15 +224,19 @@ fn check_head(bytes: &[u8], status: u16) -> (&[u8], Option<usize>) {
         }
     }
     let known = [
+        "access-control-allow-credentials",
         "access-control-allow-headers",
         "access-control-allow-methods",
         "access-control-allow-origin",
+        "access-control-expose-headers",
         "allow",
         "cache-control",
         "connection",
         "content-length",
         "content-security-policy",
         "content-type",
+        "hubcast-client",
+        "idempotent-replayed",
         "referrer-policy",
         "retry-after",
         "sec-websocket-accept",

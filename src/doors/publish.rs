@@ -1,4 +1,5 @@
-//! Publishing over HTTP: `POST` to a room, its body is the message.
+//! Publishing over HTTP: `POST` or `PUT` to a room; its body is the message, or
+//! a message a line.
 
 use std::io::Write;
 use std::time::Instant;
@@ -11,11 +12,18 @@ use http::{Request, StatusCode, Version};
 use super::admin::JSON;
 use super::caller::Caller;
 use super::hall::Doors;
+use super::retries::{self, Turn};
 use super::room;
-use crate::http1::single;
 use crate::http1::{Answer, stopping};
 use crate::http1::{Body, gone, too_large};
+use crate::http1::{query_parameters, single};
+use crate::hub::Audience;
 use crate::message::Message;
+use crate::names::{ClientId, room_name};
+use crate::wire::{Burst, BurstBuilder};
+
+/// The most messages of one request.
+const MAX_MESSAGES: u32 = 1000;
 
 impl Doors {
     /// Publishes the body of a request in a room. A handler that decides who
@@ -28,6 +36,7 @@ impl Doors {
     ) -> Result<Answer, Answer> {
         let room = self.admit(request, caller)?.room;
         let max = self.config().max_message_size;
+        let (except, key) = (except(request)?, retries::key(request)?);
         let head = head_of(request, max)?;
         let ip = caller.peer.ip();
         self.pace.take(ip, head.length.unwrap_or(0) as u64)?;
@@ -36,15 +45,76 @@ impl Doors {
         if head.length.is_none() {
             self.pace.owe(ip, message.len() as u64);
         }
-        let sent = self.handle.publish_counted(&room, message);
-        let (position, clients) = sent.map_err(|_| stopping())?;
-        let mut body = room::beginning(&room, clients);
+        let claim = match key {
+            None => None,
+            Some(key) => match self.retries.begin(&room, &key, &message)? {
+                Turn::First(claim) => Some(claim),
+                Turn::Done(answer) => return Ok(retries::mark(accepted(answer))),
+            },
+        };
+        let burst = self.burst(&head, &message)?;
+        let to = Audience::Room {
+            room: room_name(&room),
+            except,
+        };
+        let sent = self
+            .handle
+            .publish_burst(to, burst)
+            .map_err(|_| stopping())?;
+        let mut answer = room::beginning(&room, sent.clients);
         if self.config().room_settings(&room).history > 0 {
-            body.push_str(&format!(",\"position\":\"{position}\""));
+            answer.push_str(&format!(",\"position\":\"{}\"", sent.position));
         }
-        body.push_str("}\n");
-        Ok(Answer::new(StatusCode::ACCEPTED, JSON, body))
+        answer.push_str("}\n");
+        if let Some(claim) = claim {
+            claim.done(&answer);
+        }
+        Ok(accepted(answer))
     }
+
+    /// The messages of a body; all of them are accepted, or none.
+    fn burst(&self, head: &PublishHead, body: &Message) -> Result<Burst, Answer> {
+        let newline = self.config().append_newline;
+        let mut builder = BurstBuilder::default();
+        match body {
+            Message::Binary(bytes) => builder.binary(bytes),
+            Message::Text(text) if head.kind == Kind::Lines => {
+                for line in text.lines().filter(|line| !line.trim().is_empty()) {
+                    builder.text(line, newline);
+                    if builder.len() > MAX_MESSAGES {
+                        let line = format!("a request has at most {MAX_MESSAGES} messages");
+                        return Err(Answer::text(StatusCode::PAYLOAD_TOO_LARGE, line));
+                    }
+                }
+            }
+            Message::Text(text) => builder.text(text, newline),
+        }
+        match builder.is_empty() {
+            true => Err(Answer::bad_request(
+                "there is no message in the body; each is a line",
+            )),
+            false => Ok(builder.take()),
+        }
+    }
+}
+
+fn accepted(body: String) -> Answer {
+    Answer::new(StatusCode::ACCEPTED, JSON, body)
+}
+
+/// The client that is not to receive the message.
+fn except(request: &Request<()>) -> Result<Option<ClientId>, Answer> {
+    let Some(text) = query_parameters(request, "except").next() else {
+        return Ok(None);
+    };
+    let text = text.unwrap_or_default();
+    let id = text.parse().map_err(|_| {
+        let shown: String = text.chars().take(40).collect();
+        Answer::bad_request(format!(
+            "except={shown:?} is not a client's id, the number in its header Hubcast-Client"
+        ))
+    })?;
+    Ok(Some(ClientId(id)))
 }
 
 pub(super) fn is_off() -> Answer {
@@ -54,10 +124,21 @@ pub(super) fn is_off() -> Answer {
     )
 }
 
+/// What a body is, by its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// One message of text.
+    Text,
+    /// A message of text in each line.
+    Lines,
+    /// One message of bytes.
+    Binary,
+}
+
 /// What the head of a request to publish says about the body.
 #[derive(Debug)]
 pub(super) struct PublishHead {
-    is_text: bool,
+    kind: Kind,
     /// `None`: the body comes in chunks.
     length: Option<usize>,
     expects_continue: bool,
@@ -66,7 +147,7 @@ pub(super) struct PublishHead {
 /// Checks the head of a request to publish.
 pub(super) fn head_of(request: &Request<()>, max: usize) -> Result<PublishHead, Answer> {
     let headers = request.headers();
-    let is_text = is_text(headers)?;
+    let kind = kind_of(headers)?;
     let chunked = single(headers, TRANSFER_ENCODING)?;
     let length = single(headers, CONTENT_LENGTH)?;
     let length = match (chunked, length) {
@@ -111,15 +192,14 @@ pub(super) fn head_of(request: &Request<()>, max: usize) -> Result<PublishHead, 
         .is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"))
         && request.version() == Version::HTTP_11;
     Ok(PublishHead {
-        is_text,
+        kind,
         length,
         expects_continue,
     })
 }
 
-/// Whether the body is text. The type that `curl -d` sends, a form's, is taken
-/// for text.
-fn is_text(headers: &HeaderMap) -> Result<bool, Answer> {
+/// What the body is. The type that `curl -d` sends, a form's, is taken for text.
+fn kind_of(headers: &HeaderMap) -> Result<Kind, Answer> {
     if headers
         .get(CONTENT_ENCODING)
         .is_some_and(|coding| coding != "identity")
@@ -127,7 +207,7 @@ fn is_text(headers: &HeaderMap) -> Result<bool, Answer> {
         return Err(unsupported("send the body without a Content-Encoding"));
     }
     let Some(value) = single(headers, CONTENT_TYPE)? else {
-        return Ok(true);
+        return Ok(Kind::Text);
     };
     let value = value.to_str().unwrap_or_default().to_ascii_lowercase();
     let mut parts = value.split(';').map(str::trim);
@@ -137,13 +217,13 @@ fn is_text(headers: &HeaderMap) -> Result<bool, Answer> {
         return Err(unsupported("send the text as UTF-8"));
     }
     match kind {
-        "application/octet-stream" => Ok(false),
-        "application/json" | "application/x-www-form-urlencoded" | "application/x-ndjson" => {
-            Ok(true)
-        }
-        _ if kind.starts_with("text/") || kind.ends_with("+json") => Ok(true),
+        "application/octet-stream" => Ok(Kind::Binary),
+        "application/x-ndjson" => Ok(Kind::Lines),
+        "application/json" | "application/x-www-form-urlencoded" => Ok(Kind::Text),
+        _ if kind.starts_with("text/") || kind.ends_with("+json") => Ok(Kind::Text),
         _ => Err(unsupported(
-            "send text, JSON, or bytes as application/octet-stream",
+            "send text, JSON, messages in lines as application/x-ndjson, \
+             or bytes as application/octet-stream",
         )),
     }
 }
@@ -171,7 +251,7 @@ pub(super) fn read_message(
         }
         None => body.take_chunks(max)?,
     };
-    if !head.is_text {
+    if head.kind == Kind::Binary {
         return Ok(Message::Binary(bytes));
     }
     String::from_utf8(bytes).map(Message::Text).map_err(|_| {

@@ -2,10 +2,10 @@
 //! HTTP.
 
 use http::Request;
-use http::header::ORIGIN;
+use http::header::ACCESS_CONTROL_EXPOSE_HEADERS;
 
 use super::caller::Caller;
-use super::entry::{Entry, finish_head};
+use super::entry::{CLIENT, Entry, finish_head};
 use super::hall::Doors;
 use super::start::wish;
 use crate::http1::Answer;
@@ -26,10 +26,17 @@ impl Doors {
         let wish = wish(request)?;
         let place = self.place(caller)?;
         let upgrade = self.admit(request, caller)?;
-        let mut head = RESPONSE.as_bytes().to_vec();
-        if let Some(origin) = request.headers().get(ORIGIN) {
-            head.extend_from_slice(b"vary: origin\r\naccess-control-allow-origin: ");
-            head.extend_from_slice(origin.as_bytes());
+        let mut head = format!("{RESPONSE}{CLIENT}: {}\r\n", caller.id).into_bytes();
+        let cors = self.cors(request);
+        if !cors.is_empty() {
+            head.extend_from_slice(
+                format!("{ACCESS_CONTROL_EXPOSE_HEADERS}: {CLIENT}\r\n").as_bytes(),
+            );
+        }
+        for (name, value) in cors {
+            head.extend_from_slice(name.as_str().as_bytes());
+            head.extend_from_slice(b": ");
+            head.extend_from_slice(value.as_bytes());
             head.extend_from_slice(b"\r\n");
         }
         let mut head = finish_head(head, &upgrade);

@@ -3,11 +3,13 @@
 use std::sync::LazyLock;
 
 use data_encoding::{BASE64URL_NOPAD, Encoding};
-use http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL, WWW_AUTHENTICATE};
+use http::header::{COOKIE, HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL, WWW_AUTHENTICATE};
 use http::{Request, StatusCode};
 
+use crate::config::Config;
+use crate::error::Error;
 use crate::http1::Answer;
-use crate::http1::{bearers, query_parameters, tokens};
+use crate::http1::{bearers, is_token, percent_decode, query_parameters, tokens};
 use crate::secret::Secret;
 
 /// The subprotocol entry that carries a token, since a browser's WebSocket
@@ -46,9 +48,15 @@ impl From<Refused> for Answer {
 }
 
 /// Refuses a request that does not bring one of these secrets, if there are
-/// any: as a bearer token, a subprotocol entry, or `?token=`. It may bring the
-/// same in several ways, but not one and another.
-pub(super) fn check(request: &Request<()>, secrets: &[Secret]) -> Result<(), Refused> {
+/// any: as a bearer token, a subprotocol entry, or `?token=`; or in a cookie of
+/// this name, which counts only where nothing else brings one, because a browser
+/// sends it unasked. It may bring the same in several ways, but not one and
+/// another.
+pub(super) fn check(
+    request: &Request<()>,
+    secrets: &[Secret],
+    cookie: Option<&str>,
+) -> Result<(), Refused> {
     if secrets.is_empty() {
         return Ok(());
     }
@@ -57,10 +65,17 @@ pub(super) fn check(request: &Request<()>, secrets: &[Secret]) -> Result<(), Ref
     let bearers = bearers(request.headers()).map(|token| Some(token.to_owned()));
     let queries = query_parameters(request, "token");
     let mut brought = entries.chain(bearers).chain(queries);
-    let Some(token) = brought.next() else {
-        return Err(Refused::Missing);
+    let mut cookies = cookie
+        .into_iter()
+        .flat_map(|name| of_cookies(request.headers(), name));
+    let (token, is_other) = match brought.next() {
+        Some(token) => (token.clone(), brought.any(|other| other != token)),
+        None => match cookies.next() {
+            Some(token) => (token.clone(), cookies.any(|other| other != token)),
+            None => return Err(Refused::Missing),
+        },
     };
-    if brought.any(|other| other != token) {
+    if is_other {
         return Err(Refused::Several);
     }
     // One that cannot be decoded is none.
@@ -74,6 +89,43 @@ pub(super) fn check(request: &Request<()>, secrets: &[Secret]) -> Result<(), Ref
 /// Whether a subprotocol entry carries a token, and so is never answered.
 pub(super) fn is_entry(entry: &str) -> bool {
     entry.starts_with(TOKEN_ENTRY)
+}
+
+/// # Errors
+///
+/// A cookie that no request can bring, that brings nothing, or that the pages
+/// of every site could use.
+pub(super) fn check_cookie(config: &Config) -> Result<(), Error> {
+    let Some(name) = &config.token_cookie else {
+        return Ok(());
+    };
+    if !is_token(name) {
+        return Err(Error::config(format!(
+            "token-cookie {name:?} is no name of a cookie (RFC 6265 §4.1.1), such as hubcast"
+        )));
+    }
+    if config.token.is_none() && config.publish_token.is_none() {
+        return Err(Error::config("token-cookie has no effect without a token"));
+    }
+    if config.allow_origin.iter().any(|origin| origin == "*") {
+        return Err(Error::config(
+            "token-cookie and allow-origin * exclude each other: the pages of every site \
+             could use their visitors' cookies; name the origins",
+        ));
+    }
+    Ok(())
+}
+
+/// The values of the cookies with this name, percent-decoded.
+fn of_cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = Option<String>> {
+    let lines = headers.get_all(COOKIE).into_iter();
+    let pairs = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='));
+    pairs
+        .filter(move |(key, _)| *key == name)
+        .map(|(_, value)| percent_decode(value))
 }
 
 fn of_entry(entry: &str) -> Option<String> {
@@ -105,11 +157,51 @@ mod tests {
             request("/", Some(("sec-websocket-protocol", &entry))),
             request("/?a=b&token=s3cret%2F%C3%BC", None),
         ] {
-            check(&request, std::slice::from_ref(&secret)).unwrap();
+            check(&request, std::slice::from_ref(&secret), None).unwrap();
         }
         let bearer = request("/", Some(("authorization", "bearer s3cret")));
-        check(&bearer, &[secret, Secret::from("s3cret")]).unwrap();
-        check(&request("/", None), &[]).unwrap();
+        check(&bearer, &[secret, Secret::from("s3cret")], None).unwrap();
+        check(&request("/", None), &[], None).unwrap();
+    }
+
+    #[test]
+    fn a_cookie_counts_where_nothing_else_brings_a_token() {
+        let secrets = [Secret::from("b")];
+        let ask = |uri, cookies| {
+            check(
+                &request(uri, Some(("cookie", cookies))),
+                &secrets,
+                Some("hub"),
+            )
+        };
+        assert_eq!(ask("/?token=b", "hub=a"), Ok(()));
+        assert_eq!(ask("/?token=a", "hub=b"), Err(Refused::Wrong));
+        assert_eq!(ask("/", "hub=a; hub=b"), Err(Refused::Several));
+        assert_eq!(ask("/", "x=b"), Err(Refused::Missing));
+    }
+
+    #[test]
+    fn a_cookie_is_taken_by_its_name() {
+        let secrets = [Secret::from("a; ü")];
+        let with = |cookies| request("/", Some(("cookie", cookies)));
+        for cookies in [
+            "hub=a%3B%20%C3%BC",
+            "x=y; hub=a%3B%20%C3%BC; hub=a%3B%20%C3%BC;z",
+            "a=;hub=a%3b%20%c3%bc",
+        ] {
+            check(&with(cookies), &secrets, Some("hub")).unwrap();
+            check(&with(cookies), &secrets, Some("Hub")).unwrap_err();
+            check(&with(cookies), &secrets, None).unwrap_err();
+        }
+        for cookies in [
+            "hub",
+            "hub=",
+            "hub=%",
+            "hubhub=a%3B%20%C3%BC",
+            "x=hub=a%3B%20%C3%BC",
+        ] {
+            check(&with(cookies), &secrets, Some("hub")).unwrap_err();
+        }
     }
 
     #[test]
@@ -124,7 +216,8 @@ mod tests {
             request("/", Some(("authorization", "Basic right"))),
             request("/", Some(("sec-websocket-protocol", "hubcast.token.right"))),
         ] {
-            let answer = Answer::from(check(&request, std::slice::from_ref(&secret)).unwrap_err());
+            let refused = check(&request, std::slice::from_ref(&secret), Some("hub"));
+            let answer = Answer::from(refused.unwrap_err());
             assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
             assert!(!answer.body.contains("right"));
         }
@@ -145,17 +238,17 @@ mod tests {
                 Some(("sec-websocket-protocol", "hubcast.token.%%")),
             ),
         ] {
-            let refused = check(&request, std::slice::from_ref(&secret));
+            let refused = check(&request, std::slice::from_ref(&secret), None);
             assert_eq!(refused, Err(Refused::Several), "{request:?}");
         }
         let same = [entry("b"), entry("b")].join(", ");
         let mut request = request("/?token=b", Some(("sec-websocket-protocol", &same)));
-        check(&request, std::slice::from_ref(&secret)).unwrap();
+        check(&request, std::slice::from_ref(&secret), None).unwrap();
         for token in ["b", "a"] {
             let line = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
             request.headers_mut().append("authorization", line);
         }
-        let refused = check(&request, std::slice::from_ref(&secret));
+        let refused = check(&request, std::slice::from_ref(&secret), None);
         assert_eq!(refused, Err(Refused::Several));
     }
 }

@@ -8,7 +8,7 @@ use http::{Method, Request, StatusCode, Version};
 use sha1_smol::Sha1;
 
 use super::caller::Caller;
-use super::entry::{Entry, POSITIONS, finish_head};
+use super::entry::{CLIENT, Entry, POSITIONS, finish_head};
 #[cfg(feature = "deflate")]
 use super::extensions::Agreement;
 use super::hall::Doors;
@@ -32,6 +32,7 @@ impl Doors {
         let place = self.place(caller)?;
         let upgrade = self.admit(request, caller)?;
         let mut head = response(key, upgrade.subprotocol());
+        head.push_str(&format!("{CLIENT}: {}\r\n", caller.id));
         let has_positions = wish.positions || upgrade.subprotocol() == Some(POSITIONS);
         let encoding = match has_positions {
             // Each message begins with a line of its own then, and is compressed

@@ -10,7 +10,7 @@ use crate::embed::shared::Shared;
 use crate::embed::subscription::Subscription;
 use crate::error::{SendError, SendErrorReason, Stopped};
 use crate::hub::InboxError;
-use crate::hub::{Audience, Command};
+use crate::hub::{Audience, Command, Receipt};
 use crate::hub::{ClientInfo, RoomInfo};
 use crate::message::Message;
 use crate::names::ClientId;
@@ -474,6 +474,16 @@ impl Handle {
             Ok(()) => Ok(()),
             Err(_) => Err(SendError::new(message, SendErrorReason::Stopped)),
         }
+    }
+
+    /// Publishes messages of which none is larger than may be; says where the last
+    /// of them stands, and how many clients are there to get them.
+    pub(crate) fn publish_burst(&self, to: Audience, burst: Burst) -> Result<Receipt, Stopped> {
+        if self.shared.stop.is_triggered() {
+            return Err(Stopped);
+        }
+        let sent = self.shared.publisher.publish_confirmed(to, burst);
+        sent.map_err(|_| Stopped)
     }
 
     fn try_publish(&self, to: Audience, message: &Message) -> Result<(), SendErrorReason> {

@@ -36,7 +36,7 @@ mod tests;
 
 pub(crate) use behind::Start;
 pub(crate) use client_state::{Attachment, ClientState};
-pub(crate) use command::{Audience, Command, Joining};
+pub(crate) use command::{Audience, Command, Joining, Receipt};
 pub(crate) use helpers::{Helpers, fan_out_threads};
 pub(crate) use inbox::{Commands, Gone, Inbox, InboxError};
 pub(crate) use info::{ClientInfo, RoomInfo};

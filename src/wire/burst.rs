@@ -313,6 +313,10 @@ impl BurstBuilder {
         }
     }
 
+    pub(crate) fn len(&self) -> u32 {
+        self.messages
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.messages == 0
     }

@@ -473,7 +473,7 @@ fn an_answer_is_delivered_to_a_peer_that_sends_on() {
         let mut stream = dial(server.local_addr());
         let mut sending = stream.try_clone().unwrap();
         stream
-            .write_all(b"PUT / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .write_all(b"PATCH / HTTP/1.1\r\nHost: a\r\n\r\n")
             .unwrap();
         let sender = thread::spawn(move || {
             for _ in 0..100 {

@@ -295,6 +295,11 @@ struct Guards {
     #[arg(long, value_name = "FILE", conflicts_with = "token")]
     token_file: Option<PathBuf>,
 
+    /// The name of a cookie that may bring a token; other sites' pages are kept
+    /// out by --allow-origin then
+    #[arg(long, value_name = "NAME", alias = "cookie-name")]
+    token_cookie: Option<String>,
+
     /// Answer this subprotocol where a client offers it; may be given
     /// several times
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
@@ -445,6 +450,7 @@ impl Guards {
         config.trust_proxy = trimmed(&self.trust_proxy);
         config.proxy_protocol = self.proxy_protocol;
         config.subprotocol = trimmed(&self.subprotocol);
+        config.token_cookie = self.token_cookie.clone();
         config.token = match (&self.token_file, &self.token) {
             (Some(path), _) => Some(token::of_file(path)?),
             (None, Some(text)) => Some(token::bare(text)),

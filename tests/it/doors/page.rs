@@ -192,7 +192,7 @@ fn options_tell_the_methods_and_an_allowed_site_what_it_may() {
     let options = |headers: &[&str]| ask(server.local_addr(), &plain("OPTIONS", "/x", headers));
     let answer = options(&[]);
     assert_eq!((answer.status, answer.body.as_str()), (204, ""));
-    assert_eq!(answer.header("allow"), "GET, HEAD, POST, OPTIONS");
+    assert_eq!(answer.header("allow"), "GET, HEAD, POST, PUT, OPTIONS");
     assert_eq!(answer.header("access-control-allow-origin"), "");
     for origin in ["https://app.example", "http://localhost"] {
         let line = format!("Origin: {origin}");

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 
 use data_encoding::{BASE64, BASE64URL_NOPAD};
-use hubcast::{Config, Running, Secret, Upgrade};
+use hubcast::{Config, Message, Running, Secret, Server, Upgrade};
 use rustix::process::Signal;
 
 use super::{Follower, look};
@@ -110,6 +110,99 @@ fn each_way_of_bringing_the_token_opens_each_door() {
     });
     all_open(&ascii, &ways("s3cret~token"));
     all_open(&ascii, &bearers("s3cret~token"));
+}
+
+fn by_cookie(config: &mut Config) {
+    guarded(config);
+    config.token_cookie = Some("hub".to_owned());
+    config.allow_origin = vec!["https://app.example".to_owned()];
+}
+
+#[test]
+fn a_cookie_opens_each_door_to_pages_of_this_site_and_those_allowed() {
+    let server = server(by_cookie);
+    let cookie = format!("Cookie: theme=dark; hub={}", percent_encoded(TOKEN));
+    for site in [
+        "Sec-Fetch-Site: same-origin",
+        "Origin: http://localhost",
+        "Origin: https://app.example",
+    ] {
+        for (status, request) in through_each_door("/lobby", &[&cookie, site]) {
+            let answer = head_of(server.local_addr(), &request);
+            assert_eq!(answer.status, status, "{site}: {answer:?}");
+            let credentials = answer.header("access-control-allow-credentials");
+            let is_readable = site.starts_with("Origin") && status != 101;
+            let expected = if is_readable { "true" } else { "" };
+            assert_eq!(credentials, expected, "{site}: {answer:?}");
+        }
+    }
+}
+
+#[test]
+fn a_page_of_another_site_gains_nothing_by_its_visitors_cookie() {
+    let server = server(by_cookie);
+    let mut room = server.handle().subscribe("/lobby").unwrap();
+    let cookie = format!("Cookie: hub={}", percent_encoded(TOKEN));
+    for site in [
+        "Origin: https://evil.example",
+        "Origin: https://app.example.evil.example",
+        "Origin: null",
+        "Sec-Fetch-Site: cross-site",
+    ] {
+        for (_, request) in through_each_door("/lobby", &[&cookie, site]) {
+            let answer = head_of(server.local_addr(), &request);
+            assert_eq!(answer.status, 403, "{site}: {answer:?}");
+            assert_eq!(answer.header("access-control-allow-origin"), "");
+            assert_eq!(answer.header("access-control-allow-credentials"), "");
+        }
+    }
+    assert_eq!(server.handle().stats().broadcasts, 0);
+    assert!(server.handle().clients().unwrap().is_empty());
+    server.handle().broadcast("/lobby", "the first").unwrap();
+    assert_eq!(room.next(), Some(Message::from("the first")));
+}
+
+#[test]
+fn a_cookie_with_the_wrong_token_or_name_opens_nothing() {
+    let server = server(by_cookie);
+    let right = percent_encoded(TOKEN);
+    let cookies = [
+        "Cookie: hub=".to_owned(),
+        "Cookie: hub=wrong".to_owned(),
+        "Cookie: hub=%zz".to_owned(),
+        format!("Cookie: hub2={right}"),
+        format!("Cookie: HUB={right}"),
+        format!("Cookie: theme={right}; hub"),
+    ];
+    for cookie in &cookies {
+        for (_, request) in through_each_door("/lobby", &[cookie]) {
+            assert_eq!(
+                head_of(server.local_addr(), &request).status,
+                401,
+                "{cookie}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_cookie_that_every_page_could_use_is_refused_at_the_start() {
+    let refused = |change: fn(&mut Config)| {
+        let builder = Server::builder().configure(guarded).configure(change);
+        builder.bind("127.0.0.1:0").unwrap_err().to_string()
+    };
+    let error = refused(|config| {
+        config.token_cookie = Some("hub".to_owned());
+        config.allow_origin = vec!["*".to_owned()];
+    });
+    assert!(error.contains("exclude each other"), "{error}");
+    let error = refused(|config| config.token_cookie = Some("a b".to_owned()));
+    assert!(error.contains("token-cookie \"a b\""), "{error}");
+    let error = refused(|config| {
+        config.token_cookie = Some("hub".to_owned());
+        config.token = None;
+    });
+    assert!(error.contains("no effect without a token"), "{error}");
 }
 
 #[test]
