@@ -9,6 +9,8 @@ SOAK ?=
 CHROMIUM ?= chromium
 # How long each fuzz target runs.
 FUZZ_SECONDS ?= 600
+# cargo-deny, wherever it is.
+DENY = PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo-deny
 FUZZ_TARGETS = request_head proxy_header reader outbox
 # New inputs go to target/; those of tests/fuzz/corpus are read too.
 FUZZ = PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) +nightly fuzz run \
@@ -41,10 +43,19 @@ lint: ## Run clippy, warnings denied, with and without the program
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) clippy --lib --no-default-features -- -D warnings
 
-deps: ## Check that no async runtime is in the tree, and that the library's is small
+deps: cargo-deny ## Check the dependencies: their number, licences, sources and known defects
 	@! $(CARGO) tree --locked -e normal --prefix none | grep -E '^(async-|futures|mio|smol|tokio)'
 	@crates=$$($(CARGO) tree --locked -e normal,build --no-default-features --prefix none | sed 's/ (.*//' | sort -u | wc -l); \
 	echo "the library and what it depends on: $$crates crates, of at most 33"; test "$$crates" -le 33
+	$(DENY) --config .ci/deny.toml check --hide-inclusion-graph bans licenses sources
+	DENY='$(DENY)' sh .ci/advisories.sh
+
+# One that is installed already will do. Unoptimised, it is built in a third of
+# the time, and checks in a second all the same.
+.PHONY: cargo-deny
+cargo-deny:
+	@command -v cargo-deny >/dev/null || test -x target/tools/bin/cargo-deny || \
+	$(CARGO) install cargo-deny --version 0.20.2 --locked --debug --root target/tools
 
 doc: ## Build the documentation, warnings denied
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --document-private-items
