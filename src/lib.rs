@@ -142,7 +142,7 @@
 //! # What it does not do
 //!
 //! - TLS: put a [proxy](guide::proxy) that ends it before the server.
-//! - Compression (permessage-deflate) or other extensions.
+//! - Extensions other than permessage-deflate.
 //! - History: who joins receives what is sent from then on. The `chat`
 //!   example keeps the last lines itself.
 //! - Delivery across reconnects, acknowledgements, or several processes that
@@ -155,6 +155,9 @@
 //! - `cli` (default): the program `hubcast` and its options, logger and
 //!   signals. Nothing of it is in the library, so a program that embeds the
 //!   library turns it off: `default-features = false`.
+//! - `deflate` (default): messages compressed for clients that offer it
+//!   (permessage-deflate, RFC 7692), if the field `deflate` of [`Config`] is
+//!   on. Two small crates without unsafe code.
 
 #![cfg_attr(
     any(fuzzing, test),
