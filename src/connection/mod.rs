@@ -7,11 +7,13 @@ mod keepalive;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod model;
 mod reader;
+mod readers;
 mod relay;
 mod service;
 mod threads;
 
 pub(crate) use admission::Admission;
+pub(crate) use readers::Readers;
 pub(crate) use service::Service;
 pub(crate) use threads::Threads;
 
@@ -39,7 +41,6 @@ use crate::outbox::Outbox;
 use crate::wire::Encoding;
 use admission::Slot;
 use reader::Reader;
-use threads::Presence;
 
 /// A connection that was accepted.
 #[derive(Debug)]
@@ -51,8 +52,6 @@ pub(crate) struct Connection {
     pub(crate) entrance: Entrance,
     /// Its place among the connections; given back at the end.
     pub(crate) slot: Slot,
-    /// Its thread is counted until everything else is dropped.
-    pub(crate) _presence: Presence,
 }
 
 /// Held while the hub knows this client. Dropping it, by a panic too, makes

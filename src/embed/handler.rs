@@ -23,7 +23,8 @@ use crate::message::Message;
 /// the same time. A hook may take its time and may call anything on a
 /// [`Handle`](crate::Handle): it holds up only the client it is called for,
 /// whose further messages wait. It cannot block the hub, nor deadlock it. Its
-/// stack has [`Config::stack_size`](crate::Config::stack_size).
+/// stack has [`Config::stack_size`](crate::Config::stack_size). A thread may serve
+/// another client after this one, so thread-local values may be there already.
 ///
 /// # Panics
 ///

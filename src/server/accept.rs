@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use crate::connection::Admission;
 use crate::connection::Connection;
 use crate::connection::Service;
-use crate::connection::Threads;
+use crate::connection::{Readers, Threads};
 use crate::doors::Entrance;
 use crate::http1::{Answer, DRAIN, RETRY_AFTER, STOPPING};
 use crate::names::{ClientId, Peer};
@@ -53,6 +53,7 @@ pub(super) fn accept(
     let [first, others @ ..] = gates else {
         return Ok(());
     };
+    let readers = &Readers::new(threads.clone(), service.shared.config.stack_size);
     thread::scope(|scope| {
         let mut beside = Vec::new();
         for gate in others {
@@ -63,10 +64,10 @@ pub(super) fn accept(
             let spawned = thread::Builder::new()
                 .name(name.to_owned())
                 .stack_size(service.shared.config.stack_size)
-                .spawn_scoped(scope, || accept_at(gate, service, threads));
+                .spawn_scoped(scope, || accept_at(gate, service, readers));
             beside.push(spawned?);
         }
-        let mut accepted = accept_at(first, service, threads);
+        let mut accepted = accept_at(first, service, readers);
         for thread in beside {
             let ended = thread.join();
             let ended = ended.unwrap_or_else(|_| Err(io::Error::other("a thread panicked")));
@@ -78,8 +79,8 @@ pub(super) fn accept(
 
 /// Accepts connections at one gate until the server stops. When it returns, for
 /// whatever reason, the server stops, so that no other gate goes on alone.
-fn accept_at(gate: &Gate, service: &Arc<Service>, threads: &Arc<Threads>) -> io::Result<()> {
-    let result = Acceptor::new(gate, service, threads).run();
+fn accept_at(gate: &Gate, service: &Arc<Service>, readers: &Readers) -> io::Result<()> {
+    let result = Acceptor::new(gate, service, readers).run();
     service.shared.stop.trigger();
     result
 }
@@ -88,7 +89,7 @@ fn accept_at(gate: &Gate, service: &Arc<Service>, threads: &Arc<Threads>) -> io:
 struct Acceptor<'a> {
     gate: &'a Gate,
     service: &'a Arc<Service>,
-    threads: &'a Arc<Threads>,
+    readers: &'a Readers,
     /// Connections that were refused without a thread, and when to close them.
     /// Closing one before the peer has read the answer may destroy the answer.
     refusals: VecDeque<(Instant, Stream)>,
@@ -99,11 +100,11 @@ struct Acceptor<'a> {
 }
 
 impl<'a> Acceptor<'a> {
-    fn new(gate: &'a Gate, service: &'a Arc<Service>, threads: &'a Arc<Threads>) -> Acceptor<'a> {
+    fn new(gate: &'a Gate, service: &'a Arc<Service>, readers: &'a Readers) -> Acceptor<'a> {
         Acceptor {
             gate,
             service,
-            threads,
+            readers,
             refusals: VecDeque::new(),
             backoff: MIN_BACKOFF,
             displaced: 0,
@@ -209,14 +210,8 @@ impl<'a> Acceptor<'a> {
             service: self.service.clone(),
             entrance: self.gate.entrance,
             slot,
-            _presence: self.threads.enter(),
         };
-        let spawned = thread::Builder::new()
-            .name(format!("reader-{id}"))
-            .stack_size(self.service.shared.config.stack_size)
-            .spawn(move || connection.run());
-        if let Err(error) = spawned {
-            // The closure, and the connection in it, is gone.
+        if let Err(error) = self.readers.serve(connection) {
             let why = "the server has no thread for more; try again later";
             self.refuse_shared(socket, peer, why);
             self.log(&format!("no thread for a connection: {error}"));

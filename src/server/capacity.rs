@@ -12,7 +12,9 @@ const SPARE_DESCRIPTORS: u64 = 64;
 /// need a second thread.
 const SPARE_THREADS: u64 = 1024;
 /// Memory mappings kept free for the same.
-const SPARE_MAPPINGS: u64 = 4096;
+const SPARE_MAPPINGS: u64 = 1024;
+/// How many places beside the clients a machine of some size has at least.
+const MIN_BESIDE: usize = 256;
 /// Where control groups of version 2 are mounted.
 const CGROUPS: &str = "/sys/fs/cgroup";
 /// A client has one thread. It gets a second when its socket is full for the
@@ -56,8 +58,8 @@ impl ClientLimit {
         }
     }
 
-    /// What this process's limits allow; at most a quarter of it is for
-    /// connections beside the clients. A limit that cannot be read is taken
+    /// What this process's limits allow. A sixteenth of it is for connections
+    /// beside the clients, or [`MIN_BESIDE`], but never more than a quarter. A limit that cannot be read is taken
     /// for none.
     fn of_this_process(max_handshakes: usize) -> ClientLimit {
         let descriptors = getrlimit(Resource::Nofile).current;
@@ -96,7 +98,8 @@ impl ClientLimit {
         match known.min() {
             Some((connections, name, limit)) => {
                 let connections = usize::try_from(connections).unwrap_or(usize::MAX);
-                let beside = (connections / 4).min(max_handshakes.saturating_mul(2));
+                let beside = (connections / 16).max(MIN_BESIDE).min(connections / 4);
+                let beside = beside.min(max_handshakes.saturating_mul(2));
                 ClientLimit {
                     clients: (connections - beside).max(1),
                     handshakes: (beside / 2).max(1),

@@ -251,6 +251,41 @@ fn a_thousand_connections_leave_no_thread_and_no_descriptor() {
     expect_back_at(&program, before);
 }
 
+/// The threads that serve connections, by their numbers and names.
+fn readers_of(pid: u32) -> Vec<(String, String)> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let tasks = tasks.filter_map(|task| {
+        let task = task.unwrap();
+        // It may have ended since it was listed.
+        let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
+        let number = task.file_name().into_string().unwrap();
+        let name = name.trim_end().to_owned();
+        name.starts_with("reader-").then_some((number, name))
+    });
+    tasks.collect()
+}
+
+#[test]
+fn a_client_gets_a_thread_that_has_become_free_under_a_name_of_its_own() {
+    let program = Program::start(&[]);
+    let before = threads_and_descriptors(program.pid());
+    let mut client = Raw::open(program.address, "/");
+    chat(&mut client);
+    let first = readers_of(program.pid());
+    assert_eq!(first.len(), 1, "{first:?}");
+    let mut number = 1;
+    eventually("the first client's thread to serve another", || {
+        client.stream = dial(program.address);
+        client.stream.write_all(&handshake("/")).unwrap();
+        read_head(&mut client.stream).unwrap();
+        number += 1;
+        let name = format!("reader-{number}");
+        readers_of(program.pid()).contains(&(first[0].0.clone(), name))
+    });
+    drop(client);
+    expect_back_at(&program, before);
+}
+
 #[test]
 fn two_thousand_resets_leave_nothing() {
     let program = Program::start(&[]);

@@ -31,6 +31,16 @@ fn answer_close(client: &mut Raw) {
 }
 
 #[test]
+fn threads_that_wait_for_another_client_end_with_the_server() {
+    let server = server(|config| config.shutdown_timeout = Duration::from_millis(500));
+    let clients: Vec<_> = (0..20).map(|_| connect(&server, "/")).collect();
+    drop(clients);
+    eventually("all to have left", || server.handle().stats().clients == 0);
+    let summary = server.shutdown().unwrap();
+    assert_eq!((summary.aborted, summary.left), (0, 0), "{summary}");
+}
+
+#[test]
 fn a_signal_ends_the_program_in_order() {
     for signal in [Signal::INT, Signal::TERM] {
         let mut program = Program::start(&["--shutdown-timeout=10m"]);
