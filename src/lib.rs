@@ -112,6 +112,9 @@
 //! - `Ok` from [`Handle::broadcast`] means: accepted, in order. A client that
 //!   keeps up receives it. What happens to one that does not is
 //!   [`Config::slow_consumer`]; what is dropped is counted.
+//! - Nothing is announced before it holds. A client that has read its 101, or
+//!   the first bytes of its event stream, is in its room: what anybody sends
+//!   from then on reaches it. Its place is free before it can read its end.
 //! - A slow client delays nobody else. Every queue is bounded in messages and
 //!   in bytes, and every wait on a peer has a deadline.
 //! - What was sent to a client before its Close frame is delivered before it,

@@ -78,10 +78,10 @@ impl Pace {
         }
     }
 
-    /// Takes for bytes that were not announced.
-    pub(super) fn owe(&self, ip: Option<IpAddr>, bytes: u64) {
+    /// Takes for messages and bytes that were not announced.
+    pub(super) fn owe(&self, ip: Option<IpAddr>, messages: u64, bytes: u64) {
         let now = Instant::now();
-        self.with_allowance(ip, now, |allowance| allowance.take(0, bytes, now));
+        self.with_allowance(ip, now, |allowance| allowance.take(messages, bytes, now));
     }
 
     fn take_at(&self, ip: Option<IpAddr>, bytes: u64, now: Instant) -> Duration {
@@ -151,15 +151,19 @@ mod tests {
         assert!(may(1, 10, at(1.0)));
         // One large message is taken, and paid for.
         assert!(may(3, 5000, at(0.0)) && !may(3, 1, at(3.9)) && may(3, 1, at(4.1)));
-        pace.owe(ip(4), 10);
+        pace.owe(ip(4), 0, 10);
         assert_eq!(pace.of_network.lock().unwrap().len(), 4);
+        // Ten lines of one request are ten messages.
+        assert!(may(5, 10, at(0.0)));
+        pace.with_allowance(ip(5), at(0.0), |a| a.take(9, 0, at(0.0)));
+        assert!(!may(5, 10, at(3.9)) && may(5, 10, at(4.1)));
     }
 
     #[test]
     fn without_rates_nothing_is_remembered() {
         let pace = pace(0, 0);
         assert!(pace.take(ip(1), u64::MAX).is_ok());
-        pace.owe(ip(1), u64::MAX);
+        pace.owe(ip(1), u64::MAX, u64::MAX);
         assert!(pace.of_network.lock().unwrap().is_empty());
     }
 

@@ -43,7 +43,7 @@ impl Doors {
         body.deadline = Instant::now() + self.config().message_timeout;
         let message = read_message(&head, body, max)?;
         if head.length.is_none() {
-            self.pace.owe(ip, message.len() as u64);
+            self.pace.owe(ip, 0, message.len() as u64);
         }
         let claim = match key {
             None => None,
@@ -53,6 +53,9 @@ impl Doors {
             },
         };
         let burst = self.burst(&head, &message)?;
+        // The first was paid for with the request.
+        self.pace
+            .owe(ip, u64::from(burst.messages).saturating_sub(1), 0);
         let to = Audience::Room {
             room: room_name(&room),
             except,
