@@ -67,7 +67,8 @@ fn the_operators_paths_are_for_a_near_client_and_not_for_a_near_proxy() {
         (&[][..], 200),
         (&["X-Forwarded-For: 203.0.113.1"], 403),
         (&["X-Forwarded-For: 127.0.0.1, 203.0.113.1"], 403),
-        (&["X-Forwarded-For: 127.0.0.1"], 200),
+        // Whoever a proxy speaks for is not near, whatever it says.
+        (&["X-Forwarded-For: 127.0.0.1"], 403),
         (
             &["X-Forwarded-For: 1.1.1.1", "Forwarded: for=127.0.0.1"],
             400,
