@@ -17,7 +17,7 @@ FUZZ = PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) +nightly fuzz run \
 	--fuzz-dir tests/fuzz --target-dir target/fuzz/build
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test ci fmt fmt-check lint deps doc bench bench-peers bench-micro test-browser picture browser-tools autobahn test-clients test-proxies proxies-tools fuzz fuzz-reduce soak abuse test-netns netns-tools
+.PHONY: test-resume help run build test ci fmt fmt-check lint deps doc bench bench-peers bench-micro test-browser picture browser-tools autobahn test-clients test-proxies proxies-tools fuzz fuzz-reduce soak abuse test-netns netns-tools
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -30,6 +30,10 @@ build: ## Build the release program, target/release/hubcast
 
 test: ## Run the tests, those in the documentation too
 	$(CARGO) test
+
+test-resume: ## 100,000 clients that are cut off and come back, checked message by message
+	$(CARGO) test --lib -- --ignored --nocapture a_hundred_thousand_resumes
+	$(CARGO) test --test it -- --ignored --nocapture a_hundred_thousand_resumes
 
 ci: fmt-check lint deps test doc ## What must pass before anything lands
 

@@ -3,33 +3,24 @@
 //! Run it with `cargo run --example chat`, then in two terminals
 //! `websocat 'ws://127.0.0.1:8080/?ann'` and `websocat 'ws://127.0.0.1:8080/?bob'`.
 
-use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hubcast::{Client, Departure, Error, Handler, Message, Refusal, Server, Upgrade};
 
 const ROOM: &str = "/chat"; // where everybody talks
 
-/// What was said, the newest first. Hooks run on the clients' own threads.
-#[derive(Default)]
-struct Chat(Mutex<VecDeque<String>>);
+struct Chat;
 
 impl Handler for Chat {
     fn on_upgrade(&self, upgrade: &mut Upgrade<'_>) -> Result<(), Refusal> {
         let nick = upgrade.request().uri().query().unwrap_or("somebody");
         upgrade.attach(Mutex::new(nick.to_owned()));
-        upgrade.set_room("/door"); // and into the chat once it has the history
+        upgrade.set_room(ROOM);
         Ok(())
     }
 
     fn on_join(&self, client: &Client) {
-        let history = lock(&self.0); // nobody speaks until it is dropped
-        for line in history.iter().rev() {
-            let _ = client.send(line.as_str()); // fails only when the server stops
-        }
-        let _ = client.handle().enter_room(client.id(), ROOM);
-        drop(history);
-        self.say(client, format!("* {} is here", nick(client)));
+        say(client, format!("* {} is here", nick(client)));
     }
 
     fn on_message(&self, client: &Client, message: Message) -> Option<Message> {
@@ -39,26 +30,21 @@ impl Handler for Chat {
             let nicks: Vec<String> = members.iter().map(nick).collect();
             let _ = client.send(format!("* here: {}", nicks.join(", ")));
         } else if let Some(new) = text.strip_prefix("/nick ") {
-            self.say(client, format!("* {} is now {new}", nick(client)));
+            say(client, format!("* {} is now {new}", nick(client)));
             *lock(client.attached::<Mutex<String>>()?) = new.to_owned();
         } else {
-            self.say(client, format!("{}: {text}", nick(client)));
+            say(client, format!("{}: {text}", nick(client)));
         }
         None // all has been said
     }
 
     fn on_leave(&self, client: &Client, _departure: &Departure) {
-        self.say(client, format!("* {} has left", nick(client)));
+        say(client, format!("* {} has left", nick(client)));
     }
 }
 
-impl Chat {
-    fn say(&self, client: &Client, line: String) {
-        let mut history = lock(&self.0);
-        let _ = client.handle().broadcast(ROOM, line.as_str());
-        history.push_front(line);
-        history.truncate(20);
-    }
+fn say(client: &Client, line: String) {
+    let _ = client.handle().broadcast(ROOM, line); // fails only when the server stops
 }
 
 fn nick(client: &Client) -> String {
@@ -72,7 +58,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn main() -> Result<(), Error> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into());
-    let server = Server::builder().handler(Chat::default()).bind(address)?;
+    let server = Server::builder()
+        .configure(|config| (config.history, config.replay) = (20, 20))
+        .handler(Chat)
+        .bind(address)?;
     println!("listening on ws://{}/", server.local_addr());
     server.run()?;
     Ok(())

@@ -16,7 +16,9 @@ macro_rules! chapter {
         /// [statuses]: crate::guide::doors#statuses
         /// [tokens]: crate::guide::doors#tokens
         /// [origins]: crate::guide::doors#pages-of-other-sites
+        /// [history]: crate::guide::history
         /// [memory]: crate::guide::memory
+        /// [slow]: crate::guide::memory#slow-clients
         /// [operating]: crate::guide::operating
         /// [metrics]: crate::guide::operating#metrics
         /// [shutdown]: crate::guide::operating#the-end
@@ -32,6 +34,7 @@ macro_rules! chapter {
 }
 
 chapter!(doors, include_str!("doors.md"));
+chapter!(history, include_str!("history.md"));
 chapter!(operating, include_str!("operating.md"));
 chapter!(memory, include_str!("memory.md"));
 chapter!(speed, include_str!("speed.md"));

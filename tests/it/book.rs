@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::kit::http::read_head;
-use crate::support::{Client, Program, connect_to, dial};
+use crate::support::{Client, Program, connect_to, dial, next_text};
 
 /// The address in the examples, where a test has another.
 const ADDRESS: &str = "127.0.0.1:8080";
+/// The epoch of the positions in the examples.
+const EPOCH: &str = "k3f9x2qa";
 /// Options in the text that are those of other programs.
 const OF_OTHERS: [&str; 3] = [
     "--no-exit-on-zeromsg",
@@ -49,6 +51,8 @@ struct Reader {
     pages: Vec<Client>,
     /// Streams that are followed, and what they print in the end.
     streams: Vec<(TcpStream, String)>,
+    /// What positions begin with, once an answer has shown it.
+    epoch: Option<String>,
 }
 
 impl Reader {
@@ -76,16 +80,21 @@ impl Reader {
     }
 
     fn type_in(&mut self, command: &str, printed: String) {
-        let command = command.replace("make run ARGS=", "hubcast ");
+        let mut command = command.replace("make run ARGS=", "hubcast ");
+        if let Some(epoch) = &self.epoch {
+            command = command.replace(EPOCH, epoch);
+        }
         let words = words(&command);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match words[..] {
             ["hubcast", ref options @ ..] => {
                 assert_eq!(printed, "", "the log is not shown");
                 self.finish();
+                self.epoch = None;
                 self.server = Some(Program::start(options));
             }
             ["curl", ref options @ ..] => self.curl(options, printed),
+            ["websocat", url] => self.websocat(url, &printed),
             _ => panic!("{command}: nobody knows how to try that"),
         }
     }
@@ -128,7 +137,8 @@ impl Reader {
         );
         let mut stream = dial(self.server().address);
         stream.write_all(request.as_bytes()).unwrap();
-        read_head(&mut stream).unwrap();
+        let head = read_head(&mut stream).unwrap();
+        self.learn(&head, "hubcast-position: ");
         if follow {
             self.server().expect_log("joined");
             self.streams.push((stream, printed));
@@ -136,15 +146,66 @@ impl Reader {
         }
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
+        self.learn(&answer, "\"position\":\"");
+        let (answer, printed) = (self.as_shown(&answer), self.as_shown(&printed));
         assert_eq!(answer, printed, "{method} {path}");
+    }
+
+    /// What websocat prints: a message a line, its line ends as blanks.
+    fn websocat(&mut self, url: &str, printed: &str) {
+        let (_, target) = url.split_once(ADDRESS).unwrap();
+        let mut client = connect_to(self.server().address, target);
+        let mut texts = String::new();
+        for _ in printed.lines() {
+            texts += next_text(&mut client).replace('\n', " ").trim_end();
+            texts.push('\n');
+        }
+        assert_eq!(self.as_shown(&texts), printed, "{url}");
+    }
+
+    /// Learns what positions begin with from the one behind `name`.
+    fn learn(&mut self, answer: &str, name: &str) {
+        let found = answer
+            .split_once(name)
+            .and_then(|(_, rest)| rest.split_once('-'));
+        if let Some((epoch, _)) = found {
+            self.epoch = Some(epoch.to_owned());
+        }
+    }
+
+    /// An answer with the epoch that the texts show, and without what differs
+    /// each time.
+    fn as_shown(&self, answer: &str) -> String {
+        let epoch = self.epoch.as_deref().unwrap_or(EPOCH);
+        let mut shown = answer.replace(epoch, EPOCH);
+        for name in ["\"at\":", "retry: "] {
+            let parts: Vec<&str> = shown.split(name).collect();
+            let behind = |part: &&str| {
+                part.trim_start_matches(|c: char| c.is_ascii_digit())
+                    .to_owned()
+            };
+            let (first, rest) = parts.split_first().unwrap();
+            let rest: Vec<String> = rest.iter().map(behind).collect();
+            shown = [vec![(*first).to_owned()], rest].concat().join(name);
+        }
+        shown
     }
 
     /// All that the streams were to print has come.
     fn finish(&mut self) {
+        let mut expected = Vec::new();
         for (mut stream, printed) in self.streams.drain(..) {
-            let mut came = vec![0; printed.len()];
-            stream.read_exact(&mut came).unwrap();
-            assert_eq!(String::from_utf8_lossy(&came), printed);
+            let mut came = Vec::new();
+            while came.iter().filter(|byte| **byte == b'\n').count() < printed.lines().count() {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                came.push(byte[0]);
+            }
+            let came = String::from_utf8_lossy(&came).into_owned();
+            expected.push((came, printed));
+        }
+        for (came, printed) in expected {
+            assert_eq!(self.as_shown(&came), self.as_shown(&printed));
         }
         self.pages.clear();
     }

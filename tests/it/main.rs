@@ -12,6 +12,7 @@ mod deflate;
 mod doors;
 mod examples;
 mod handshake;
+mod history;
 mod http;
 mod keepalive;
 #[path = "../kit/mod.rs"]
