@@ -209,6 +209,11 @@ pub enum Cause {
         /// Bytes that waited.
         bytes: usize,
     },
+    /// A message to a room that the client's [`Rights`](crate::Rights) let it
+    /// only read; closed with 1008.
+    ReadOnly,
+    /// The client's [`Rights`](crate::Rights) have ended; closed with 1008.
+    TokenExpired,
     /// Your program disconnected the client, with
     /// [`Handle::disconnect`](crate::Handle::disconnect).
     Disconnected,
@@ -247,7 +252,7 @@ impl Cause {
     }
 
     /// The names of all causes.
-    pub(crate) const NAMES: [&'static str; 19] = [
+    pub(crate) const NAMES: [&'static str; 21] = [
         "closed_by_peer",
         "end_of_stream",
         "read_failed",
@@ -267,6 +272,8 @@ impl Cause {
         "invalid_deflate",
         "internal_error",
         "incomplete_resume",
+        "read_only",
+        "token_expired",
     ];
 
     /// The place of this cause in [`Cause::NAMES`].
@@ -291,6 +298,8 @@ impl Cause {
             Cause::InvalidDeflate => 16,
             Cause::InternalError => 17,
             Cause::IncompleteResume => 18,
+            Cause::ReadOnly => 19,
+            Cause::TokenExpired => 20,
         }
     }
 
@@ -307,9 +316,11 @@ impl Cause {
             | Cause::PongTimeout
             | Cause::Disconnected
             | Cause::NoWriterThread => None,
-            Cause::MessageTimeout | Cause::TooManyFragments | Cause::Evicted { .. } => {
-                Some(CloseCode::POLICY_VIOLATION)
-            }
+            Cause::MessageTimeout
+            | Cause::TooManyFragments
+            | Cause::Evicted { .. }
+            | Cause::ReadOnly
+            | Cause::TokenExpired => Some(CloseCode::POLICY_VIOLATION),
             Cause::ProtocolError(_) => Some(CloseCode::PROTOCOL_ERROR),
             Cause::InvalidUtf8 | Cause::InvalidDeflate => Some(CloseCode::INVALID_PAYLOAD),
             Cause::TooLarge => Some(CloseCode::TOO_LARGE),
@@ -363,6 +374,8 @@ impl fmt::Display for Cause {
             Cause::NoWriterThread => write!(f, "the system refused a writer thread"),
             Cause::InvalidDeflate => write!(f, "message that cannot be inflated"),
             Cause::InternalError => write!(f, "internal error"),
+            Cause::ReadOnly => write!(f, "message to a room that it may only read"),
+            Cause::TokenExpired => write!(f, "token expired"),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::rights::TokenVerifier;
 use crate::room_rule::{RoomRule, RoomSettings};
 use crate::secret::Secret;
 
@@ -201,6 +202,16 @@ pub struct Config {
     /// out is [`allow_origin`](Config::allow_origin), which must not hold `*`
     /// then. Default: none.
     pub token_cookie: Option<String>,
+    /// Who is asked which rights a token gives, one that is neither
+    /// [`token`](Config::token), which allows everything, nor
+    /// [`publish_token`](Config::publish_token) or the operator's. With it, every
+    /// request for a room must bring a token. No option of the program: it is
+    /// set by `--tokens` and its like. Default: none.
+    pub token_verifier: Option<TokenVerifier>,
+    /// Whether what a client sends to a room that its [`Rights`](crate::Rights)
+    /// let it only read is ignored; otherwise the client is closed with 1008.
+    /// Default: false.
+    pub ignore_writes: bool,
     /// Whether `POST` (or `PUT`) to a room publishes its body there. It is checked by
     /// [`Handler::on_upgrade`](crate::Handler::on_upgrade), but not seen by
     /// [`on_message`](crate::Handler::on_message). Default: false.
@@ -292,6 +303,8 @@ impl Default for Config {
             proxy_protocol: false,
             subprotocol: Vec::new(),
             token: None,
+            token_verifier: None,
+            ignore_writes: false,
             allow_publish: false,
             token_cookie: None,
             publish_token: None,

@@ -51,21 +51,31 @@ impl RoomRule {
     /// How well the pattern fits a room: the longer, the better; `None`, not
     /// at all.
     fn fit(&self, room: &str) -> Option<usize> {
-        match self.pattern.strip_suffix('*') {
-            Some(beginning) => room.starts_with(beginning).then_some(beginning.len()),
-            // The name itself is longer than any beginning of it.
-            None => (self.pattern == room).then_some(usize::MAX),
-        }
+        fit(&self.pattern, room)
     }
 
     /// What is wrong with the pattern, if anything is.
     pub(crate) fn fault(&self) -> Option<&'static str> {
-        let name = self.pattern.strip_suffix('*').unwrap_or(&self.pattern);
-        if !name.starts_with('/') {
-            return Some("must begin with a slash");
-        }
-        name.contains('*').then_some("may hold * only at its end")
+        fault(&self.pattern)
     }
+}
+
+/// How well a pattern fits a room: the longer, the better; `None`, not at all.
+pub(crate) fn fit(pattern: &str, room: &str) -> Option<usize> {
+    match pattern.strip_suffix('*') {
+        Some(beginning) => room.starts_with(beginning).then_some(beginning.len()),
+        // The name itself is longer than any beginning of it.
+        None => (pattern == room).then_some(usize::MAX),
+    }
+}
+
+/// What is wrong with a pattern, if anything is.
+pub(crate) fn fault(pattern: &str) -> Option<&'static str> {
+    let name = pattern.strip_suffix('*').unwrap_or(pattern);
+    if !name.starts_with('/') {
+        return Some("must begin with a slash");
+    }
+    name.contains('*').then_some("may hold * only at its end")
 }
 
 /// What one room remembers.

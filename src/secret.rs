@@ -39,6 +39,11 @@ impl Secret {
         self.0.len() < SHORT
     }
 
+    /// Whether another is the same secret.
+    pub fn same(&self, other: &Secret) -> bool {
+        self.is(&other.0)
+    }
+
     /// Why no client can bring this as a token, if so: what it must be instead.
     pub(crate) fn flaw(&self) -> Option<&'static str> {
         let text = self.0.as_str();

@@ -1,9 +1,11 @@
 //! Waits beside a client of events until its stream ends.
 
 use std::io::{self, Read};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::reader::expires;
 use crate::close::Cause;
 use crate::embed::Client;
 use crate::embed::Shared;
@@ -22,7 +24,16 @@ const KEEPALIVE: &[u8] = b": keepalive\n\n";
 #[inline(never)]
 pub(crate) fn follow(shared: &Shared, client: &Client, mut socket: &Stream) {
     let interval = shared.config.ping_interval;
-    let _ = socket.set_read_timeout((!interval.is_zero()).then_some(interval));
+    let expires = expires(client);
+    // The wait for the next keepalive, or for the end of the client's rights.
+    let wait = || {
+        let left = expires.map(|at| at.saturating_duration_since(Instant::now()));
+        // Zero would mean no timeout.
+        let left = left.map(|left| left.max(Duration::from_millis(1)));
+        let interval = (!interval.is_zero()).then_some(interval);
+        let _ = socket.set_read_timeout(interval.into_iter().chain(left).min());
+    };
+    wait();
     // An event stream has no pong. That the client has vanished is noticed when
     // TCP gets no acknowledgement for a keepalive or a message.
     #[cfg(target_os = "linux")]
@@ -44,6 +55,12 @@ pub(crate) fn follow(shared: &Shared, client: &Client, mut socket: &Stream) {
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if expires.is_some_and(|at| at <= Instant::now()) {
+                    break Cause::TokenExpired;
+                }
+                if expires.is_some() {
+                    wait();
+                }
                 let keepalive = Command::Ping {
                     id: client.id(),
                     frame: Bytes::from_static(KEEPALIVE),

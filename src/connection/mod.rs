@@ -209,7 +209,8 @@ impl Connection {
     /// Serves the client until it leaves.
     fn serve(&self, entry: Entry, rest: Vec<u8>) {
         let attachment = entry.attachment.as_ref();
-        let state = ClientState::new(self.id, self.peer, entry.room, entry.place, attachment);
+        let mut state = ClientState::new(self.id, self.peer, entry.room, entry.place, attachment);
+        state.rights = entry.rights;
         let client = Client {
             state: Arc::new(state),
             handle: self.service.handle(),

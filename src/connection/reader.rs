@@ -3,7 +3,7 @@
 
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::end::{End, panicked};
 use super::service::Service;
@@ -42,6 +42,8 @@ pub(super) struct Reader<'a> {
     /// what it sent before is still read.
     last_call: Option<Instant>,
     relay: Relay<'a>,
+    /// When the client's rights end.
+    expires: Option<Instant>,
 }
 
 impl<'a> Reader<'a> {
@@ -61,6 +63,7 @@ impl<'a> Reader<'a> {
             byte_rate: Bucket::new(service.shared.config.max_byte_rate, now),
             last_call: None,
             relay: Relay::new(service, client),
+            expires: expires(client),
         }
     }
 
@@ -183,7 +186,25 @@ impl<'a> Reader<'a> {
         let message = self
             .begun
             .map(|begun| limit.saturating_sub(begun.elapsed()));
-        self.keepalive.patience().into_iter().chain(message).min()
+        let rights = self
+            .expires
+            .filter(|_| !self.relay.client.state.is_ending());
+        let rights = rights.map(|at| at.saturating_duration_since(Instant::now()));
+        let patience = self.keepalive.patience().into_iter();
+        patience.chain(message).chain(rights).min()
+    }
+
+    /// Ends the connection when the client's rights have ended.
+    fn watch_rights(&self) -> Result<(), End> {
+        match self.expires {
+            Some(at) if at <= Instant::now() && !self.relay.client.state.is_ending() => {
+                Err(End::Fail(Violation {
+                    cause: Cause::TokenExpired,
+                    reason: "token expired".to_owned(),
+                }))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The peer has sent bytes.
@@ -229,6 +250,7 @@ impl<'a> Reader<'a> {
         }
         // What a small message inflates to is work as well.
         self.throttle(len + self.relay.inflated)?;
+        self.watch_rights()?;
         self.watch_message()
     }
 
@@ -241,6 +263,7 @@ impl<'a> Reader<'a> {
             self.begun = None;
             return Ok(());
         }
+        self.watch_rights()?;
         match self.keepalive.silent_for(time) {
             Silence::Wait => {}
             Silence::Dead => return Err(End::Gone(Cause::PongTimeout)),
@@ -308,6 +331,13 @@ impl<'a> Reader<'a> {
             cause: Cause::MessageTimeout,
         }))
     }
+}
+
+/// When the client's rights end, by the clock that waits use.
+pub(super) fn expires(client: &Client) -> Option<Instant> {
+    let left = client.rights()?.expiry()?.duration_since(SystemTime::now());
+    // Further away than the clock can count is never.
+    Instant::now().checked_add(left.unwrap_or_default())
 }
 
 /// The answer to a peer's Close: the same code (RFC 6455 §5.5.1).

@@ -7,9 +7,7 @@ use bytes::Bytes;
 
 use super::end::{End, panicked};
 use super::service::Service;
-use crate::close::Cause;
-#[cfg(feature = "deflate")]
-use crate::close::Violation;
+use crate::close::{Cause, Violation};
 use crate::embed::Client;
 use crate::hub::{Audience, Command};
 use crate::message::Message;
@@ -39,6 +37,8 @@ pub(super) struct Relay<'a> {
     pub(super) pong: Option<[u8; 8]>,
     /// Messages, short fragments and control frames of this read.
     pub(super) incoming: u64,
+    /// Whether the client's rights let it send to its room.
+    may_write: bool,
     /// Bytes that the compressed messages of this read have inflated to.
     pub(super) inflated: u64,
 }
@@ -53,6 +53,9 @@ impl<'a> Relay<'a> {
             newest_pong: 0,
             pong: None,
             incoming: 0,
+            may_write: client
+                .rights()
+                .is_none_or(|rights| rights.may_write(client.room())),
             inflated: 0,
         }
     }
@@ -139,6 +142,9 @@ impl<'a> Relay<'a> {
         if self.client.state.is_ending() {
             return Ok(());
         }
+        if !self.may_write {
+            return self.not_allowed();
+        }
         let newline = self.service.shared.config.append_newline;
         let Some(handler) = &self.service.hooks else {
             if len <= LARGE_MESSAGE {
@@ -163,6 +169,17 @@ impl<'a> Relay<'a> {
         // Sent before the next hook runs, so that your program's actions keep
         // their order.
         self.send_burst()
+    }
+
+    /// A message from a client that may only read.
+    fn not_allowed(&self) -> Result<(), End> {
+        if self.service.shared.config.ignore_writes {
+            return Ok(());
+        }
+        Err(End::Fail(Violation {
+            cause: Cause::ReadOnly,
+            reason: "this token may only read here".to_owned(),
+        }))
     }
 
     /// Sends what this read has brought.

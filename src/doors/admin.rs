@@ -139,7 +139,11 @@ fn clients_json(clients: &[ClientInfo]) -> String {
         let rtt = client.rtt.map(|rtt| format!("{:.6}", rtt.as_secs_f64()));
         object
             .plain("id", client.id)
-            .string("peer", &client.peer.to_string())
+            .string("peer", &client.peer.to_string());
+        if let Some(name) = &client.name {
+            object.string("name", name);
+        }
+        object
             .array("rooms", &client.rooms, |out, room| json::string(out, room))
             .plain("age_seconds", format_args!("{age:.3}"))
             .plain("queue_messages", client.queue_messages)

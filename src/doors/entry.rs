@@ -19,6 +19,7 @@ use crate::http1::RETRY_AFTER;
 use crate::http1::{is_token, percent_decode, tokens};
 use crate::hub::{Attachment, Place, Start};
 use crate::names::{MAX_ROOM, RoomFlaw, room_flaw};
+use crate::rights::Rights;
 use crate::wire::Encoding;
 use http::StatusCode;
 
@@ -57,6 +58,7 @@ pub(super) fn check_subprotocols(names: &[String]) -> Result<(), Error> {
 pub(crate) struct Entry {
     pub(crate) room: Arc<str>,
     pub(crate) attachment: Option<Attachment>,
+    pub(crate) rights: Option<Arc<Rights>>,
     /// The whole head of the answer.
     pub(crate) response: Vec<u8>,
     pub(crate) encoding: Encoding,
@@ -80,11 +82,13 @@ impl Doors {
         &self,
         request: &'a Request<()>,
         caller: &Caller,
+        rights: Option<Arc<Rights>>,
     ) -> Result<Upgrade<'a>, Answer> {
         let offers = tokens(request.headers(), SEC_WEBSOCKET_PROTOCOL);
         let offered: Vec<&str> = offers.filter(|offer| !token::is_entry(offer)).collect();
         let room = room_of(request.uri().path())?;
         let mut upgrade = Upgrade::new(request, caller.peer, room, offered);
+        upgrade.rights = rights;
         let known = &self.config().subprotocol;
         let is_known = |name: &&str| {
             matches!(*name, OWN_SUBPROTOCOL | POSITIONS) || known.iter().any(|k| k == name)
@@ -116,6 +120,7 @@ impl Entry {
             place,
             start: wish.start,
             room: upgrade.room.into(),
+            rights: upgrade.rights,
             attachment: upgrade.attachment.map(Attachment::from),
             response,
             encoding: match positions {

@@ -21,6 +21,7 @@ mod page;
 mod publish;
 mod remarks;
 mod retries;
+mod rights;
 mod room;
 mod sse;
 mod start;
@@ -33,6 +34,7 @@ pub(crate) use forwarded::Proxies;
 pub(crate) use hall::Doors;
 
 use std::slice;
+use std::sync::Arc;
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -46,9 +48,11 @@ use crate::http1::Body;
 use crate::http1::{Answer, stopping};
 use crate::http1::{accepts, the_host};
 use crate::names::ADMIN_PREFIX;
+use crate::rights::Rights;
 use crate::secret::Secret;
 use admin::Question;
 use origin::Origins;
+use rights::Wanted;
 
 /// The methods that are answered.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, OPTIONS");
@@ -88,8 +92,11 @@ enum Door {
 /// The conditions under which a door opens.
 struct Needs<'a> {
     origin: OriginRule,
-    /// The request must bring one of these secrets, if there are any.
+    /// The request must bring one of these secrets, if there are any, or a token
+    /// that allows what is wanted.
     secrets: &'a [Secret],
+    /// `None`: no token is needed.
+    wanted: Option<Wanted>,
 }
 
 /// Which pages' requests are let in.
@@ -149,16 +156,18 @@ impl Doors {
     ) -> Result<Opened, Answer> {
         the_host(request)?;
         let door = self.find(request, caller)?;
-        self.guard(door, request, caller)?;
+        let rights = self.guard(door, request, caller)?;
         if !matches!(door, Door::WebSocket) {
             self.remarks.lost_upgrade(request, caller);
         }
         match door {
-            Door::WebSocket => self.websocket(request, caller).map(Opened::Room),
-            Door::Events => self.events(request, caller).map(Opened::Room),
-            Door::Publish => self.publish(request, caller, body).map(Opened::Answered),
+            Door::WebSocket => self.websocket(request, caller, rights).map(Opened::Room),
+            Door::Events => self.events(request, caller, rights).map(Opened::Room),
+            Door::Publish => self
+                .publish(request, caller, rights, body)
+                .map(Opened::Answered),
             Door::Page => page::answer(request).map(Opened::Answered),
-            Door::Room => self.room(request, caller).map(Opened::Answered),
+            Door::Room => self.room(request, caller, rights).map(Opened::Answered),
             Door::Icon => Ok(Opened::Answered(no_icon())),
             Door::Hint => Err(websocket::upgrade_required(
                 "this is a WebSocket server; connect with a WebSocket client, \
@@ -209,24 +218,39 @@ impl Doors {
     fn needs(&self, door: Door) -> Needs<'_> {
         let config = self.config();
         let rooms = config.token.as_slice();
-        let (origin, secrets) = match door {
-            Door::WebSocket | Door::Events | Door::Room | Door::Hint => (OriginRule::Rooms, rooms),
+        let (origin, secrets, wanted) = match door {
+            Door::WebSocket | Door::Events | Door::Room | Door::Hint => {
+                (OriginRule::Rooms, rooms, Some(Wanted::Read))
+            }
             // The publish token is enough: the rooms' token is not needed
             // beside it.
             Door::Publish => match &config.publish_token {
-                Some(token) => (OriginRule::Rooms, slice::from_ref(token)),
-                None => (OriginRule::Rooms, rooms),
+                Some(token) => {
+                    let secrets = slice::from_ref(token);
+                    (OriginRule::Rooms, secrets, Some(Wanted::Write))
+                }
+                None => (OriginRule::Rooms, rooms, Some(Wanted::Write)),
             },
-            Door::Page | Door::Icon => (OriginRule::None, &[][..]),
-            Door::Preflight => (OriginRule::Rooms, &[][..]),
+            Door::Page | Door::Icon => (OriginRule::None, &[][..], None),
+            Door::Preflight => (OriginRule::Rooms, &[][..], None),
             // Who may enter a room is not yet the operator, and a page that may
             // is not the operator's page.
-            Door::Admin(_) => (OriginRule::Own, &[][..]),
+            Door::Admin(_) => (OriginRule::Own, &[][..], None),
         };
-        Needs { origin, secrets }
+        Needs {
+            origin,
+            secrets,
+            wanted,
+        }
     }
 
-    fn guard(&self, door: Door, request: &Request<()>, caller: &Caller) -> Result<(), Answer> {
+    /// Returns the client's rights, where they have a limit.
+    fn guard(
+        &self,
+        door: Door,
+        request: &Request<()>,
+        caller: &Caller,
+    ) -> Result<Option<Arc<Rights>>, Answer> {
         let needs = self.needs(door);
         let checked = match needs.origin {
             OriginRule::None => Ok(()),
@@ -241,10 +265,14 @@ impl Doors {
             self.origins.check_referer(request)?;
         }
         if let Door::Admin(question) = door {
-            return self.guard_operators(question, request, caller);
+            return self
+                .guard_operators(question, request, caller)
+                .map(|()| None);
         }
-        let cookie = self.config().token_cookie.as_deref();
-        self.check_token(request, needs.secrets, cookie, caller)
+        match needs.wanted {
+            Some(wanted) => self.check_token(request, needs.secrets, wanted, caller),
+            None => Ok(None),
+        }
     }
 
     /// The lists and figures are answered to the server's own machine, at the
@@ -260,26 +288,16 @@ impl Doors {
         if is_for_all || caller.is_near(request) {
             return Ok(());
         }
-        match &self.config().admin_token {
-            Some(token) => self.check_token(request, slice::from_ref(token), None, caller),
+        let config = self.config();
+        match &config.admin_token {
             None if caller.entrance == Entrance::Admin => Ok(()),
-            None => Err(admin::far_away()),
-        }
-    }
-
-    fn check_token(
-        &self,
-        request: &Request<()>,
-        secrets: &[Secret],
-        cookie: Option<&str>,
-        caller: &Caller,
-    ) -> Result<(), Answer> {
-        token::check(request, secrets, cookie).map_err(|refused| {
-            if refused != token::Refused::Missing {
-                self.remarks.wrong_token(caller);
+            None if config.token_verifier.is_none() => Err(admin::far_away()),
+            token => {
+                let secrets = token.as_slice();
+                let checked = self.check_token(request, secrets, Wanted::Admin, caller);
+                checked.map(drop)
             }
-            refused.into()
-        })
+        }
     }
 }
 

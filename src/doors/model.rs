@@ -126,7 +126,7 @@ fn show(doors: &Doors, request: &Request<()>, rest: &[u8]) {
             }
             if let Ok(Door::Publish) = doors.find(request, &caller)
                 && doors.guard(Door::Publish, request, &caller).is_ok()
-                && let Ok(upgrade) = doors.admit(request, &caller)
+                && let Ok(upgrade) = doors.admit(request, &caller, None)
                 && let Ok(head) = publish::head_of(request, MAX_BODY)
             {
                 assert!(doors.config().allow_publish);

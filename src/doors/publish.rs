@@ -2,6 +2,7 @@
 //! a message a line.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::{
@@ -20,6 +21,7 @@ use crate::http1::{query_parameters, single};
 use crate::hub::Audience;
 use crate::message::Message;
 use crate::names::{ClientId, room_name};
+use crate::rights::Rights;
 use crate::wire::{Burst, BurstBuilder};
 
 /// The most messages of one request.
@@ -32,9 +34,10 @@ impl Doors {
         &self,
         request: &Request<()>,
         caller: &Caller,
+        rights: Option<Arc<Rights>>,
         body: &mut Body<'_>,
     ) -> Result<Answer, Answer> {
-        let room = self.admit(request, caller)?.room;
+        let room = self.admit(request, caller, rights)?.room;
         let max = self.config().max_message_size;
         let (except, key) = (except(request)?, retries::key(request)?);
         let head = head_of(request, max)?;

@@ -2,6 +2,7 @@
 //! remembers, for a request that might enter it.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use data_encoding::BASE64;
 use http::header::{CACHE_CONTROL, HeaderValue};
@@ -15,13 +16,19 @@ use crate::embed::history::PastMessage;
 use crate::http1::{Answer, stopping};
 use crate::hub::info::Recollection;
 use crate::message::Message;
+use crate::rights::Rights;
 
 impl Doors {
     /// Tells of the room that the request would enter; the hook decides
     /// whether it may know.
-    pub(super) fn room(&self, request: &Request<()>, caller: &Caller) -> Result<Answer, Answer> {
+    pub(super) fn room(
+        &self,
+        request: &Request<()>,
+        caller: &Caller,
+        rights: Option<Arc<Rights>>,
+    ) -> Result<Answer, Answer> {
         let since = start::since(request)?;
-        let room = self.admit(request, caller)?.room;
+        let room = self.admit(request, caller, rights)?.room;
         let mut body;
         if since.is_none() && self.config().room_settings(&room).history == 0 {
             let clients = self.handle.count(&room).map_err(|_| stopping())?;

@@ -1,6 +1,8 @@
 //! The head of an event stream: a receive-only member of a room, over plain
 //! HTTP.
 
+use std::sync::Arc;
+
 use http::Request;
 use http::header::ACCESS_CONTROL_EXPOSE_HEADERS;
 
@@ -9,6 +11,7 @@ use super::entry::{CLIENT, Entry, finish_head};
 use super::hall::Doors;
 use super::start::wish;
 use crate::http1::Answer;
+use crate::rights::Rights;
 use crate::wire::Encoding;
 
 /// The answer to a request for events, and a comment so that a client sees
@@ -22,10 +25,15 @@ const RESPONSE: &str = "HTTP/1.1 200 OK\r\n\
 impl Doors {
     /// Accepts a request for events; the hook decides last, as it does for a
     /// WebSocket.
-    pub(super) fn events(&self, request: &Request<()>, caller: &Caller) -> Result<Entry, Answer> {
+    pub(super) fn events(
+        &self,
+        request: &Request<()>,
+        caller: &Caller,
+        rights: Option<Arc<Rights>>,
+    ) -> Result<Entry, Answer> {
         let wish = wish(request)?;
         let place = self.place(caller)?;
-        let upgrade = self.admit(request, caller)?;
+        let upgrade = self.admit(request, caller, rights)?;
         let mut head = format!("{RESPONSE}{CLIENT}: {}\r\n", caller.id).into_bytes();
         let cors = self.cors(request);
         if !cors.is_empty() {

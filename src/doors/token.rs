@@ -29,17 +29,23 @@ static ENTRY: LazyLock<Encoding> = LazyLock::new(|| {
 pub(super) enum Refused {
     Missing,
     Wrong,
+    /// The verifier's word about it.
+    Because(&'static str),
     /// It brings several, and so tries several at once.
     Several,
 }
 
 impl From<Refused> for Answer {
     fn from(refused: Refused) -> Answer {
-        if refused == Refused::Several {
-            return Answer::bad_request("the request brings several tokens; send one");
-        }
-        let line = "the token for this is missing or wrong; \
-                    send it as `Authorization: Bearer TOKEN` or as ?token=TOKEN";
+        let line = match refused {
+            Refused::Several => {
+                return Answer::bad_request("the request brings several tokens; send one");
+            }
+            Refused::Because(why) => format!("the token {why}"),
+            Refused::Missing | Refused::Wrong => "the token for this is missing or wrong; \
+                send it as `Authorization: Bearer TOKEN` or as ?token=TOKEN"
+                .to_owned(),
+        };
         Answer::text(StatusCode::UNAUTHORIZED, line).header(
             WWW_AUTHENTICATE,
             HeaderValue::from_static("Bearer realm=\"hubcast\""),
@@ -47,19 +53,11 @@ impl From<Refused> for Answer {
     }
 }
 
-/// Refuses a request that does not bring one of these secrets, if there are
-/// any: as a bearer token, a subprotocol entry, or `?token=`; or in a cookie of
-/// this name, which counts only where nothing else brings one, because a browser
-/// sends it unasked. It may bring the same in several ways, but not one and
-/// another.
-pub(super) fn check(
-    request: &Request<()>,
-    secrets: &[Secret],
-    cookie: Option<&str>,
-) -> Result<(), Refused> {
-    if secrets.is_empty() {
-        return Ok(());
-    }
+/// The token that a request brings: as a bearer token, a subprotocol entry, or
+/// `?token=`; or in a cookie of this name, which counts only where nothing else
+/// brings one, because a browser sends it unasked. It may bring the same in
+/// several ways, but not one and another.
+pub(super) fn brought(request: &Request<()>, cookie: Option<&str>) -> Result<String, Refused> {
     let offers = tokens(request.headers(), SEC_WEBSOCKET_PROTOCOL);
     let entries = offers.filter(|offer| is_entry(offer)).map(of_entry);
     let bearers = bearers(request.headers()).map(|token| Some(token.to_owned()));
@@ -79,11 +77,11 @@ pub(super) fn check(
         return Err(Refused::Several);
     }
     // One that cannot be decoded is none.
-    let token = token.unwrap_or_default();
-    match secrets.iter().any(|secret| secret.is(&token)) {
-        true => Ok(()),
-        false => Err(Refused::Wrong),
-    }
+    Ok(token.unwrap_or_default())
+}
+
+pub(super) fn is_one_of(secrets: &[Secret], token: &str) -> bool {
+    secrets.iter().any(|secret| secret.is(token))
 }
 
 /// Whether a subprotocol entry carries a token, and so is never answered.
@@ -104,7 +102,8 @@ pub(super) fn check_cookie(config: &Config) -> Result<(), Error> {
             "token-cookie {name:?} is no name of a cookie (RFC 6265 §4.1.1), such as hubcast"
         )));
     }
-    if config.token.is_none() && config.publish_token.is_none() {
+    let has_token = config.token.is_some() || config.publish_token.is_some();
+    if !has_token && config.token_verifier.is_none() {
         return Err(Error::config("token-cookie has no effect without a token"));
     }
     if config.allow_origin.iter().any(|origin| origin == "*") {
@@ -138,6 +137,17 @@ fn of_entry(entry: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn check(
+        request: &Request<()>,
+        secrets: &[Secret],
+        cookie: Option<&str>,
+    ) -> Result<(), Refused> {
+        match is_one_of(secrets, &brought(request, cookie)?) {
+            true => Ok(()),
+            false => Err(Refused::Wrong),
+        }
+    }
+
     fn request(uri: &str, header: Option<(&str, &str)>) -> Request<()> {
         let mut builder = Request::builder().uri(uri);
         if let Some((name, value)) = header {
@@ -161,7 +171,6 @@ mod tests {
         }
         let bearer = request("/", Some(("authorization", "bearer s3cret")));
         check(&bearer, &[secret, Secret::from("s3cret")], None).unwrap();
-        check(&request("/", None), &[], None).unwrap();
     }
 
     #[test]

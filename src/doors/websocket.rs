@@ -1,5 +1,7 @@
 //! The opening handshake (RFC 6455 §4.2): the checks, and the answer.
 
+use std::sync::Arc;
+
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
@@ -17,6 +19,7 @@ use super::token;
 use crate::embed::Upgrade;
 use crate::http1::Answer;
 use crate::http1::{single, tokens};
+use crate::rights::Rights;
 use crate::wire::Encoding;
 
 impl Doors {
@@ -25,12 +28,13 @@ impl Doors {
         &self,
         request: &Request<()>,
         caller: &Caller,
+        rights: Option<Arc<Rights>>,
     ) -> Result<Entry, Answer> {
         let key = check(request)?;
         check_offers(request, caller)?;
         let wish = wish(request)?;
         let place = self.place(caller)?;
-        let upgrade = self.admit(request, caller)?;
+        let upgrade = self.admit(request, caller, rights)?;
         let mut head = response(key, upgrade.subprotocol());
         head.push_str(&format!("{CLIENT}: {}\r\n", caller.id));
         let has_positions = wish.positions || upgrade.subprotocol() == Some(POSITIONS);

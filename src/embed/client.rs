@@ -10,6 +10,7 @@ use crate::error::{SendError, Stopped};
 use crate::hub::{Attachment, ClientState};
 use crate::message::Message;
 use crate::names::{ClientId, Peer};
+use crate::rights::Rights;
 
 /// One client, as the hooks of a [`Handler`](crate::Handler) see it, and as
 /// [`Handle::members`] lists it.
@@ -83,6 +84,13 @@ impl Client {
     /// [`Config::proxy_protocol`](crate::Config::proxy_protocol) say otherwise.
     pub fn peer(&self) -> Peer {
         self.state.peer
+    }
+
+    /// The rights that the client's token gives, or that
+    /// [`Upgrade::set_rights`](crate::Upgrade::set_rights) has set; `None` where
+    /// nothing limits them.
+    pub fn rights(&self) -> Option<&Rights> {
+        self.state.rights.as_deref()
     }
 
     /// The room the client came in by. Its messages are relayed there, even

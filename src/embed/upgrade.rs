@@ -1,6 +1,7 @@
 //! A request that may be accepted, and the answer if it is not.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE,
@@ -9,6 +10,7 @@ use http::header::{
 use http::{Request, StatusCode};
 
 use crate::names::{Peer, room_name};
+use crate::rights::Rights;
 
 /// The headers of an answer that are the server's to say.
 const OURS: [HeaderName; 7] = [
@@ -63,6 +65,7 @@ pub struct Upgrade<'a> {
     pub(crate) room: String,
     offered: Vec<&'a str>,
     pub(crate) subprotocol: Option<String>,
+    pub(crate) rights: Option<Arc<Rights>>,
     pub(crate) attachment: Option<Box<dyn Any + Send + Sync>>,
     /// What the hook adds to the answer.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
@@ -83,6 +86,7 @@ impl<'a> Upgrade<'a> {
             room,
             offered,
             subprotocol: None,
+            rights: None,
             attachment: None,
             headers: Vec::new(),
             #[cfg(feature = "deflate")]
@@ -101,6 +105,18 @@ impl<'a> Upgrade<'a> {
     /// [`Config::proxy_protocol`](crate::Config::proxy_protocol) say otherwise.
     pub fn peer(&self) -> Peer {
         self.peer
+    }
+
+    /// The rights that the client's token gives; `None` where nothing limits
+    /// them. They were looked at for the room that the path names.
+    pub fn rights(&self) -> Option<&Rights> {
+        self.rights.as_deref()
+    }
+
+    /// Sets the client's rights. The request itself has passed already; what the
+    /// client sends later, and how long it stays, is what they allow.
+    pub fn set_rights(&mut self, rights: Rights) {
+        self.rights = Some(Arc::new(rights));
     }
 
     /// The room the client will join: the decoded path, unless it has been

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::places::Place;
 use crate::close::{Cause, CloseFrame};
 use crate::names::{ClientId, Peer};
+use crate::rights::Rights;
 
 /// The value that `Upgrade::attach` attached to a client.
 pub(crate) type Attachment = Arc<dyn Any + Send + Sync>;
@@ -25,6 +26,8 @@ pub(crate) struct ClientState {
     /// Weak, because the hub holds this state too, and dropping the attached
     /// value may run your program's code (invariant 1).
     pub(crate) attachment: Option<WeakAttachment>,
+    /// `None` where nothing limits them.
+    pub(crate) rights: Option<Arc<Rights>>,
     /// Why the connection ends. Set once, by the thread that sees the end
     /// first. From then on what the client sends is discarded.
     pub(crate) cause: OnceLock<Cause>,
@@ -53,12 +56,18 @@ impl ClientState {
             place,
             joined: Instant::now(),
             attachment: attachment.map(Arc::downgrade),
+            rights: None,
             cause: OnceLock::new(),
             sent: OnceLock::new(),
             received_messages: AtomicU64::new(0),
             received_bytes: AtomicU64::new(0),
             rtt_micros: AtomicU64::new(0),
         }
+    }
+
+    /// The name that the client's token gives it.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.rights.as_ref()?.shown_name()
     }
 
     pub(crate) fn is_ending(&self) -> bool {
@@ -90,6 +99,10 @@ impl fmt::Display for ClientState {
             f,
             "client={} peer={} room={:?}",
             self.id, self.peer, self.room
-        )
+        )?;
+        match self.name() {
+            Some(name) => write!(f, " name={name:?}"),
+            None => Ok(()),
+        }
     }
 }

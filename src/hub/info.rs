@@ -19,6 +19,8 @@ pub struct ClientInfo {
     pub id: ClientId,
     /// The peer's address.
     pub peer: Peer,
+    /// The name that its token gives it; see [`Rights::name`](crate::Rights::name).
+    pub name: Option<String>,
     /// The rooms the client is in, in the order in which it entered them.
     pub rooms: Vec<String>,
     /// How long ago it joined.

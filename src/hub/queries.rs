@@ -28,6 +28,7 @@ impl Hub {
         ClientInfo {
             id: client.id,
             peer: client.peer,
+            name: client.name().map(str::to_owned),
             rooms: rooms.map(|room| room.name.to_string()).collect(),
             age: client.joined.elapsed(),
             queue_messages: member.outbox.backlog_messages(),

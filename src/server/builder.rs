@@ -416,7 +416,8 @@ fn usable(listener: &Listener, config: &Config) -> Result<(), Error> {
     nonblocking(listener)?;
     let address = listener.local_addr();
     let is_open = address.is_some_and(|address| !address.ip().is_loopback());
-    if config.allow_publish && config.publish_token.is_none() && is_open {
+    let is_guarded = config.publish_token.is_some() || config.token_verifier.is_some();
+    if config.allow_publish && !is_guarded && is_open {
         return Err(Error::config(format!(
             "allow-publish on {listener}, which others can reach, needs a publish-token"
         )));

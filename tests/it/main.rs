@@ -25,6 +25,7 @@ mod load;
 mod process;
 mod proxied;
 mod rfc6455;
+mod rights;
 mod shutdown;
 mod slow;
 mod support;

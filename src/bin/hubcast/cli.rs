@@ -10,6 +10,7 @@ use crate::environment::Variable;
 use crate::listen::Address;
 use crate::room::Room;
 use crate::token;
+use crate::tokens::Tokens;
 use crate::values::{LogLevel, Mode, Policy, Size, Time};
 
 /// The version, and the features that this binary was built with.
@@ -295,6 +296,17 @@ struct Guards {
     #[arg(long, value_name = "FILE", conflicts_with = "token")]
     token_file: Option<PathBuf>,
 
+    /// A file of tokens and what each allows, one a line, such as: TOKEN
+    /// name=ann read=/* write=/lobby admin expires=2027-01-31; it is read again
+    /// when it changes
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
+
+    /// Ignore what a client sends to a room that its token lets it only read,
+    /// instead of closing it with 1008
+    #[arg(long, requires = "tokens")]
+    ignore_writes: bool,
+
     /// The name of a cookie that may bring a token; other sites' pages are kept
     /// out by --allow-origin then
     #[arg(long, value_name = "NAME", alias = "cookie-name")]
@@ -356,6 +368,11 @@ impl Options {
         }
         let texts = trimmed(&self.listen).into_iter();
         texts.map(|text| address("listen", &text)).collect()
+    }
+
+    /// The file of tokens, if there is one.
+    pub(crate) fn tokens(&self) -> Result<Option<Tokens>, String> {
+        self.guards.tokens.as_deref().map(Tokens::open).transpose()
     }
 
     pub(crate) fn unix_mode(&self) -> Option<u32> {
@@ -450,6 +467,7 @@ impl Guards {
         config.trust_proxy = trimmed(&self.trust_proxy);
         config.proxy_protocol = self.proxy_protocol;
         config.subprotocol = trimmed(&self.subprotocol);
+        config.ignore_writes = self.ignore_writes;
         config.token_cookie = self.token_cookie.clone();
         config.token = match (&self.token_file, &self.token) {
             (Some(path), _) => Some(token::of_file(path)?),

@@ -14,6 +14,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::cli::Options;
 use crate::environment::{Ended, with_variables};
 use crate::listen::Address;
+use crate::tokens::Tokens;
 
 mod cli;
 mod environment;
@@ -23,6 +24,7 @@ mod room;
 mod signals;
 mod systemd;
 mod token;
+mod tokens;
 mod values;
 
 /// The server could not run.
@@ -93,7 +95,9 @@ fn start_logger(options: &Options) {
 
 fn run(options: &Options) -> Result<(), (u8, String)> {
     raise_descriptor_limit();
-    let config = options.config().map_err(|line| (WRONG_USAGE, line))?;
+    let mut config = options.config().map_err(|line| (WRONG_USAGE, line))?;
+    let tokens = options.tokens().map_err(|line| (WRONG_USAGE, line))?;
+    config.token_verifier = tokens.as_ref().map(Tokens::verifier);
     let addresses = options.listen().map_err(|line| (WRONG_USAGE, line))?;
     let shutdown_timeout = config.shutdown_timeout;
     let max_message_size = config.max_message_size;
@@ -117,6 +121,9 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
         pipe::broadcast_stdin(handle, room.clone(), max_message_size, exit).map_err(cannot_run)?;
     }
     let running = server.spawn().map_err(cannot_run)?;
+    if let Some(tokens) = tokens {
+        tokens.watch(handle.clone()).map_err(cannot_run)?;
+    }
     systemd::ready(handle).map_err(cannot_run)?;
     running.wait().map_err(cannot_run)?;
     if let Some(printed) = printed {

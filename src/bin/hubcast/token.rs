@@ -7,8 +7,8 @@ use std::path::Path;
 
 use hubcast::Secret;
 
-/// The most bytes that are read of a token file, which is a single line.
-const MAX_FILE: u64 = 64 * 1024;
+/// The most bytes that are read of such a file.
+const MAX_FILE: u64 = 1024 * 1024;
 /// Every user of the machine may read the file.
 const READABLE_BY_ALL: u32 = 0o004;
 
@@ -23,7 +23,7 @@ pub(crate) fn bare(text: &str) -> Secret {
 /// The first line of a file. Logs a warning if every user may read the file.
 pub(crate) fn of_file(path: &Path) -> Result<Secret, String> {
     let name = path.display();
-    let text = read(path).map_err(|error| format!("token-file {name}: {error}"))?;
+    let text = read(path, "token-file").map_err(|error| format!("token-file {name}: {error}"))?;
     let line = text.split_inclusive('\n').next().unwrap_or_default();
     if line.trim_start_matches('\u{feff}').trim().is_empty() {
         return Err(format!(
@@ -33,13 +33,14 @@ pub(crate) fn of_file(path: &Path) -> Result<Secret, String> {
     Ok(bare(line))
 }
 
-fn read(path: &Path) -> io::Result<String> {
+/// Reads the file of an option. Logs a warning if every user may read it.
+pub(crate) fn read(path: &Path, option: &str) -> io::Result<String> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     let mode = metadata.permissions().mode();
     if metadata.is_file() && mode & READABLE_BY_ALL != 0 {
         log::warn!(
-            "every user of this machine can read the token-file {:?} (mode {:03o}); \
+            "every user of this machine can read the {option} {:?} (mode {:03o}); \
              chmod o= takes that away",
             path.display().to_string(),
             mode & 0o777,
