@@ -6,6 +6,8 @@ use crate::error::Error;
 use crate::rights::TokenVerifier;
 use crate::room_rule::{RoomRule, RoomSettings};
 use crate::secret::Secret;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 
 /// The settings of a server.
 ///
@@ -232,11 +234,20 @@ pub struct Config {
     /// The operator's token: who brings it is answered under `/-/` from
     /// anywhere. It is brought as [`token`](Config::token) is. Default: none.
     pub admin_token: Option<Secret>,
-    /// The address that `/-/` is answered on instead of the server's own: to
-    /// everybody who can reach it, or, where there is an
-    /// [`admin_token`](Config::admin_token), to this machine and to those who
-    /// bring the token. Default: none, it is answered on the server's own.
+    /// The address that `/-/` is answered on instead of the server's own, over
+    /// TLS where the server speaks it: to everybody who can reach it, or, where
+    /// there is an [`admin_token`](Config::admin_token), to this machine and to
+    /// those who bring the token. Default: none, it is answered on the server's
+    /// own.
     pub admin_listen: Option<String>,
+    /// With it, the server speaks TLS: `wss://` and `https://`. Only with the
+    /// feature `tls`. Default: none, it speaks plain text.
+    #[cfg(feature = "tls")]
+    pub tls: Option<Tls>,
+    /// A second address to listen on, without TLS: for a proxy, or for programs
+    /// on the same machine. Its clients are in the same rooms. Default: none;
+    /// there is nothing to set where the server speaks no TLS anyway.
+    pub plain_listen: Option<String>,
 }
 
 /// What is done about a slow consumer, a client whose queue is full; see
@@ -312,6 +323,9 @@ impl Default for Config {
             page: true,
             admin: true,
             admin_listen: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+            plain_listen: None,
         }
     }
 }
@@ -396,6 +410,15 @@ impl Config {
         if self.publish_token.is_some() && !self.allow_publish {
             return Err(Error::config(
                 "publish-token has no effect without allow-publish",
+            ));
+        }
+        #[cfg(feature = "tls")]
+        let over_tls = self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        let over_tls = false;
+        if self.plain_listen.is_some() && !over_tls {
+            return Err(Error::config(
+                "plain-listen needs tls-cert: without it, listen speaks plain text already",
             ));
         }
         if !self.admin && self.admin_token.is_some() {

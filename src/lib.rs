@@ -193,6 +193,8 @@ mod seldom;
 mod server;
 mod since;
 mod stats;
+#[cfg(feature = "tls")]
+mod tls;
 mod wire;
 
 pub use close::{Cause, CloseCode, CloseFrame, Departure, MAX_REASON};
@@ -215,6 +217,12 @@ pub use secret::Secret;
 pub use server::{Running, Server, ServerBuilder, Summary};
 pub use since::{Since, SinceError};
 pub use stats::Stats;
+#[cfg(feature = "tls")]
+pub use tls::{Tls, TlsVersion};
+
+/// The TLS library, for [`Tls::from_rustls`].
+#[cfg(feature = "tls")]
+pub use rustls;
 
 /// The README's programs, compiled as doctests.
 #[cfg(doctest)]

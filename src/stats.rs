@@ -17,6 +17,7 @@ pub(crate) struct Counters {
     pub(crate) rooms: Gauge,
     pub(crate) accepted: Counter,
     pub(crate) refused: Refused,
+    pub(crate) tls_failures: TlsFailures,
     pub(crate) accept_errors: Counter,
     pub(crate) joins: Counter,
     pub(crate) received_messages: Counter,
@@ -198,6 +199,35 @@ impl Refused {
         let names = STATUSES.iter().map(u16::to_string);
         let counts = self.0.iter().map(Counter::get);
         names.chain(["other".to_owned()]).zip(counts)
+    }
+}
+
+/// TLS handshakes that came to nothing, by reason.
+#[derive(Debug, Default)]
+pub(crate) struct TlsFailures([Counter; TLS_FAILURES.len()]);
+
+/// Why a TLS handshake came to nothing.
+pub(crate) const TLS_FAILURES: [&str; 9] = [
+    "timed_out",
+    "gone",
+    "not_tls",
+    "no_shared_version_or_cipher",
+    "no_alpn",
+    "no_certificate",
+    "refused_by_peer",
+    "stopping",
+    "other",
+];
+
+impl TlsFailures {
+    pub(crate) fn count(&self, reason: &str) {
+        let place = TLS_FAILURES.iter().position(|r| *r == reason);
+        self.0[place.unwrap_or(TLS_FAILURES.len() - 1)].add(1);
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.0.iter().map(Counter::get);
+        TLS_FAILURES.iter().copied().zip(counts)
     }
 }
 

@@ -44,6 +44,7 @@ pub(crate) fn follow(shared: &Shared, client: &Client, mut socket: &Stream) {
     }
     let mut scratch = [0; 256];
     let mut heard = 0;
+    let mut silent = Instant::now();
     let cause = loop {
         match socket.read(&mut scratch) {
             Ok(0) => break Cause::ClosedByPeer,
@@ -53,14 +54,24 @@ pub(crate) fn follow(shared: &Shared, client: &Client, mut socket: &Stream) {
                     break Cause::ProtocolError("a client of events has sent data".to_owned());
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
                 if expires.is_some_and(|at| at <= Instant::now()) {
                     break Cause::TokenExpired;
                 }
                 if expires.is_some() {
                     wait();
                 }
+                // By a signal, or by the beginning of a TLS record.
+                let is_interrupted = error.kind() == io::ErrorKind::Interrupted;
+                if is_interrupted && (interval.is_zero() || silent.elapsed() < interval) {
+                    continue;
+                }
+                silent = Instant::now();
                 let keepalive = Command::Ping {
                     id: client.id(),
                     frame: Bytes::from_static(KEEPALIVE),

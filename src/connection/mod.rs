@@ -26,18 +26,20 @@ use std::time::Instant;
 use http::StatusCode;
 
 use crate::close::{Cause, CloseFrame, Departure};
-use crate::doors::{Caller, Entrance, Entry, Opened};
+use crate::doors::{self, Caller, Entrance, Entry, Opened};
 use crate::embed::Client;
 use crate::http1::Body;
-use crate::http1::{Answer, stopping};
+use crate::http1::{Answer, DRAIN, stopping};
 use crate::http1::{Head, NoHead, read_head};
 use crate::hub::ClientState;
 use crate::hub::{Command, Joining, Need, Start};
 use crate::names::{ClientId, Peer};
+use crate::net::NoTls;
 use crate::net::Outlet;
 use crate::net::Stream;
 use crate::net::{NoHeader, read_proxy_header};
 use crate::outbox::Outbox;
+use crate::stats::Counters;
 use crate::wire::Encoding;
 use admission::Slot;
 use reader::Reader;
@@ -50,8 +52,26 @@ pub(crate) struct Connection {
     pub(crate) socket: Arc<Stream>,
     pub(crate) service: Arc<Service>,
     pub(crate) entrance: Entrance,
+    /// Whether it must begin with a TLS handshake.
+    pub(crate) over_tls: bool,
     /// Its place among the connections; given back at the end.
     pub(crate) slot: Slot,
+}
+
+/// A client over TLS that has been let in, for a thread that has done nothing
+/// else. A TLS handshake touches some 20 KiB of its thread's stack, which would
+/// stay resident for as long as the client is there.
+#[derive(Debug)]
+struct Entered {
+    connection: Connection,
+    entry: Box<Entry>,
+    rest: Vec<u8>,
+}
+
+impl Entered {
+    fn serve(self) {
+        self.connection.serve(*self.entry, self.rest);
+    }
 }
 
 /// Held while the hub knows this client. Dropping it, by a panic too, makes
@@ -84,14 +104,17 @@ enum Opening {
     Answered(Answer),
     /// The peer speaks another protocol; it is not answered in HTTP/1.1.
     Foreign(&'static str),
+    /// There is no TLS session, so no answer can be read.
+    NoTls(NoTls),
     /// The stream has ended or failed, so no answer can be sent.
     Gone(io::ErrorKind),
 }
 
 impl Connection {
     /// Runs on the connection's own thread, which is its reader thread. It
-    /// ends with the connection, or at the shutdown's deadline.
-    pub(crate) fn run(mut self) {
+    /// ends with the connection, or at the shutdown's deadline. What is returned
+    /// is a client that another thread must serve.
+    fn run(mut self) -> Option<Entered> {
         // A panic itself has been reported where it happened.
         let opening = catch_unwind(AssertUnwindSafe(|| self.open())).unwrap_or_else(|_| {
             Opening::Answered(Answer::text(
@@ -101,19 +124,37 @@ impl Connection {
         });
         match opening {
             Opening::Room(entry, rest) => {
-                if self.slot.handshake_done() {
-                    self.serve(*entry, rest);
+                if !self.slot.handshake_done() {
+                    return None;
                 }
+                if self.over_tls {
+                    let connection = self;
+                    return Some(Entered {
+                        connection,
+                        entry,
+                        rest,
+                    });
+                }
+                self.serve(*entry, rest);
             }
             Opening::Answered(answer) => self.answer(&answer),
             Opening::Foreign(protocol) => {
                 self.service.doors.foreign_protocol(self.peer, protocol);
                 self.socket.end();
             }
+            Opening::NoTls(why) => {
+                log::debug!("peer={} no TLS: {why}", self.peer);
+                let failures = &self.service.shared.counters.tls_failures;
+                failures.count(why.reason());
+                // The alert that says so arrives.
+                self.socket.finish();
+                let _ = self.socket.drain(Instant::now() + DRAIN);
+            }
             Opening::Gone(kind) => {
                 log::debug!("peer={} gone in the handshake: {kind}", self.peer);
             }
         }
+        None
     }
 
     /// Reads the request and shows it to the doors. Behind a proxy, the peer is
@@ -132,12 +173,24 @@ impl Connection {
                 Err(opening) => return opening,
             }
         }
+        let is_secured = match &shared.certificates {
+            Some(certificates) if self.over_tls => {
+                match self.socket.secure(certificates, &shared.stop, deadline) {
+                    Ok(is_secured) => is_secured,
+                    Err(why) => return Opening::NoTls(why),
+                }
+            }
+            _ => false,
+        };
         let Head { request, rest } = match read_head(&self.socket, &shared.stop, deadline) {
             Ok(head) => head,
             Err(NoHead::Answered(answer)) => return Opening::Answered(answer),
             Err(NoHead::Foreign(protocol)) => return Opening::Foreign(protocol),
             Err(NoHead::Gone(kind)) => return Opening::Gone(kind),
         };
+        if self.over_tls && !is_secured {
+            return Opening::Answered(doors::to_tls(&request));
+        }
         match service.doors.proxies.client(self.peer, request.headers()) {
             Ok(client) => self.peer = client,
             Err(answer) => return Opening::Answered(answer),
@@ -148,7 +201,14 @@ impl Connection {
             early: rest,
             deadline,
         };
-        let opened = service.doors.open(&request, &self.caller(), &mut body);
+        let caller = Caller {
+            id: self.id,
+            peer: self.peer,
+            certificates: &self.socket.peer_certificates(),
+            entrance: self.entrance,
+            has_near_address: self.has_near_address(),
+        };
+        let opened = service.doors.open(&request, &caller, &mut body);
         match opened {
             Opened::Room(entry) => Opening::Room(Box::new(entry), body.early),
             Opened::Answered(answer) => Opening::Answered(answer),
@@ -170,15 +230,6 @@ impl Connection {
         })
     }
 
-    fn caller(&self) -> Caller {
-        Caller {
-            id: self.id,
-            peer: self.peer,
-            entrance: self.entrance,
-            has_near_address: self.has_near_address(),
-        }
-    }
-
     /// Whether the peer's address is one of the server's own machine.
     fn has_near_address(&self) -> bool {
         let Some(ip) = self.peer.ip() else {
@@ -195,15 +246,12 @@ impl Connection {
     /// Answers a request that is for no room. The log line names no header
     /// and no query: they may hold secrets.
     fn answer(&self, answer: &Answer) {
-        let peer = self.peer;
-        let status = answer.status.as_u16();
-        if status >= 400 {
-            self.service.shared.counters.refused.count(status);
-            log::debug!("peer={peer} refused: {status} {:?}", answer.body.trim_end());
-        }
-        if let Err(error) = answer.deliver(&self.socket) {
-            log::debug!("peer={peer} answer not delivered: {error}");
-        }
+        deliver(
+            answer,
+            &self.socket,
+            self.peer,
+            &self.service.shared.counters,
+        );
     }
 
     /// Serves the client until it leaves.
@@ -310,6 +358,18 @@ impl Connection {
         {
             log::warn!("{state} on_leave panicked");
         }
+    }
+}
+
+/// Answers a request that makes no client.
+fn deliver(answer: &Answer, socket: &Stream, peer: Peer, counters: &Counters) {
+    let status = answer.status.as_u16();
+    if status >= 400 {
+        counters.refused.count(status);
+        log::debug!("peer={peer} refused: {status} {:?}", answer.body.trim_end());
+    }
+    if let Err(error) = answer.deliver(socket) {
+        log::debug!("peer={peer} answer not delivered: {error}");
     }
 }
 

@@ -153,6 +153,7 @@ impl Ground {
             publisher,
             inbox,
             stop: Stop::new().unwrap(),
+            certificates: None,
             counters: Arc::default(),
         });
         let handle = Handle {

@@ -163,7 +163,7 @@ impl<'a> Reader<'a> {
             self.react(read, Self::heard_directly)
         } else {
             let read = self.inlet.receive(buffer, timeout);
-            self.react(read, Self::heard)
+            self.react(read, |reader, mut bytes| reader.heard(&mut bytes))
         }
     }
 

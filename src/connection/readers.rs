@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::Connection;
 use super::threads::Threads;
+use super::{Connection, deliver};
+use crate::http1::{Answer, NO_THREAD, RETRY_AFTER};
+use crate::names::ClientId;
 
 /// How long a thread waits for another connection when its own has ended …
 const KEPT: Duration = Duration::from_secs(2);
@@ -24,27 +26,30 @@ const MAX_KEPT: usize = 64;
 pub(crate) struct Readers {
     /// Has no capacity: sending succeeds only where a thread waits.
     next: Sender<Connection>,
-    kept: Kept,
-    threads: Arc<Threads>,
-    stack_size: usize,
+    crew: Crew,
 }
 
-/// Where a thread that has become free waits.
+/// What the threads have in common.
 #[derive(Clone, Debug)]
-struct Kept {
+struct Crew {
+    /// Where a thread that has become free waits.
     next: Receiver<Connection>,
     waiting: Arc<AtomicUsize>,
+    threads: Arc<Threads>,
+    stack_size: usize,
 }
 
 impl Readers {
     pub(crate) fn new(threads: Arc<Threads>, stack_size: usize) -> Readers {
         let (sender, next) = bounded(0);
-        let waiting = Arc::default();
         Readers {
             next: sender,
-            kept: Kept { next, waiting },
-            threads,
-            stack_size,
+            crew: Crew {
+                next,
+                waiting: Arc::default(),
+                threads,
+                stack_size,
+            },
         }
     }
 
@@ -55,25 +60,48 @@ impl Readers {
             return Ok(());
         };
         let connection = refused.into_inner();
-        let kept = self.kept.clone();
+        let id = connection.id;
+        self.crew.start(id, move |crew| crew.serve(connection))
+    }
+}
+
+impl Crew {
+    /// Starts a thread that does this first.
+    fn start(&self, id: ClientId, first: impl FnOnce(&Crew) + Send + 'static) -> io::Result<()> {
+        let crew = self.clone();
         let presence = self.threads.enter();
         thread::Builder::new()
-            .name(format!("reader-{}", connection.id))
+            .name(format!("reader-{id}"))
             .stack_size(self.stack_size)
             .spawn(move || {
                 // Dropped last: the thread counts until it is gone.
                 let _presence = presence;
-                connection.run();
-                while let Some(connection) = kept.next() {
+                first(&crew);
+                while let Some(connection) = crew.next() {
                     rename(&connection);
-                    connection.run();
+                    crew.serve(connection);
                 }
             })?;
         Ok(())
     }
-}
 
-impl Kept {
+    fn serve(&self, connection: Connection) {
+        let Some(entered) = connection.run() else {
+            return;
+        };
+        let Connection {
+            id, peer, service, ..
+        } = &entered.connection;
+        let (id, peer, service) = (*id, *peer, service.clone());
+        let socket = entered.connection.socket.clone();
+        if let Err(error) = self.start(id, move |_| entered.serve()) {
+            // The closure, and the connection in it, is gone.
+            log::warn!("no thread for a client: {error}");
+            let answer = Answer::unavailable(NO_THREAD, RETRY_AFTER);
+            deliver(&answer, &socket, peer, &service.shared.counters);
+        }
+    }
+
     /// Waits for another connection, unless enough threads do.
     fn next(&self) -> Option<Connection> {
         let add = |waiting| (waiting < MAX_KEPT).then_some(waiting + 1);

@@ -81,13 +81,13 @@ impl Doors {
     pub(crate) fn admit<'a>(
         &self,
         request: &'a Request<()>,
-        caller: &Caller,
+        caller: &Caller<'a>,
         rights: Option<Arc<Rights>>,
     ) -> Result<Upgrade<'a>, Answer> {
         let offers = tokens(request.headers(), SEC_WEBSOCKET_PROTOCOL);
         let offered: Vec<&str> = offers.filter(|offer| !token::is_entry(offer)).collect();
         let room = room_of(request.uri().path())?;
-        let mut upgrade = Upgrade::new(request, caller.peer, room, offered);
+        let mut upgrade = Upgrade::new(request, caller.peer, caller.certificates, room, offered);
         upgrade.rights = rights;
         let known = &self.config().subprotocol;
         let is_known = |name: &&str| {

@@ -102,6 +102,12 @@ pub(crate) fn text(counters: &Counters, waiting: usize) -> String {
         sample(&mut out, name, &label("status", &status), count);
     }
     longest_pass(&mut out, counters);
+    let name = "tls_failures_total";
+    let help = "TLS handshakes that came to nothing, by reason.";
+    head(&mut out, Counter, name, help);
+    for (reason, count) in counters.tls_failures.iter() {
+        sample(&mut out, name, &label("reason", reason), count);
+    }
     fan_out(&mut out, counters);
     out
 }

@@ -18,6 +18,7 @@ pub(crate) mod model;
 mod origin;
 mod pace;
 mod page;
+mod plain_text;
 mod publish;
 mod remarks;
 mod retries;
@@ -32,6 +33,7 @@ pub(crate) use caller::{Caller, Entrance};
 pub(crate) use entry::Entry;
 pub(crate) use forwarded::Proxies;
 pub(crate) use hall::Doors;
+pub(crate) use plain_text::to_tls;
 
 use std::slice;
 use std::sync::Arc;
@@ -346,6 +348,7 @@ mod tests {
         let elsewhere = Caller {
             id: crate::names::ClientId(1),
             peer: SocketAddr::from(([192, 0, 2, 1], 9)).into(),
+            certificates: &[],
             entrance,
             has_near_address: false,
         };

@@ -93,6 +93,7 @@ fn doors(change: impl FnOnce(&mut Config)) -> Doors {
         publisher: Publisher::new(inbox.clone()),
         inbox,
         stop: Stop::new().unwrap(),
+        certificates: None,
         counters: Arc::default(),
     };
     let handle = Handle {
@@ -107,6 +108,7 @@ fn show(doors: &Doors, request: &Request<()>, rest: &[u8]) {
         let caller = Caller {
             id: ClientId(1),
             peer: SocketAddr::from(([127, 0, 0, 1], 9)).into(),
+            certificates: &[],
             entrance,
             has_near_address: true,
         };

@@ -1,7 +1,7 @@
 //! Publishing over HTTP: `POST` or `PUT` to a room; its body is the message, or
 //! a message a line.
 
-use std::io::Write;
+use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,6 +21,7 @@ use crate::http1::{query_parameters, single};
 use crate::hub::Audience;
 use crate::message::Message;
 use crate::names::{ClientId, room_name};
+use crate::net::send_all;
 use crate::rights::Rights;
 use crate::wire::{Burst, BurstBuilder};
 
@@ -245,9 +246,8 @@ pub(super) fn read_message(
     max: usize,
 ) -> Result<Message, Answer> {
     if head.expects_continue && body.early.is_empty() {
-        body.socket
-            .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
-            .map_err(|_| gone())?;
+        let mut answer = [IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n")];
+        send_all(body.socket, &mut answer, body.deadline).map_err(|_| gone())?;
     }
     let bytes = match head.length {
         Some(length) => {

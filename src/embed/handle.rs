@@ -8,6 +8,8 @@ use crossbeam_channel::{Sender, bounded};
 use crate::close::{Cause, CloseCode, CloseFrame};
 use crate::embed::shared::Shared;
 use crate::embed::subscription::Subscription;
+#[cfg(feature = "tls")]
+use crate::error::Error;
 use crate::error::{SendError, SendErrorReason, Stopped};
 use crate::hub::InboxError;
 use crate::hub::{Audience, Command, Receipt};
@@ -454,6 +456,25 @@ impl Handle {
     /// ```
     pub fn shutdown(&self) {
         self.shared.stop.trigger();
+    }
+
+    /// Reads the certificate's files again, now. That happens by itself, too:
+    /// within a second of a change, with the next handshake. Clients that are
+    /// connected keep their connection; new ones get the new certificate.
+    /// Without TLS, and with [`Tls::from_rustls`](crate::Tls::from_rustls),
+    /// there is nothing to read.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the files
+    /// ([`ErrorKind::Config`](crate::ErrorKind::Config)). The certificate
+    /// before stays in use.
+    #[cfg(feature = "tls")]
+    pub fn reload_tls(&self) -> Result<(), Error> {
+        match &self.shared.certificates {
+            Some(certificates) => certificates.reload(),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn publish(&self, to: Audience, message: Message) -> Result<(), SendError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::hub::Inbox;
 use crate::hub::Publisher;
-use crate::net::Stop;
+use crate::net::{Certificates, Stop};
 use crate::stats::Counters;
 
 /// The state that all threads of one server share.
@@ -15,5 +15,7 @@ pub(crate) struct Shared {
     pub(crate) inbox: Inbox,
     pub(crate) publisher: Publisher,
     pub(crate) stop: Stop,
+    /// `None`: all listeners speak plain text.
+    pub(crate) certificates: Option<Certificates>,
     pub(crate) counters: Arc<Counters>,
 }

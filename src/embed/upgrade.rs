@@ -62,6 +62,7 @@ const OURS: [HeaderName; 7] = [
 pub struct Upgrade<'a> {
     request: &'a Request<()>,
     peer: Peer,
+    certificates: &'a [Vec<u8>],
     pub(crate) room: String,
     offered: Vec<&'a str>,
     pub(crate) subprotocol: Option<String>,
@@ -77,12 +78,14 @@ impl<'a> Upgrade<'a> {
     pub(crate) fn new(
         request: &'a Request<()>,
         peer: Peer,
+        certificates: &'a [Vec<u8>],
         room: String,
         offered: Vec<&'a str>,
     ) -> Upgrade<'a> {
         Upgrade {
             request,
             peer,
+            certificates,
             room,
             offered,
             subprotocol: None,
@@ -105,6 +108,13 @@ impl<'a> Upgrade<'a> {
     /// [`Config::proxy_protocol`](crate::Config::proxy_protocol) say otherwise.
     pub fn peer(&self) -> Peer {
         self.peer
+    }
+
+    /// The certificates that the client has shown over TLS, in DER, its own
+    /// first. They were verified. Empty where clients are asked for none, which
+    /// is the default; with the feature `tls`, `Tls::client_ca` asks for them.
+    pub fn peer_certificates(&self) -> &'a [Vec<u8>] {
+        self.certificates
     }
 
     /// The rights that the client's token gives; `None` where nothing limits

@@ -1,25 +1,23 @@
 //! An HTTP answer and its delivery.
 
-use std::io::{self, IoSlice, Read};
+use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
-use rustix::event::{PollFd, PollFlags};
 
 use crate::net::Stream;
-use crate::net::poll_until;
-use crate::net::{Outlet, send_all};
+use crate::net::send_all;
 
 /// How long an answered connection is drained, so that what the peer still
 /// sends causes no reset, which would destroy the answer.
 pub(crate) const DRAIN: Duration = Duration::from_millis(500);
-/// The most bytes that are drained.
-const DRAIN_BYTES: usize = 256 * 1024;
 /// In how many seconds a refused client may try again.
 pub(crate) const RETRY_AFTER: u32 = 5;
 /// The answer's text while the server stops.
 pub(crate) const STOPPING: &str = "the server is shutting down; try again later";
+/// The answer's text where the system refuses a thread.
+pub(crate) const NO_THREAD: &str = "the server has no thread for more; try again later";
 /// How long an answer may take to be written.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -125,27 +123,11 @@ impl Answer {
     pub(crate) fn deliver(&self, socket: &Stream) -> io::Result<()> {
         let head = self.head();
         let mut slices = [IoSlice::new(&head), IoSlice::new(self.sent_body())];
-        send_all(socket, &mut slices, Instant::now() + ANSWER_TIMEOUT)?;
-        socket.finish();
-        drain(socket, Instant::now() + DRAIN)
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        send_all(socket, &mut slices, deadline)?;
+        socket.finish_within(deadline.saturating_duration_since(Instant::now()));
+        socket.drain(Instant::now() + DRAIN)
     }
-}
-
-/// Discards what comes, until the end of the stream or the deadline.
-fn drain(mut socket: &Stream, deadline: Instant) -> io::Result<()> {
-    let mut scratch = [0; 1024];
-    let mut drained = 0;
-    while drained < DRAIN_BYTES {
-        let mut fds = [PollFd::new(&socket, PollFlags::IN)];
-        if !poll_until(&mut fds, Some(deadline))? {
-            break;
-        }
-        match socket.read(&mut scratch)? {
-            0 => break,
-            n => drained += n,
-        }
-    }
-    Ok(())
 }
 
 /// The answer while the server stops.

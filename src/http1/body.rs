@@ -37,7 +37,7 @@ pub(crate) struct Body<'a> {
 impl Body<'_> {
     /// Waits for more bytes.
     fn fill(&mut self) -> Result<(), Answer> {
-        let wake = self.stop.wait_readable(self.socket, Some(self.deadline));
+        let wake = self.socket.wait_readable(self.stop, Some(self.deadline));
         match wake.map_err(|_| gone())? {
             Wake::Ready => {}
             Wake::Stopping => return Err(stopping()),

@@ -44,7 +44,7 @@ pub(crate) fn read_head(
     let gone = |error: io::Error| NoHead::Gone(error.kind());
     let mut bytes = Vec::with_capacity(1024);
     loop {
-        match stop.wait_readable(socket, Some(deadline)).map_err(gone)? {
+        match socket.wait_readable(stop, Some(deadline)).map_err(gone)? {
             Wake::Ready => {}
             Wake::Stopping => return Err(NoHead::Answered(stopping())),
             Wake::TimedOut => return Err(NoHead::Answered(timed_out())),
@@ -107,7 +107,7 @@ fn target_too_long() -> Answer {
 fn foreign_protocol(bytes: &[u8]) -> Option<&'static str> {
     // A TLS record of type handshake (RFC 8446 §5.1).
     if bytes.starts_with(b"\x16\x03") {
-        return Some("TLS: use ws:// and http://, or put a proxy that ends TLS before this port");
+        return Some("TLS: use ws:// and http://, or give this port a certificate (tls-cert)");
     }
     // A proxy's line before the request (the PROXY protocol, versions 1 and 2).
     if bytes.starts_with(b"PROXY ") || bytes.starts_with(b"\r\n\r\n\0\r\nQUIT\n") {

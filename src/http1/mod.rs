@@ -9,7 +9,7 @@ mod body;
 pub(crate) mod head;
 mod request;
 
-pub(crate) use answer::{Answer, DRAIN, RETRY_AFTER, STOPPING, stopping};
+pub(crate) use answer::{Answer, DRAIN, NO_THREAD, RETRY_AFTER, STOPPING, stopping};
 pub(crate) use body::{Body, gone, too_large};
 pub(crate) use head::{Head, NoHead, read_head};
 pub(crate) use request::{

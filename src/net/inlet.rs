@@ -4,9 +4,8 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-
 use crate::net::outlet::Outlet;
+use crate::net::received::{Plain, Received};
 use crate::net::stream::Stream;
 
 /// What a read has brought. `B` stands for the bytes.
@@ -14,7 +13,7 @@ use crate::net::stream::Stream;
 pub(crate) enum Read<B> {
     Bytes(B),
     /// The peer was silent for this long: the timeout, or less if a signal
-    /// interrupted the wait.
+    /// interrupted the wait, or what came is the beginning of a TLS record.
     Silence(Duration),
     /// The peer has ended the stream.
     End,
@@ -42,13 +41,10 @@ impl<'a> Inlet<'a> {
         &mut self,
         buffer: &'b mut [MaybeUninit<u8>],
         timeout: Option<Duration>,
-    ) -> Read<&'b mut [u8]> {
+    ) -> Read<Plain<'b>> {
         let start = self.set_timeout(timeout);
-        match self.socket.receive(buffer) {
-            Ok([]) => Read::End,
-            Ok(bytes) => Read::Bytes(bytes),
-            Err(errno) => self.failed(errno, start),
-        }
+        let received = self.socket.receive(buffer);
+        self.read(received, start)
     }
 
     /// The same with memory that is initialised; returns how many bytes have
@@ -59,19 +55,21 @@ impl<'a> Inlet<'a> {
         timeout: Option<Duration>,
     ) -> Read<usize> {
         let start = self.set_timeout(timeout);
-        match self.socket.receive_into(buffer) {
-            Ok(0) => Read::End,
-            Ok(len) => Read::Bytes(len),
-            Err(errno) => self.failed(errno, start),
-        }
+        let received = self.socket.receive_into(buffer);
+        self.read(received, start)
     }
 
-    /// What it means that a read which began at `start` brought no bytes.
-    fn failed<B>(&self, errno: Errno, start: Instant) -> Read<B> {
-        match errno {
-            Errno::INTR => Read::Silence(start.elapsed()),
-            Errno::AGAIN => Read::Silence(self.timeout.unwrap_or_default()),
-            errno => Read::Failed(io::Error::from(errno).kind()),
+    /// What it means what a read has brought that began at `start`.
+    fn read<B>(&self, received: io::Result<Received<B>>, start: Instant) -> Read<B> {
+        match received.map_err(|error| error.kind()) {
+            Ok(Received::Bytes(bytes)) => Read::Bytes(bytes),
+            // A peer that sends a record drop by drop is silent, too.
+            Ok(Received::Nothing) | Err(io::ErrorKind::Interrupted) => {
+                Read::Silence(start.elapsed())
+            }
+            Ok(Received::End) => Read::End,
+            Err(io::ErrorKind::WouldBlock) => Read::Silence(self.timeout.unwrap_or_default()),
+            Err(kind) => Read::Failed(kind),
         }
     }
 

@@ -8,8 +8,10 @@ mod outlet;
 mod poll;
 pub(crate) mod proxied;
 mod raw;
+mod received;
 mod stop;
 mod stream;
+mod tls;
 mod unix;
 
 pub(crate) use inlet::{Inlet, Read};
@@ -19,3 +21,4 @@ pub(crate) use poll::poll_until;
 pub(crate) use proxied::{NoHeader, read_proxy_header};
 pub(crate) use stop::{Stop, Wake};
 pub(crate) use stream::Stream;
+pub(crate) use tls::{Certificates, NoTls};

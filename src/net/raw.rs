@@ -38,12 +38,18 @@ pub(super) fn send_within(
     // its time is over it returns the part that fitted at first, which
     // would look like progress.
     let deadline = Instant::now() + timeout;
-    let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::OUT)];
-    while poll_until(&mut fds, Some(deadline))? {
+    while wait_writable(socket, deadline)? {
         match try_send_vectored(socket, slices) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             sent => return sent,
         }
     }
     Err(io::ErrorKind::WouldBlock.into())
+}
+
+/// Waits until the socket takes something (true), or the deadline passes
+/// (false).
+pub(super) fn wait_writable(socket: BorrowedFd<'_>, deadline: Instant) -> io::Result<bool> {
+    let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::OUT)];
+    poll_until(&mut fds, Some(deadline))
 }

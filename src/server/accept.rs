@@ -16,7 +16,7 @@ use crate::connection::Connection;
 use crate::connection::Service;
 use crate::connection::{Readers, Threads};
 use crate::doors::Entrance;
-use crate::http1::{Answer, DRAIN, RETRY_AFTER, STOPPING};
+use crate::http1::{Answer, DRAIN, NO_THREAD, RETRY_AFTER, STOPPING};
 use crate::names::{ClientId, Peer};
 use crate::net::Outlet;
 use crate::net::Stream;
@@ -38,6 +38,8 @@ const MAX_REFUSALS: usize = 32;
 pub(super) struct Gate {
     pub(super) listener: Listener,
     pub(super) entrance: Entrance,
+    /// Whether its connections speak TLS.
+    pub(super) over_tls: bool,
     /// The operator's listener has its own places, so that it answers when the
     /// server is full.
     pub(super) admission: Arc<Admission>,
@@ -209,11 +211,11 @@ impl<'a> Acceptor<'a> {
             socket: socket.clone(),
             service: self.service.clone(),
             entrance: self.gate.entrance,
+            over_tls: self.gate.over_tls,
             slot,
         };
         if let Err(error) = self.readers.serve(connection) {
-            let why = "the server has no thread for more; try again later";
-            self.refuse_shared(socket, peer, why);
+            self.refuse_shared(socket, peer, NO_THREAD);
             self.log(&format!("no thread for a connection: {error}"));
         }
     }
@@ -233,6 +235,10 @@ impl<'a> Acceptor<'a> {
             .refused
             .count(answer.status.as_u16());
         log::debug!("peer={peer} refused: {why}");
+        if self.gate.over_tls {
+            // Nothing can be said before a handshake.
+            return;
+        }
         // The send buffer of a new socket is empty, so it takes this short
         // answer at once.
         let _ = socket.try_send(&answer.to_bytes());
@@ -302,9 +308,9 @@ enum Trouble {
 }
 
 /// Reads what a refused peer has sent; true at its end of stream.
-fn is_over(mut socket: &Stream) -> bool {
+fn is_over(socket: &Stream) -> bool {
     let mut scratch = [0; 1024];
-    match io::Read::read(&mut socket, &mut scratch) {
+    match socket.discard(&mut scratch) {
         Ok(0) => true,
         Ok(_) => false,
         Err(error) => error.kind() != io::ErrorKind::WouldBlock,

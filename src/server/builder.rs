@@ -26,7 +26,7 @@ use crate::hub::Places;
 use crate::hub::Publisher;
 use crate::message::Message;
 use crate::net::Listener;
-use crate::net::Stop;
+use crate::net::{Certificates, Stop};
 use crate::outbox::OutboxRules;
 use crate::stats::Counters;
 #[cfg(feature = "deflate")]
@@ -313,7 +313,14 @@ impl ServerBuilder {
     pub fn from_listener(self, listener: impl Into<Listener>) -> Result<Server, Error> {
         self.check()?;
         let config = self.config;
-        let listeners: Vec<Listener> = iter::once(listener.into()).chain(self.others).collect();
+        let certificates = Certificates::of(&config)?;
+        let mut listeners: Vec<Listener> = iter::once(listener.into()).chain(self.others).collect();
+        let secured = match certificates {
+            Some(_) => listeners.len(),
+            None => 0,
+        };
+        let plain = config.plain_listen.as_ref().map(Listener::bind);
+        listeners.extend(plain.transpose()?);
         for listener in &listeners {
             usable(listener, &config)?;
             if let Err(error) = listener.bound_unsent(config.unsent_bytes) {
@@ -366,15 +373,21 @@ impl ServerBuilder {
             limit.beside,
             counters.clone(),
         ));
-        let main = listeners.into_iter().map(|listener| Gate {
-            listener,
-            entrance: Entrance::Main,
-            admission: admission.clone(),
-        });
+        let main = listeners
+            .into_iter()
+            .enumerate()
+            .map(|(number, listener)| Gate {
+                // Only a proxy on this machine comes by a Unix socket.
+                over_tls: number < secured && listener.local_addr().is_some(),
+                listener,
+                entrance: Entrance::Main,
+                admission: admission.clone(),
+            });
         let places = Places::new(limit.clients, config.max_clients_per_ip, counters.clone());
         let admin = admin.map(|listener| Gate {
             listener,
             entrance: Entrance::Admin,
+            over_tls: certificates.is_some(),
             admission: Arc::new(Admission::of_operator()),
         });
         let publisher = Publisher::new(inbox.clone());
@@ -388,6 +401,7 @@ impl ServerBuilder {
             publisher,
             inbox,
             stop,
+            certificates,
             counters,
         });
         let hooks = self.hooks.into_handler();

@@ -71,17 +71,22 @@ impl Run {
     }
 
     fn announce(&self) {
+        let is_secured = self.gates.iter().any(|gate| gate.over_tls);
         for gate in &self.gates {
             let listener = &gate.listener;
+            let s = if gate.over_tls { "s" } else { "" };
             match (gate.entrance, listener.local_addr()) {
+                (Entrance::Main, Some(address)) if gate.over_tls != is_secured => {
+                    log::info!("listening without TLS on ws://{address}/");
+                }
                 (Entrance::Main, Some(address)) => {
-                    log::info!("listening on ws://{address}/, at most {}", self.limit);
+                    log::info!("listening on ws{s}://{address}/, at most {}", self.limit);
                 }
                 (Entrance::Main, None) => {
                     log::info!("listening on {listener}, at most {}", self.limit);
                 }
                 (Entrance::Admin, _) => {
-                    log::info!("answering the operator on http://{listener}/-/");
+                    log::info!("answering the operator on http{s}://{listener}/-/");
                 }
             }
         }

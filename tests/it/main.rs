@@ -29,3 +29,5 @@ mod rights;
 mod shutdown;
 mod slow;
 mod support;
+#[cfg(feature = "tls")]
+mod tls;

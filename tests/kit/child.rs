@@ -15,7 +15,7 @@ use super::Result;
 use super::wait::wait_for;
 
 const POLL: Duration = Duration::from_millis(2);
-const LISTENING: &str = "listening on ws://";
+const LISTENING: &str = "listening on ws";
 /// How much of a server's last words is quoted, in bytes.
 const LAST_WORDS: usize = 600;
 
@@ -29,7 +29,7 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Runs a command and waits until it says `listening on ws://ADDRESS/`. All it
+    /// Runs a command and waits until it says `listening on ws://ADDRESS/`, or `wss`. All it
     /// prints goes to a file: a pipe would need a thread that reads it, which takes
     /// CPU time from the server.
     pub(crate) fn start(mut command: Command, within: Duration) -> Result<Child> {
@@ -154,6 +154,7 @@ fn log_file() -> Result<(File, File)> {
 
 fn listening_address(log: &str) -> Option<SocketAddr> {
     let (_, rest) = log.split_once(LISTENING)?;
+    let (_, rest) = rest.split_once("://")?;
     let end = rest.find(|c: char| c == '/' || c.is_whitespace())?;
     rest[..end].parse().ok()
 }

@@ -1,9 +1,11 @@
 //! The options of the binary, and the [`Config`] that they describe.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use clap::{ArgAction, Args, Parser};
+#[cfg(feature = "tls")]
+use hubcast::Tls;
 use hubcast::{Config, Secret};
 
 use crate::environment::Variable;
@@ -11,7 +13,7 @@ use crate::listen::Address;
 use crate::room::Room;
 use crate::token;
 use crate::tokens::Tokens;
-use crate::values::{LogLevel, Mode, Policy, Size, Time};
+use crate::values::{LogLevel, MinTls, Mode, Policy, Size, Time};
 
 /// The version, and the features that this binary was built with.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
@@ -22,9 +24,10 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// The features of Cargo.toml, and whether each is in this binary.
-const FEATURES: [(&str, bool); 2] = [
+const FEATURES: [(&str, bool); 3] = [
     ("cli", cfg!(feature = "cli")),
     ("deflate", cfg!(feature = "deflate")),
+    ("tls", cfg!(feature = "tls")),
 ];
 
 /// A WebSocket broadcast server: what one client of a room sends, every
@@ -90,6 +93,8 @@ pub(crate) struct Options {
     memory: Memory,
     #[command(flatten)]
     connections: Connections,
+    #[command(flatten)]
+    tls: Security,
     #[command(flatten)]
     guards: Guards,
     #[command(flatten)]
@@ -266,6 +271,35 @@ struct Connections {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "TLS")]
+struct Security {
+    /// Speak TLS, wss:// and https://, with the certificate in this file (PEM):
+    /// the server's own first, then its chain; read again when it changes
+    #[arg(long, value_name = "FILE")]
+    #[arg(aliases = ["cert", "cert-file", "tls-certificate"])]
+    tls_cert: Option<PathBuf>,
+
+    /// The certificate's private key (PEM), not encrypted
+    #[arg(long, value_name = "FILE")]
+    #[arg(aliases = ["key", "key-file"])]
+    tls_key: Option<PathBuf>,
+
+    /// The oldest version of TLS that is spoken: 1.2 or 1.3
+    #[arg(long, value_name = "VERSION", default_value = "1.2")]
+    #[arg(hide_possible_values = true)]
+    tls_min: MinTls,
+
+    /// Let in only clients with a certificate of one of the authorities in
+    /// this file (PEM)
+    #[arg(long, value_name = "FILE")]
+    tls_client_ca: Option<PathBuf>,
+
+    /// Listen without TLS on this address as well
+    #[arg(long, value_name = "HOST:PORT")]
+    plain_listen: Option<String>,
+}
+
+#[derive(Debug, Args)]
 #[command(next_help_heading = "Who may come in")]
 struct Guards {
     /// Let in browsers from pages of this origin, scheme://host[:port]; a host
@@ -398,6 +432,7 @@ impl Options {
         self.slow_clients.apply(&mut config);
         self.memory.apply(&mut config);
         self.connections.apply(&mut config);
+        self.tls.apply(&mut config)?;
         self.guards.apply(&mut config)?;
         self.doors.apply(&mut config)?;
         Ok(config)
@@ -458,6 +493,46 @@ impl Connections {
         config.read_buffer = self.read_buffer.0;
         config.stack_size = self.stack_size.0;
         config.fan_out_threads = self.fan_out_threads;
+    }
+}
+
+impl Security {
+    fn apply(&self, config: &mut Config) -> Result<(), String> {
+        config.plain_listen.clone_from(&self.plain_listen);
+        let Some(certificate) = &self.tls_cert else {
+            let lone = [
+                ("tls-key", &self.tls_key),
+                ("tls-client-ca", &self.tls_client_ca),
+            ];
+            return match lone.into_iter().find(|(_, path)| path.is_some()) {
+                Some((name, _)) => Err(format!("{name} needs tls-cert, the certificate's file")),
+                None => Ok(()),
+            };
+        };
+        let Some(key) = &self.tls_key else {
+            return Err(format!(
+                "tls-cert {certificate:?} needs tls-key, its private key's file, \
+                 which may be the same"
+            ));
+        };
+        self.set_tls(config, certificate, key)
+    }
+
+    #[cfg(feature = "tls")]
+    fn set_tls(&self, config: &mut Config, certificate: &Path, key: &Path) -> Result<(), String> {
+        let tls = Tls::from_pem_files(certificate, key).min_version(self.tls_min.into());
+        config.tls = Some(match &self.tls_client_ca {
+            Some(authorities) => tls.client_ca(authorities),
+            None => tls,
+        });
+        Ok(())
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn set_tls(&self, _: &mut Config, certificate: &Path, _: &Path) -> Result<(), String> {
+        Err(format!(
+            "tls-cert {certificate:?} is of no use: this program was built without the feature tls"
+        ))
     }
 }
 

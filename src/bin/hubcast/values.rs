@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use hubcast::SlowConsumer;
+#[cfg(feature = "tls")]
+use hubcast::TlsVersion;
 use log::LevelFilter;
 
 /// A size in bytes: 512, 64KiB or 1MiB.
@@ -62,6 +64,25 @@ impl From<Policy> for SlowConsumer {
             Policy::Disconnect => SlowConsumer::Disconnect,
             Policy::DropOldest => SlowConsumer::DropOldest,
             Policy::DropNewest => SlowConsumer::DropNewest,
+        }
+    }
+}
+
+/// The oldest version of TLS.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum MinTls {
+    #[value(name = "1.2")]
+    V1_2,
+    #[value(name = "1.3")]
+    V1_3,
+}
+
+#[cfg(feature = "tls")]
+impl From<MinTls> for TlsVersion {
+    fn from(version: MinTls) -> TlsVersion {
+        match version {
+            MinTls::V1_2 => TlsVersion::V1_2,
+            MinTls::V1_3 => TlsVersion::V1_3,
         }
     }
 }
