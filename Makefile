@@ -47,8 +47,11 @@ lint: ## Run clippy, warnings denied, with and without the program
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) clippy --lib --no-default-features -- -D warnings
 
-deps: cargo-deny ## Check the dependencies: their number, licences, sources and known defects
-	@! $(CARGO) tree --locked -e normal --prefix none | grep -E '^(async-|futures|mio|smol|tokio)'
+deps: cargo-deny ## Check the dependencies: no async runtime in any combination of features, their number, licences, sources and known defects
+	@for features in '' cli deflate tls cli,deflate cli,tls deflate,tls cli,deflate,tls; do \
+		! $(CARGO) tree --locked -e normal,build --prefix none --no-default-features --features "$$features" \
+			| grep -E '^(async-|futures|mio|smol|tokio)' || exit 1; \
+	done
 	@crates=$$($(CARGO) tree --locked -e normal,build --no-default-features --prefix none | sed 's/ (.*//' | sort -u | wc -l); \
 	echo "the library and what it depends on: $$crates crates, of at most 33"; test "$$crates" -le 33
 	$(DENY) --config .ci/deny.toml check --hide-inclusion-graph bans licenses sources

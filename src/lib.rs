@@ -144,7 +144,6 @@
 //!
 //! # What it does not do
 //!
-//! - TLS: put a [proxy](guide::proxy) that ends it before the server.
 //! - Extensions other than permessage-deflate.
 //! - History: who joins receives what is sent from then on. The `chat`
 //!   example keeps the last lines itself.
@@ -161,6 +160,8 @@
 //! - `deflate` (default): messages compressed for clients that offer it
 //!   (permessage-deflate, RFC 7692), if the field `deflate` of [`Config`] is
 //!   on. Two small crates without unsafe code.
+//! - `tls` (default): `wss://` and `https://` without a proxy, see the
+//!   [guide](guide::tls). It takes a C compiler to build.
 
 #![cfg_attr(
     any(fuzzing, test),

@@ -27,6 +27,7 @@ macro_rules! chapter {
         /// [questions]: crate::guide::questions
         /// [security]: crate::guide::security
         /// [speed]: crate::guide::speed
+        /// [tls]: crate::guide::tls
         ///
         #[doc = $text]
         pub mod $name {}
@@ -38,6 +39,7 @@ chapter!(history, include_str!("history.md"));
 chapter!(operating, include_str!("operating.md"));
 chapter!(memory, include_str!("memory.md"));
 chapter!(speed, include_str!("speed.md"));
+chapter!(tls, include_str!("tls.md"));
 chapter!(proxy, include_str!("proxy.md"));
 chapter!(security, include_str!("security.md"));
 chapter!(questions, include_str!("questions.md"));

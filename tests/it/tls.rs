@@ -22,6 +22,7 @@ use crate::support::{dial, dial_tight, tight_listener};
 
 mod certificates;
 mod doors;
+mod guide;
 mod handshakes;
 mod hostile;
 mod rooms;
