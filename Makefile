@@ -17,7 +17,7 @@ FUZZ = PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) +nightly fuzz run \
 	--fuzz-dir tests/fuzz --target-dir target/fuzz/build
 
 .DEFAULT_GOAL := help
-.PHONY: test-resume help run build test ci fmt fmt-check lint deps doc bench bench-peers bench-micro test-browser picture browser-tools autobahn test-clients test-proxies proxies-tools fuzz fuzz-reduce soak abuse test-netns netns-tools
+.PHONY: packaging dist deb test-deb test-resume help run build test ci fmt fmt-check lint deps doc bench bench-peers bench-micro test-browser picture browser-tools autobahn test-clients test-proxies proxies-tools fuzz fuzz-reduce soak abuse test-netns netns-tools
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -27,6 +27,25 @@ run: ## Build and run the server; options in ARGS='--listen 127.0.0.1:9000'
 
 build: ## Build the release program, target/release/hubcast
 	$(CARGO) build --release
+
+packaging: build ## The man page and completions, in target/packaging
+	sh packaging/generate.sh target/release/hubcast target/packaging
+
+# The same sources make the same bytes, whenever they are packed.
+dist: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+dist: build ## An archive of the program and what belongs to it, in target/dist
+	mkdir -p target/dist
+	sh packaging/dist.sh target/release/hubcast target/dist
+
+deb: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+deb: packaging target/tools/bin/cargo-deb ## A Debian package, in target/debian
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) deb --no-build
+
+test-deb: deb ## Install, start and remove the Debian package (needs root)
+	sh packaging/test-deb.sh target/debian/hubcast_*.deb
+
+target/tools/bin/cargo-deb:
+	$(CARGO) install cargo-deb --version '^3.8' --locked --root target/tools
 
 test: ## Run the tests, those in the documentation too
 	$(CARGO) test

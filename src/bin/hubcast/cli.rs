@@ -9,6 +9,7 @@ use hubcast::Tls;
 use hubcast::{Config, Secret};
 
 use crate::environment::Variable;
+use crate::generate::Artifact;
 use crate::listen::Address;
 use crate::room::Room;
 use crate::token;
@@ -84,6 +85,11 @@ pub(crate) struct Options {
     #[arg(long, short, action = ArgAction::Count)]
     #[arg(overrides_with_all = ["log_level", "quiet"])]
     verbose: u8,
+
+    /// Print the man page or the completions of a shell, and end: man, bash, zsh
+    /// or fish
+    #[arg(long, value_name = "WHAT", hide_possible_values = true)]
+    pub(crate) generate: Option<Artifact>,
 
     #[command(flatten)]
     messages: Messages,
@@ -407,6 +413,17 @@ impl Options {
     /// The file of tokens, if there is one.
     pub(crate) fn tokens(&self) -> Result<Option<Tokens>, String> {
         self.guards.tokens.as_deref().map(Tokens::open).transpose()
+    }
+
+    pub(crate) fn has_tls(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.tls_cert.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
+    }
+
+    pub(crate) fn has_page(&self) -> bool {
+        !self.doors.no_page
     }
 
     pub(crate) fn unix_mode(&self) -> Option<u32> {

@@ -73,6 +73,16 @@ pub(crate) fn parse(
         Ok(options)
     });
     match parsed {
+        Ok(Options {
+            generate: Some(artifact),
+            ..
+        }) => Err(match artifact.text() {
+            Ok(text) => Ended {
+                text,
+                is_error: false,
+            },
+            Err(error) => wrong(format!("cannot generate that: {error}")),
+        }),
         Ok(mut options) => {
             options.variables = environment.variables;
             Ok((options, environment.warnings))
@@ -214,7 +224,9 @@ impl Environment {
 
 /// The name of the option, if the environment can set it.
 pub(crate) fn variable_option(arg: &Arg) -> Option<&str> {
-    arg.get_long().filter(|_| !arg.is_hide_set())
+    // What ends at once is for the command line alone.
+    let is_set_there = !arg.is_hide_set() && arg.get_id() != "generate";
+    arg.get_long().filter(|_| is_set_there)
 }
 
 /// The variable of an option: `HUBCAST_MAX_CLIENTS` for `max-clients`.

@@ -5,6 +5,7 @@
 use std::env;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
 use hubcast::{Error, ErrorKind, Listener, Server, ServerBuilder};
@@ -18,6 +19,7 @@ use crate::tokens::Tokens;
 
 mod cli;
 mod environment;
+mod generate;
 mod listen;
 mod pipe;
 mod room;
@@ -120,6 +122,7 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
         let handle = handle.clone();
         pipe::broadcast_stdin(handle, room.clone(), max_message_size, exit).map_err(cannot_run)?;
     }
+    greet(options, server.local_addr());
     let running = server.spawn().map_err(cannot_run)?;
     if let Some(tokens) = tokens {
         tokens.watch(handle.clone()).map_err(cannot_run)?;
@@ -144,6 +147,25 @@ fn listeners(options: &Options, addresses: &[Address]) -> Result<Vec<Listener>, 
         }
     }
     Ok(listeners)
+}
+
+/// Says what to open, to whoever has started the program for the first time.
+fn greet(options: &Options, address: SocketAddr) {
+    let s = if options.has_tls() { "s" } else { "" };
+    if address.port() == 0 {
+        return; // there are Unix sockets only
+    }
+    let ip = match address.ip() {
+        ip if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+        ip => ip,
+    };
+    let room = format!("{}/lobby", SocketAddr::new(ip, address.port()));
+    if options.has_page() {
+        log::info!("open http{s}://{room} in two browser windows, or: websocat ws{s}://{room}");
+    } else {
+        log::info!("try: websocat ws{s}://{room}");
+    }
+    log::info!("all options: hubcast --help; the guide: src/guide, or man hubcast");
 }
 
 fn cannot_bind(error: Error) -> (u8, String) {
