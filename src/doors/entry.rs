@@ -73,7 +73,10 @@ impl Doors {
     /// everything else.
     pub(super) fn place(&self, caller: &Caller) -> Result<Place, Answer> {
         let place = self.places.take(caller.peer.ip());
-        place.map_err(|why| Answer::unavailable(why, RETRY_AFTER))
+        place.map_err(|why| {
+            self.remarks.no_place(caller, why);
+            Answer::unavailable(why, RETRY_AFTER)
+        })
     }
 
     /// Asks the hook about a request for a room; what it has decided is in

@@ -26,6 +26,7 @@ const MAX_ORIGIN: usize = 300;
 pub(super) struct Remarks {
     foreign_protocols: Seldom,
     wrong_tokens: Seldom,
+    no_places: Seldom,
     lost_upgrades: Seldom,
     subprotocols: Seldom,
     other_origins: Seldom,
@@ -38,6 +39,7 @@ impl Remarks {
         Remarks {
             foreign_protocols: seldom(),
             wrong_tokens: seldom(),
+            no_places: seldom(),
             lost_upgrades: seldom(),
             subprotocols: seldom(),
             other_origins: seldom(),
@@ -48,6 +50,13 @@ impl Remarks {
     pub(super) fn foreign_protocol(&self, peer: Peer, protocol: &str) {
         if let Some(count) = self.foreign_protocols.count() {
             log::info!("peer={peer} speaks {protocol}{}", Times(count));
+        }
+    }
+
+    /// Speaks of a client for which there is no place.
+    pub(super) fn no_place(&self, caller: &Caller, why: &str) {
+        if let Some(count) = self.no_places.count() {
+            log::warn!("peer={} refused: {why}{}", caller.peer, Times(count));
         }
     }
 

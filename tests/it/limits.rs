@@ -68,6 +68,8 @@ fn a_full_server_answers_503_and_lets_in_again() {
         assert_eq!(answer.status, 503);
         assert_eq!(answer.header("retry-after"), "5");
     }
+    let line = program.expect_log("WARN");
+    assert!(line.contains("the server is full"), "{line}");
     expect_back_at(&program, full);
     let [first, others @ ..] = &mut clients;
     first.send(Opcode::Text, b"still here");
