@@ -102,6 +102,12 @@ pub struct Config {
     /// say from where on it wants them; 1 makes a room show its last value.
     /// Default: 0, none.
     pub replay: usize,
+    /// Whether `?presence` shows who is in a room, to whoever may enter it, and
+    /// `?name=` says how a client is shown there. Default: false.
+    pub presence: bool,
+    /// How long a client may be away before it is shown to have left, if it
+    /// comes back by the same name; 0: not at all. Default: 2 s.
+    pub presence_grace: Duration,
     /// Other settings for single rooms. Default: none.
     pub room: Vec<RoomRule>,
     /// The deadline of the whole opening handshake, however slowly the
@@ -293,6 +299,8 @@ impl Default for Config {
             history_age: Duration::from_secs(60 * 60),
             history_total: 64 * 1024 * 1024,
             replay: 0,
+            presence: false,
+            presence_grace: Duration::from_secs(2),
             room: Vec::new(),
             handshake_timeout: Duration::from_secs(10),
             max_handshakes: 1024,
@@ -378,8 +386,9 @@ impl Config {
             ("write-timeout", self.write_timeout),
             ("close-timeout", self.close_timeout),
             ("shutdown-timeout", self.shutdown_timeout),
+            ("presence-grace", self.presence_grace),
         ] {
-            if duration.is_zero() && name != "ping-interval" {
+            if duration.is_zero() && !matches!(name, "ping-interval" | "presence-grace") {
                 return Err(Error::config(format!("{name} must be more than 0")));
             }
             not_too_long(name, duration)?;
@@ -486,6 +495,7 @@ impl Config {
             history_bytes: self.history_bytes,
             history_age: self.history_age,
             replay: self.replay,
+            presence: self.presence,
         };
         everywhere.in_room(&self.room, room)
     }

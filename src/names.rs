@@ -48,6 +48,37 @@ pub(crate) enum RoomFlaw {
     TooLong,
 }
 
+/// The longest name of a client, in bytes.
+const MAX_NAME: usize = 64;
+
+/// What keeps a client from being shown by this name.
+pub(crate) fn name_flaw(name: &str) -> Option<&'static str> {
+    if name.len() > MAX_NAME {
+        Some("is longer than 64 bytes")
+    } else if name.contains(is_unseen) {
+        Some("holds a character that is not seen, or reorders others")
+    } else {
+        None
+    }
+}
+
+/// Control characters, separators of lines, and those that change the
+/// direction of text or take no room.
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}')
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+}
+
+/// A name without what may not be in it, cut where it is too long.
+pub(crate) fn clean_name(name: &str) -> String {
+    let mut clean: String = name.chars().filter(|c| !is_unseen(*c)).collect();
+    while clean.len() > MAX_NAME {
+        clean.pop();
+    }
+    clean
+}
+
 /// What keeps clients from naming a room, which begins with a slash.
 pub(crate) fn room_flaw(room: &str) -> Option<RoomFlaw> {
     if room.contains(char::is_control) {

@@ -34,6 +34,8 @@ pub struct RoomRule {
     pub history_age: Option<Duration>,
     /// In place of [`Config::replay`](crate::Config::replay).
     pub replay: Option<usize>,
+    /// In place of [`Config::presence`](crate::Config::presence).
+    pub presence: Option<bool>,
 }
 
 impl RoomRule {
@@ -45,6 +47,7 @@ impl RoomRule {
             history_bytes: None,
             history_age: None,
             replay: None,
+            presence: None,
         }
     }
 
@@ -89,6 +92,8 @@ pub(crate) struct RoomSettings {
     pub(crate) history_age: Duration,
     /// How many messages a client gets that asks for none.
     pub(crate) replay: usize,
+    /// Whether it shows who is in it.
+    pub(crate) presence: bool,
 }
 
 impl RoomSettings {
@@ -102,6 +107,7 @@ impl RoomSettings {
             self.history_bytes = rule.history_bytes.unwrap_or(self.history_bytes);
             self.history_age = rule.history_age.unwrap_or(self.history_age);
             self.replay = rule.replay.unwrap_or(self.replay);
+            self.presence = rule.presence.unwrap_or(self.presence);
         }
         self
     }
@@ -113,6 +119,7 @@ impl RoomSettings {
             history_bytes: self.history_bytes.max(other.history_bytes),
             history_age: self.history_age.max(other.history_age),
             replay: self.replay.max(other.replay),
+            presence: self.presence || other.presence,
         }
     }
 }
@@ -135,6 +142,7 @@ mod tests {
             history_bytes: 1000,
             history_age: Duration::from_secs(1),
             replay: 0,
+            presence: false,
         };
         let mut price = rule("/price/*", 2);
         price.replay = Some(2);

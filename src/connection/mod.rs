@@ -259,6 +259,8 @@ impl Connection {
         let attachment = entry.attachment.as_ref();
         let mut state = ClientState::new(self.id, self.peer, entry.room, entry.place, attachment);
         state.rights = entry.rights;
+        state.name = entry.name.map(String::into_boxed_str);
+        state.is_watching = entry.start.watch.is_some();
         let client = Client {
             state: Arc::new(state),
             handle: self.service.handle(),
@@ -316,6 +318,7 @@ impl Connection {
     fn converse(&self, client: &Client, encoding: Encoding, rest: Vec<u8>) -> Option<CloseFrame> {
         let mut reader = Reader::new(&self.service, client, &self.socket, encoding);
         if let Some(handler) = &self.service.hooks
+            && !client.state.is_watching
             && catch_unwind(AssertUnwindSafe(|| handler.on_join(client))).is_err()
         {
             return reader.fail(Cause::HandlerPanicked);
@@ -354,6 +357,7 @@ impl Connection {
         };
         log::log!(level, "{state} {how}: {departure}, clients={clients}");
         if let Some(handler) = &self.service.hooks
+            && !state.is_watching
             && catch_unwind(AssertUnwindSafe(|| handler.on_leave(client, &departure))).is_err()
         {
             log::warn!("{state} on_leave panicked");

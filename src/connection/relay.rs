@@ -139,7 +139,8 @@ impl<'a> Relay<'a> {
     ) -> Result<(), End> {
         count(&self.client.state.received_messages, 1);
         self.service.shared.counters.received_messages.add(1);
-        if self.client.state.is_ending() {
+        // Who follows the members has nothing to say.
+        if self.client.state.is_ending() || self.client.state.is_watching {
             return Ok(());
         }
         if !self.may_write {

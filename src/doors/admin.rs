@@ -7,13 +7,13 @@ use http::{Method, Request, StatusCode};
 
 use super::caller::{Caller, Entrance};
 use super::hall::Doors;
-use super::json::Object;
-use super::{json, metrics};
+use super::metrics;
 
 use crate::embed::Handle;
 use crate::error::Stopped;
 use crate::http1::{Answer, stopping};
 use crate::hub::{ClientInfo, RoomInfo};
+use crate::wire::json::{self, Object};
 
 /// The methods that are answered.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");

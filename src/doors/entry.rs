@@ -10,7 +10,7 @@ use http::header::{
 
 use super::caller::Caller;
 use super::hall::Doors;
-use super::start::Wish;
+use super::start::{self, Wish};
 use super::token;
 use crate::embed::{Refusal, Upgrade};
 use crate::error::Error;
@@ -65,6 +65,8 @@ pub(crate) struct Entry {
     pub(crate) place: Place,
     /// From where on it wants the room's messages.
     pub(crate) start: Start,
+    /// How it is shown to those who follow who is in its room.
+    pub(crate) name: Option<String>,
 }
 
 impl Doors {
@@ -79,6 +81,17 @@ impl Doors {
         })
     }
 
+    /// Whether a room shows who is in it.
+    pub(super) fn check_presence(&self, room: &str) -> Result<(), Answer> {
+        match self.config().room_settings(room).presence {
+            true => Ok(()),
+            false => Err(Answer::text(
+                StatusCode::FORBIDDEN,
+                "this room does not show who is in it; the server's operator can allow it with --presence",
+            )),
+        }
+    }
+
     /// Asks the hook about a request for a room; what it has decided is in
     /// the upgrade.
     pub(crate) fn admit<'a>(
@@ -90,8 +103,12 @@ impl Doors {
         let offers = tokens(request.headers(), SEC_WEBSOCKET_PROTOCOL);
         let offered: Vec<&str> = offers.filter(|offer| !token::is_entry(offer)).collect();
         let room = room_of(request.uri().path())?;
+        let shows_presence = self.config().room_settings(&room).presence;
         let mut upgrade = Upgrade::new(request, caller.peer, caller.certificates, room, offered);
         upgrade.rights = rights;
+        if shows_presence {
+            upgrade.name = start::name(request)?;
+        }
         let known = &self.config().subprotocol;
         let is_known = |name: &&str| {
             matches!(*name, OWN_SUBPROTOCOL | POSITIONS) || known.iter().any(|k| k == name)
@@ -118,10 +135,13 @@ impl Entry {
         encoding: Encoding,
         wish: &Wish,
     ) -> Entry {
-        let positions = wish.positions || upgrade.subprotocol() == Some(POSITIONS);
+        let asked = wish.positions || upgrade.subprotocol() == Some(POSITIONS);
+        // Who follows the members gets no messages.
+        let positions = asked && wish.start.watch.is_none();
         Entry {
             place,
             start: wish.start,
+            name: upgrade.name,
             room: upgrade.room.into(),
             rights: upgrade.rights,
             attachment: upgrade.attachment.map(Attachment::from),

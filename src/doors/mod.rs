@@ -11,7 +11,6 @@ mod entry;
 mod extensions;
 mod forwarded;
 mod hall;
-mod json;
 mod metrics;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod model;

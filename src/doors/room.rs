@@ -11,12 +11,14 @@ use http::{Request, StatusCode};
 use super::admin::JSON;
 use super::caller::Caller;
 use super::hall::Doors;
-use super::{json, start};
+use super::start;
 use crate::embed::history::PastMessage;
 use crate::http1::{Answer, stopping};
 use crate::hub::info::Recollection;
+use crate::hub::{Here, write_member};
 use crate::message::Message;
 use crate::rights::Rights;
+use crate::wire::json;
 
 impl Doors {
     /// Tells of the room that the request would enter; the hook decides
@@ -28,9 +30,15 @@ impl Doors {
         rights: Option<Arc<Rights>>,
     ) -> Result<Answer, Answer> {
         let since = start::since(request)?;
+        let watches = start::watch(request)?.is_some();
         let room = self.admit(request, caller, rights)?.room;
         let mut body;
-        if since.is_none() && self.config().room_settings(&room).history == 0 {
+        if watches {
+            self.check_presence(&room)?;
+            let here = self.handle.here(&room).map_err(|_| stopping())?;
+            body = beginning(&room, here.clients);
+            write_here(&mut body, &here);
+        } else if since.is_none() && self.config().room_settings(&room).history == 0 {
             let clients = self.handle.count(&room).map_err(|_| stopping())?;
             body = beginning(&room, clients);
         } else {
@@ -42,6 +50,15 @@ impl Doors {
         Ok(Answer::new(StatusCode::OK, JSON, body)
             .header(CACHE_CONTROL, HeaderValue::from_static("no-store")))
     }
+}
+
+fn write_here(out: &mut String, here: &Here) {
+    let _ = write!(out, ",\"at\":\"{}\",\"here\":", here.position);
+    json::array(out, &here.present, |out, present| {
+        json::object(out, |object| {
+            write_member(object, present.id, present.name.as_deref(), None);
+        });
+    });
 }
 
 /// The beginning of an object that tells of a room.

@@ -34,6 +34,9 @@ impl Doors {
         let wish = wish(request)?;
         let place = self.place(caller)?;
         let upgrade = self.admit(request, caller, rights)?;
+        if wish.start.watch.is_some() {
+            self.check_presence(&upgrade.room)?;
+        }
         let mut head = format!("{RESPONSE}{CLIENT}: {}\r\n", caller.id).into_bytes();
         let cors = self.cors(request);
         if !cors.is_empty() {

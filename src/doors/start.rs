@@ -6,7 +6,8 @@ use http::header::HeaderName;
 
 use crate::http1::Answer;
 use crate::http1::{percent_decode, single};
-use crate::hub::Start;
+use crate::hub::{Start, Watch};
+use crate::names::name_flaw;
 use crate::since::Since;
 
 /// How the browser's EventSource says what it has seen last.
@@ -47,9 +48,34 @@ pub(super) fn wish(request: &Request<()>) -> Result<Wish, Answer> {
         start: Start {
             since: since(request)?,
             close_on_gap,
+            watch: watch(request)?,
         },
         positions,
     })
+}
+
+/// Whether the client wants to follow who is in the room, and how.
+pub(super) fn watch(request: &Request<()>) -> Result<Option<Watch>, Answer> {
+    match parameter(request, "presence")?.as_deref() {
+        None => Ok(None),
+        Some("" | "1" | "true") => Ok(Some(Watch::Some)),
+        Some("all") => Ok(Some(Watch::All)),
+        Some(other) => Err(Answer::bad_request(format!(
+            "presence={} means nothing; write ?presence or ?presence=all",
+            shown(other)
+        ))),
+    }
+}
+
+/// How the client wants to be shown in the room.
+pub(super) fn name(request: &Request<()>) -> Result<Option<String>, Answer> {
+    let Some(name) = parameter(request, "name")?.filter(|name| !name.is_empty()) else {
+        return Ok(None);
+    };
+    match name_flaw(&name) {
+        None => Ok(Some(name)),
+        Some(flaw) => Err(Answer::bad_request(format!("name={} {flaw}", shown(&name)))),
+    }
 }
 
 /// From where on messages are wanted. The header is newer than the URL, which

@@ -35,9 +35,13 @@ impl Doors {
         let wish = wish(request)?;
         let place = self.place(caller)?;
         let upgrade = self.admit(request, caller, rights)?;
+        if wish.start.watch.is_some() {
+            self.check_presence(&upgrade.room)?;
+        }
         let mut head = response(key, upgrade.subprotocol());
         head.push_str(&format!("{CLIENT}: {}\r\n", caller.id));
-        let has_positions = wish.positions || upgrade.subprotocol() == Some(POSITIONS);
+        let asked = wish.positions || upgrade.subprotocol() == Some(POSITIONS);
+        let has_positions = asked && wish.start.watch.is_none();
         let encoding = match has_positions {
             // Each message begins with a line of its own then, and is compressed
             // for nobody else.

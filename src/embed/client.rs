@@ -99,6 +99,12 @@ impl Client {
         &self.state.room
     }
 
+    /// How the client is shown to those who follow who is in its room; see
+    /// [`Upgrade::name`](crate::Upgrade::name).
+    pub fn name(&self) -> Option<&str> {
+        self.state.name.as_deref()
+    }
+
     /// What [`Upgrade::attach`](crate::Upgrade::attach) attached, if it is a
     /// `T`; otherwise `None`. To change it later, attach something that can
     /// be changed through a shared reference, such as a `Mutex`.

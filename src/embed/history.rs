@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::handle::Handle;
 use super::subscription::Subscription;
 use crate::error::{SendError, SendErrorReason, Stopped};
+use crate::hub::Here;
 use crate::hub::info::{Recalled, Recollection};
 use crate::hub::{Audience, Command};
 use crate::message::Message;
@@ -127,6 +128,12 @@ impl Handle {
     pub(crate) fn recall(&self, room: &str, since: Option<Since>) -> Result<Recollection, Stopped> {
         let room = room_name(room);
         self.query(|reply| Command::Recall { room, since, reply })
+    }
+
+    /// Who is in a room, as it is shown.
+    pub(crate) fn here(&self, room: &str) -> Result<Here, Stopped> {
+        let room = room_name(room);
+        self.query(|reply| Command::Here { room, reply })
     }
 
     /// Like [`subscribe`](Handle::subscribe), and begins with what the room

@@ -9,7 +9,7 @@ use http::header::{
 };
 use http::{Request, StatusCode};
 
-use crate::names::{Peer, room_name};
+use crate::names::{Peer, clean_name, room_name};
 use crate::rights::Rights;
 
 /// The headers of an answer that are the server's to say.
@@ -67,6 +67,7 @@ pub struct Upgrade<'a> {
     offered: Vec<&'a str>,
     pub(crate) subprotocol: Option<String>,
     pub(crate) rights: Option<Arc<Rights>>,
+    pub(crate) name: Option<String>,
     pub(crate) attachment: Option<Box<dyn Any + Send + Sync>>,
     /// What the hook adds to the answer.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
@@ -90,6 +91,7 @@ impl<'a> Upgrade<'a> {
             offered,
             subprotocol: None,
             rights: None,
+            name: None,
             attachment: None,
             headers: Vec::new(),
             #[cfg(feature = "deflate")]
@@ -168,6 +170,44 @@ impl<'a> Upgrade<'a> {
     #[cfg(feature = "deflate")]
     pub fn set_compression(&mut self, compression: bool) {
         self.compression = compression;
+    }
+
+    /// How the client is shown to those who follow who is in its room: by the
+    /// `name` of its query, unless it has been set to another. See
+    /// [`Config::presence`](crate::Config::presence).
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Sets how the client is shown to those who follow who is in its room;
+    /// `None` or an empty name shows its id only. Characters that are not seen
+    /// are left out, and of what is longer than 64 bytes the beginning is kept.
+    ///
+    /// ```
+    /// use hubcast::Server;
+    ///
+    /// let running = Server::builder()
+    ///     .configure(|config| config.presence = true)
+    ///     .on_upgrade(|upgrade| {
+    ///         let is_admin = upgrade.request().headers().contains_key("x-admin");
+    ///         if is_admin {
+    ///             upgrade.set_name(Some("the operator"));
+    ///         }
+    ///         Ok(())
+    ///     })
+    ///     .bind("127.0.0.1:0")?
+    ///     .spawn()?;
+    ///
+    /// let url = format!("ws://{}/?name=ann", running.local_addr());
+    /// let (_ann, _) = tungstenite::connect(url)?;
+    /// let url = format!("ws://{}/?presence", running.local_addr());
+    /// let (mut here, _) = tungstenite::connect(url)?;
+    /// assert!(here.read()?.to_text()?.contains(r#""name":"ann""#));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_name(&mut self, name: Option<&str>) {
+        let name = name.map(clean_name);
+        self.name = name.filter(|name| !name.is_empty());
     }
 
     /// Adds a header to the answer that accepts a WebSocket or a stream of

@@ -17,6 +17,7 @@ macro_rules! chapter {
         /// [tokens]: crate::guide::doors#tokens
         /// [origins]: crate::guide::doors#pages-of-other-sites
         /// [history]: crate::guide::history
+        /// [presence]: crate::guide::presence
         /// [memory]: crate::guide::memory
         /// [slow]: crate::guide::memory#slow-clients
         /// [operating]: crate::guide::operating
@@ -36,6 +37,7 @@ macro_rules! chapter {
 
 chapter!(doors, include_str!("doors.md"));
 chapter!(history, include_str!("history.md"));
+chapter!(presence, include_str!("presence.md"));
 chapter!(operating, include_str!("operating.md"));
 chapter!(memory, include_str!("memory.md"));
 chapter!(speed, include_str!("speed.md"));

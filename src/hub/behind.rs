@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::presence::Watch;
 use super::ring::{Kept, Remembers, Ring};
 use super::rooms::Rooms;
 use crate::names::ClientId;
@@ -22,6 +23,8 @@ pub(crate) struct Start {
     pub(crate) since: Option<Since>,
     /// Close the connection if something of that is missing.
     pub(crate) close_on_gap: bool,
+    /// It follows who is in the room, instead of what is said there.
+    pub(crate) watch: Option<Watch>,
 }
 
 /// From where on a member is behind.

@@ -22,6 +22,10 @@ pub(crate) struct ClientState {
     /// The room the client came in by.
     pub(crate) room: Arc<str>,
     pub(crate) place: Place,
+    /// How the client is shown to those who follow who is in its rooms.
+    pub(crate) name: Option<Box<str>>,
+    /// It follows who is in its room, and says nothing there.
+    pub(crate) is_watching: bool,
     pub(crate) joined: Instant,
     /// Weak, because the hub holds this state too, and dropping the attached
     /// value may run your program's code (invariant 1).
@@ -54,6 +58,8 @@ impl ClientState {
             peer,
             room,
             place,
+            name: None,
+            is_watching: false,
             joined: Instant::now(),
             attachment: attachment.map(Arc::downgrade),
             rights: None,

@@ -7,7 +7,7 @@ use crossbeam_channel::Sender;
 
 use super::behind::Start;
 use super::client_state::ClientState;
-use super::info::{ClientInfo, Recollection, RoomInfo, TapStart};
+use super::info::{ClientInfo, Here, Recollection, RoomInfo, TapStart};
 use super::interest::Interested;
 use super::permit::Permit;
 use super::tap::Tap;
@@ -53,6 +53,8 @@ pub(crate) enum Command {
         since: Option<Since>,
         reply: Sender<Recollection>,
     },
+    /// Tell who is in a room.
+    Here { room: Arc<str>, reply: Sender<Here> },
     /// A Ping frame for a client.
     Ping { id: ClientId, frame: Bytes },
     /// Pong frames for a client: all that are due, and the newest of them,

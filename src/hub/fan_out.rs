@@ -175,7 +175,7 @@ impl Hub {
     }
 
     /// Gives messages to single members.
-    fn give_to(&mut self, places: &[u32], mut forms: Forms) {
+    pub(super) fn give_to(&mut self, places: &[u32], mut forms: Forms) {
         let is_in_the_log = forms.frames.offset(0) != Offset::NONE;
         let is_remembered = is_in_the_log && self.rooms.history.is_on();
         for encoding in Encoding::ALL {

@@ -135,6 +135,12 @@ impl History {
         Some(Box::new(ring))
     }
 
+    /// Whether a room shows who is in it.
+    pub(crate) fn shows_presence(&self, room: &str) -> bool {
+        let may = self.everywhere.presence || !self.rules.is_empty();
+        may && self.everywhere.in_room(&self.rules, room).presence
+    }
+
     /// Whether a room that is not known would remember what is said there.
     pub(crate) fn remembers(&self, room: &str) -> bool {
         self.is_on() && self.everywhere.in_room(&self.rules, room).history > 0

@@ -82,6 +82,21 @@ pub(crate) struct Recalled {
     pub(crate) frame: Bytes,
 }
 
+/// Who is in a room.
+#[derive(Debug)]
+pub(crate) struct Here {
+    pub(crate) clients: usize,
+    pub(crate) position: Position,
+    pub(crate) present: Vec<Present>,
+}
+
+/// A member of a room, as it is shown.
+#[derive(Debug)]
+pub(crate) struct Present {
+    pub(crate) id: ClientId,
+    pub(crate) name: Option<String>,
+}
+
 /// Where a subscription begins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TapStart {

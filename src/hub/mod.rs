@@ -23,6 +23,7 @@ pub(crate) mod log;
 mod member;
 mod permit;
 mod places;
+mod presence;
 mod publisher;
 mod queries;
 mod recall;
@@ -33,15 +34,17 @@ mod slab;
 mod tap;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub(crate) use behind::Start;
 pub(crate) use client_state::{Attachment, ClientState};
 pub(crate) use command::{Audience, Command, Joining, Receipt};
 pub(crate) use helpers::{Helpers, fan_out_threads};
 pub(crate) use inbox::{Commands, Gone, Inbox, InboxError};
-pub(crate) use info::{ClientInfo, RoomInfo};
+pub(crate) use info::{ClientInfo, Here, RoomInfo};
 pub(crate) use interest::Need;
 pub(crate) use places::{Place, Places, network_of};
+pub(crate) use presence::{Watch, write_member};
 pub(crate) use publisher::Publisher;
 pub(crate) use tap::{Copied, Tap, TapCounts};
 
@@ -92,6 +95,11 @@ pub(crate) struct Hub {
     ready: VecDeque<u32>,
     /// The members that have seen more of the log than this hub.
     ahead: Vec<u32>,
+    /// The rooms in which somebody has come or gone in this pass.
+    changed: Vec<u32>,
+    /// Until when members that have left may come back, the first one first.
+    graces: VecDeque<(Instant, Arc<str>)>,
+    presence_grace: Duration,
     /// The rooms with something to fan out, in the order in which it came.
     dirty: Vec<u32>,
     /// When to abort the connections whose Close is under way. All have the
@@ -127,6 +135,9 @@ impl Hub {
             log: Log::new(order),
             ready: VecDeque::new(),
             ahead: Vec::new(),
+            changed: Vec::new(),
+            graces: VecDeque::new(),
+            presence_grace: config.presence_grace,
             dirty: Vec::new(),
             deadlines: VecDeque::new(),
             in_many_rooms: 0,
@@ -222,7 +233,8 @@ impl Hub {
     fn next_deadline(&self) -> Option<Instant> {
         let abort = self.deadlines.front().map(|(at, _)| *at);
         let forget = self.rooms.history.next_look();
-        abort.into_iter().chain(forget).min()
+        let leave = self.graces.front().map(|(until, _)| *until);
+        abort.into_iter().chain(forget).chain(leave).min()
     }
 
     /// Fans out what the pass has gathered, and aborts the connections whose
@@ -230,6 +242,7 @@ impl Hub {
     pub(crate) fn end_pass(&mut self) {
         self.flush();
         self.catch_up();
+        self.tell_presence();
         self.rooms.forget_old();
         self.rooms.history.end_pass();
         self.relieve();
@@ -298,6 +311,7 @@ impl Hub {
                 drop(reply.try_send(self.flushed().member_states(&room)));
             }
             Command::Rooms { reply } => drop(reply.try_send(self.flushed().room_infos())),
+            Command::Here { room, reply } => drop(reply.try_send(self.flushed().here(&room))),
             Command::Count { room, reply } => drop(reply.try_send(self.flushed().count(&room))),
             Command::Shutdown => self.flushed().shut_down(),
             Command::EndClosed => self.end_closed(),
@@ -326,7 +340,8 @@ impl Hub {
         } = joining;
         let (id, room) = (client.id, client.room.clone());
         // Events have ids wherever they are of use.
-        let encoding = match encoding.is_events() && self.rooms.history.remembers(&room) {
+        let has_ids = start.watch.is_none() && self.rooms.history.remembers(&room);
+        let encoding = match encoding.is_events() && has_ids {
             true => encoding.with_positions(),
             false => encoding,
         };
@@ -342,13 +357,18 @@ impl Hub {
             sent_bytes: 0,
         }));
         self.places.insert(id, place);
-        self.enter(id, &room);
+        if start.watch.is_none() {
+            self.enter(id, &room);
+        }
         drop(following);
         self.counters.joins.add(1);
         let beginning = self.beginning(&room, start.since);
         let answer = self.with_headers(answer, &room, encoding, &beginning);
         self.on_outbox(id, |outbox| outbox.answer(answer));
-        self.begin(place, &beginning, start.close_on_gap);
+        match start.watch {
+            Some(watch) => self.watch(place, &room, watch),
+            None => self.begin(place, &beginning, start.close_on_gap),
+        }
         if self.stopping {
             self.close_for_shutdown(id);
         }
@@ -387,6 +407,8 @@ impl Hub {
         if member.rooms.len() == 2 {
             self.in_many_rooms += 1;
         }
+        let client = member.client.clone();
+        self.appear(seat.room, id, client.name.as_deref());
     }
 
     fn exit(&mut self, id: ClientId, name: &str) {
@@ -406,6 +428,7 @@ impl Hub {
         if member.rooms.len() == 1 {
             self.in_many_rooms -= 1;
         }
+        self.disappear(seat.room, id, None);
         self.vacate(seat, encoding);
     }
 
@@ -414,6 +437,14 @@ impl Hub {
             return;
         };
         let (seats, encoding) = (std::mem::take(&mut member.rooms), member.encoding);
+        let client = member.client.clone();
+        if client.is_watching {
+            self.unwatch(place, &client.room);
+        }
+        let cause = client.cause.get().unwrap_or(&Cause::EndOfStream);
+        for seat in &seats {
+            self.disappear(seat.room, client.id, Some(cause));
+        }
         if seats.len() > 1 {
             self.in_many_rooms -= 1;
         }

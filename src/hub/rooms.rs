@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::history::History;
 use super::interest::{Interest, Interested, Need};
 use super::permit::Permit;
+use super::presence::Presence;
 use super::ring::{Remembers, Ring};
 use super::slab::Slab;
 use super::tap::Tap;
@@ -42,6 +43,8 @@ pub(super) struct Room {
     interested: [Option<Interested>; Need::ALL.len()],
     /// What it remembers, if it does.
     pub(crate) ring: Option<Box<Ring>>,
+    /// Who is in it, where that is shown.
+    presence: Option<Box<Presence>>,
 }
 
 impl Remembers for Room {
@@ -164,6 +167,7 @@ impl Rooms {
             of_encoding: Default::default(),
             interested: Default::default(),
             ring: self.history.ring_for(name),
+            presence: self.history.shows_presence(name).then(Box::default),
         });
         self.names.insert(name.clone(), room);
         room
@@ -214,7 +218,8 @@ impl Rooms {
     pub(super) fn forget_if_empty(&mut self, room: u32) {
         let is_empty = |room: &Room| {
             let remembers = room.ring.as_ref().is_some_and(|ring| !ring.is_empty());
-            room.members.is_empty() && room.taps.is_empty() && !remembers
+            let is_shown = room.presence.as_ref().is_some_and(|p| !p.is_idle());
+            room.members.is_empty() && room.taps.is_empty() && !remembers && !is_shown
         };
         if self.rooms.get(room).is_some_and(is_empty)
             && let Some(room) = self.rooms.remove(room)
@@ -247,6 +252,16 @@ impl Rooms {
             None if self.history.remembers(name) => Some(self.find_or_make(name)),
             found => found,
         }
+    }
+
+    /// The room of that name, which is made if it is not there.
+    pub(super) fn known(&mut self, name: &Arc<str>) -> u32 {
+        self.find_or_make(name)
+    }
+
+    /// Who is in a room, where that is shown.
+    pub(super) fn presence_mut(&mut self, room: u32) -> Option<&mut Presence> {
+        self.rooms.get_mut(room)?.presence.as_deref_mut()
     }
 
     /// Remembers messages of a room.

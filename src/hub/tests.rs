@@ -30,6 +30,7 @@ mod budget;
 mod ending;
 mod events;
 mod history;
+mod presence;
 mod random;
 mod rooms;
 

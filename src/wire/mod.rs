@@ -9,6 +9,7 @@ mod decoder;
 mod deflate;
 mod forms;
 pub(crate) mod frame;
+pub(crate) mod json;
 #[cfg(feature = "deflate")]
 mod pool;
 pub(crate) mod positions;

@@ -51,6 +51,18 @@ pub(crate) fn with_ids(events: &Burst, epoch: Epoch) -> Burst {
     numbered.with_positions()
 }
 
+/// Events by their names and their data, which is of one line.
+pub(crate) fn named(events: impl Iterator<Item = (&'static str, String)>) -> Burst {
+    let mut bytes = Vec::new();
+    let mut ends = Vec::new();
+    for (name, data) in events {
+        // Writing to a vector does not fail.
+        let _ = write!(bytes, "event: {name}\ndata: {data}\n\n");
+        ends.push(bytes.len());
+    }
+    Burst::of_events(Bytes::from(bytes), ends)
+}
+
 /// The line by which a client of events knows where it is; on its own, with
 /// an empty line behind it, a browser notes it and shows nothing.
 fn id(out: &mut Vec<u8>, position: Position) {

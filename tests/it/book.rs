@@ -147,6 +147,7 @@ impl Reader {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         self.learn(&answer, "\"position\":\"");
+        self.learn(&answer, "\"at\":\"");
         let (answer, printed) = (self.as_shown(&answer), self.as_shown(&printed));
         assert_eq!(answer, printed, "{method} {path}");
     }

@@ -22,6 +22,7 @@ mod library;
 mod limits;
 mod listening;
 mod load;
+mod presence;
 mod process;
 mod proxied;
 mod rfc6455;

@@ -193,7 +193,7 @@ struct SlowClients {
 }
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "History")]
+#[command(next_help_heading = "History and presence")]
 struct Memory {
     /// How many of its newest messages a room remembers for clients that come
     /// back, or come later; 0: none
@@ -216,6 +216,15 @@ struct Memory {
     /// where it was; 1 makes a room show its last value
     #[arg(long, value_name = "N", default_value = "0")]
     replay: usize,
+
+    /// Show who is in a room, under ?presence, to whoever may enter it; clients
+    /// give their names as ?name=
+    #[arg(long)]
+    presence: bool,
+
+    /// How long a client may be away and come back unnoticed; 0: not at all
+    #[arg(long, value_name = "TIME", default_value = "2s")]
+    presence_grace: Time,
 
     /// Other settings for some rooms, as in '/price/* history=1 replay=1'; may
     /// be given several times
@@ -493,6 +502,8 @@ impl Memory {
         config.history_age = self.history_age.0;
         config.history_total = self.history_total.0;
         config.replay = self.replay;
+        config.presence = self.presence;
+        config.presence_grace = self.presence_grace.0;
         config.room = self.room.iter().map(|room| room.0.clone()).collect();
     }
 }

@@ -4,10 +4,10 @@ use std::str::FromStr;
 
 use hubcast::RoomRule;
 
-use crate::values::{Size, Time};
+use crate::values::{Size, Time, switch};
 
 /// What can be set for some rooms.
-const KEYS: &str = "history, history-bytes, history-age, replay";
+const KEYS: &str = "history, history-bytes, history-age, replay, presence";
 
 /// A pattern and settings: `/price/* history=1 replay=1`.
 #[derive(Debug, Clone)]
@@ -30,6 +30,7 @@ impl FromStr for Room {
                 "history-bytes" => rule.history_bytes = Some(parsed::<Size>(key, value)?.0),
                 "history-age" => rule.history_age = Some(parsed::<Time>(key, value)?.0),
                 "replay" => rule.replay = Some(parsed(key, value)?),
+                "presence" => rule.presence = Some(on_or_off(value)?),
                 _ => return Err(format!("there is no {key:?}; the keys are {KEYS}")),
             }
             settings += 1;
@@ -41,6 +42,10 @@ impl FromStr for Room {
             _ => Ok(Room(rule)),
         }
     }
+}
+
+fn on_or_off(value: &str) -> Result<bool, String> {
+    switch(value).ok_or_else(|| format!("presence={value}: it is on or off"))
 }
 
 fn parsed<T: FromStr<Err: ToString>>(key: &str, value: &str) -> Result<T, String> {

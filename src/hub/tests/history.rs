@@ -31,6 +31,7 @@ impl World {
         let start = Start {
             since: Some(since.into()),
             close_on_gap: false,
+            ..Start::default()
         };
         self.come(room, encoding, start)
     }
@@ -186,6 +187,7 @@ fn who_asks_for_it_is_closed_instead_before_any_message() {
     let start = |since| Start {
         since: Some(since),
         close_on_gap: true,
+        ..Start::default()
     };
     let beginning = start(Since::Position(beginning));
     let peer = world.come("/", Encoding::PositionedFrames, beginning);

@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 
 /// Appends a string, quoted and escaped.
-pub(super) fn string(out: &mut String, text: &str) {
+pub(crate) fn string(out: &mut String, text: &str) {
     out.push('"');
     for c in text.chars() {
         match c {
@@ -21,7 +21,7 @@ pub(super) fn string(out: &mut String, text: &str) {
 }
 
 /// Appends `items`, comma-separated and bracketed, each written by `item`.
-pub(super) fn array<T>(
+pub(crate) fn array<T>(
     out: &mut String,
     items: impl IntoIterator<Item = T>,
     mut item: impl FnMut(&mut String, T),
@@ -37,7 +37,7 @@ pub(super) fn array<T>(
 }
 
 /// Appends an object, whose members `members` writes.
-pub(super) fn object(out: &mut String, members: impl FnOnce(&mut Object)) {
+pub(crate) fn object(out: &mut String, members: impl FnOnce(&mut Object)) {
     out.push('{');
     members(&mut Object {
         out,
@@ -47,7 +47,7 @@ pub(super) fn object(out: &mut String, members: impl FnOnce(&mut Object)) {
 }
 
 /// An object that is being written.
-pub(super) struct Object<'a> {
+pub(crate) struct Object<'a> {
     out: &'a mut String,
     is_begun: bool,
 }
@@ -55,18 +55,18 @@ pub(super) struct Object<'a> {
 impl Object<'_> {
     /// A member whose value is written as displayed: a number, `true` or
     /// `null`.
-    pub(super) fn plain(&mut self, name: &str, value: impl Display) -> &mut Self {
+    pub(crate) fn plain(&mut self, name: &str, value: impl Display) -> &mut Self {
         let _ = write!(self.member(name), "{value}");
         self
     }
 
-    pub(super) fn string(&mut self, name: &str, text: &str) -> &mut Self {
+    pub(crate) fn string(&mut self, name: &str, text: &str) -> &mut Self {
         string(self.member(name), text);
         self
     }
 
     /// A member whose value is an array; see [`array`](fn@array).
-    pub(super) fn array<T>(
+    pub(crate) fn array<T>(
         &mut self,
         name: &str,
         items: impl IntoIterator<Item = T>,

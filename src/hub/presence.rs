@@ -1,0 +1,239 @@
+//! Who is in a room, as those see it who follow that instead of what is said.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Instant;
+
+use crate::names::ClientId;
+use crate::position::Position;
+use crate::wire::json::{self, Object};
+
+/// A room with more members than this shows their number only.
+pub(super) const MANY: usize = 1000;
+
+/// How a client follows who is in a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// The members, or their number where there are many.
+    Some,
+    /// The members, however many.
+    All,
+}
+
+/// Who is in a room, and who follows that.
+#[derive(Debug, Default)]
+pub(super) struct Presence {
+    /// The members by the ids under which they are shown.
+    here: BTreeMap<ClientId, Shown>,
+    /// Members that have come back in time are shown under their former ids.
+    shown_as: HashMap<ClientId, ClientId>,
+    /// Members that have left and may come back by their names, and when that
+    /// is over, the first one first.
+    leaving: HashMap<Box<str>, ClientId>,
+    over: VecDeque<(Instant, ClientId)>,
+    /// The places of those who follow.
+    pub(super) watchers: Vec<(u32, Watch)>,
+    /// What has changed since they were told.
+    joined: BTreeMap<ClientId, Option<Box<str>>>,
+    left: Vec<(ClientId, Option<Box<str>>, &'static str)>,
+}
+
+/// A member that is shown.
+#[derive(Debug)]
+struct Shown {
+    name: Option<Box<str>>,
+    /// It has left: until when it may come back unnoticed, and why it left.
+    leaving: Option<(Instant, &'static str)>,
+}
+
+impl Presence {
+    /// Whether nobody is here, or follows.
+    pub(super) fn is_idle(&self) -> bool {
+        self.here.is_empty() && self.watchers.is_empty()
+    }
+
+    pub(super) fn has_changed(&self) -> bool {
+        !self.joined.is_empty() || !self.left.is_empty()
+    }
+
+    pub(super) fn enter(&mut self, id: ClientId, name: Option<&str>) {
+        let former = name.and_then(|name| self.leaving.remove(name));
+        if let Some((former, shown)) =
+            former.and_then(|former| Some((former, self.here.get_mut(&former)?)))
+        {
+            shown.leaving = None;
+            self.shown_as.insert(id, former);
+            return;
+        }
+        let name: Option<Box<str>> = name.map(Box::from);
+        let shown = Shown {
+            name: name.clone(),
+            leaving: None,
+        };
+        self.here.insert(id, shown);
+        self.joined.insert(id, name);
+    }
+
+    /// A member has left. Until `until` one of its name may come back; true:
+    /// somebody must look again then.
+    pub(super) fn exit(&mut self, id: ClientId, why: &'static str, until: Option<Instant>) -> bool {
+        let id = self.shown_as.remove(&id).unwrap_or(id);
+        let Some(shown) = self.here.get_mut(&id) else {
+            return false;
+        };
+        if let (Some(until), Some(name)) = (until, &shown.name) {
+            shown.leaving = Some((until, why));
+            self.leaving.insert(name.clone(), id);
+            self.over.push_back((until, id));
+            return true;
+        }
+        self.forget(id, why);
+        false
+    }
+
+    fn forget(&mut self, id: ClientId, why: &'static str) {
+        let Some(shown) = self.here.remove(&id) else {
+            return;
+        };
+        if let Some(name) = &shown.name
+            && self.leaving.get(name) == Some(&id)
+        {
+            self.leaving.remove(name);
+        }
+        // Whoever has not been told that it came need not know that it left.
+        if self.joined.remove(&id).is_none() {
+            self.left.push((id, shown.name, why));
+        }
+    }
+
+    /// Forgets the members whose time to come back is over.
+    pub(super) fn expire(&mut self, now: Instant) {
+        while let Some(&(until, id)) = self.over.front().filter(|(until, _)| *until <= now) {
+            self.over.pop_front();
+            // It may have come back, and may have left again since.
+            match self.here.get(&id).and_then(|shown| shown.leaving) {
+                Some((leaving, why)) if leaving == until => self.forget(id, why),
+                _ => {}
+            }
+        }
+    }
+
+    /// Everybody who is here, for one who begins to follow.
+    pub(super) fn everybody(&self, at: Position, watch: Watch) -> Notice {
+        let mut notice = Notice::at(at);
+        match self.shows_names(watch) {
+            false => notice.number(self.here.len()),
+            true => notice.list("here", self.members().map(|(id, name)| (id, name, None))),
+        }
+        notice
+    }
+
+    /// Who is here: the ids and names that are shown.
+    pub(super) fn members(&self) -> impl Iterator<Item = (ClientId, Option<&str>)> {
+        let members = self.here.iter();
+        members.map(|(id, shown)| (*id, shown.name.as_deref()))
+    }
+
+    /// What has changed, for those who follow in this way.
+    pub(super) fn changes(&self, at: Position, watch: Watch) -> Notice {
+        let mut notice = Notice::at(at);
+        if !self.shows_names(watch) {
+            notice.number(self.here.len());
+            return notice;
+        }
+        if !self.joined.is_empty() {
+            let joined = self.joined.iter();
+            notice.list(
+                "joined",
+                joined.map(|(id, name)| (*id, name.as_deref(), None)),
+            );
+        }
+        if !self.left.is_empty() {
+            let left = self.left.iter();
+            notice.list(
+                "left",
+                left.map(|(id, name, why)| (*id, name.as_deref(), Some(*why))),
+            );
+        }
+        notice
+    }
+
+    pub(super) fn told(&mut self) {
+        self.joined.clear();
+        self.left.clear();
+    }
+
+    fn shows_names(&self, watch: Watch) -> bool {
+        watch == Watch::All || self.here.len() <= MANY
+    }
+}
+
+/// What those are told who follow: an object, and its parts as events.
+#[derive(Debug)]
+pub(super) struct Notice {
+    at: Position,
+    parts: Vec<(&'static str, String)>,
+}
+
+impl Notice {
+    fn at(at: Position) -> Notice {
+        Notice {
+            at,
+            parts: Vec::new(),
+        }
+    }
+
+    fn number(&mut self, clients: usize) {
+        self.parts.push(("clients", clients.to_string()));
+    }
+
+    fn list<'a>(
+        &mut self,
+        name: &'static str,
+        members: impl Iterator<Item = (ClientId, Option<&'a str>, Option<&'static str>)>,
+    ) {
+        let mut list = String::new();
+        json::array(&mut list, members, |out, (id, name, why)| {
+            json::object(out, |object| write_member(object, id, name, why));
+        });
+        self.parts.push((name, list));
+    }
+
+    /// The notice as one message.
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        json::object(&mut text, |object| {
+            object.string("at", &self.at.to_string());
+            for (name, value) in &self.parts {
+                object.plain(name, value);
+            }
+        });
+        text
+    }
+
+    /// The notice as events: the name and the data of each.
+    pub(super) fn events(&self) -> impl Iterator<Item = (&'static str, String)> {
+        self.parts.iter().map(|(name, value)| {
+            let mut text = String::new();
+            json::object(&mut text, |object| {
+                object.string("at", &self.at.to_string()).plain(name, value);
+            });
+            (*name, text)
+        })
+    }
+}
+
+/// A member as an object: its id, its name, and why it left.
+pub(crate) fn write_member(
+    object: &mut Object<'_>,
+    id: ClientId,
+    name: Option<&str>,
+    why: Option<&str>,
+) {
+    object.string("id", &id.to_string());
+    if let Some(name) = name {
+        object.string("name", name);
+    }
+    if let Some(why) = why {
+        object.string("why", why);
+    }
+}
