@@ -97,6 +97,8 @@
 //!   same time for different clients.
 //! - The **hub** thread owns the rooms. It sends without blocking, or it
 //!   queues. It runs no hook and waits for nobody.
+//! - **Helper** threads send parts of a large fan-out, if the machine has
+//!   several cores ([`Config::fan_out_threads`]).
 //! - A **writer** thread is started when a client's socket is full for the
 //!   first time, and sends what is queued for that client.
 //!
@@ -145,10 +147,9 @@
 //! # What it does not do
 //!
 //! - Extensions other than permessage-deflate.
-//! - History: who joins receives what is sent from then on. The `chat`
-//!   example keeps the last lines itself.
-//! - Delivery across reconnects, acknowledgements, or several processes that
-//!   share rooms.
+//! - Storing messages: rooms remember in memory ([`Config::history`]), and a
+//!   restart forgets everything.
+//! - Acknowledgements, or several processes that share rooms.
 //! - Tens of thousands of clients: a thread each is too much then.
 //! - Windows. It is made for Unix, and tested on Linux.
 //!

@@ -1,5 +1,5 @@
-//! What an operator should know of the requests that come: a line of the log,
-//! and not one for each.
+//! What an operator should know of the requests that come: one line of the log
+//! for many requests of a kind.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -1,5 +1,5 @@
-//! From where on a client wants a room's messages, and how: what its request
-//! says about history.
+//! What a request says about history: which of the room's messages its client
+//! wants first, and in which form.
 
 use http::Request;
 use http::header::HeaderName;

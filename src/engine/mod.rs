@@ -1,7 +1,9 @@
 //! What orders the log.
 //!
-//! The hub takes messages in the order in which an engine has placed them,
-//! and cannot tell which engine that was.
+//! An engine places messages in their one order: it implements the hub's
+//! trait `Order` (`hub/log.rs`). The hub takes messages as they were placed,
+//! and cannot tell which engine that was. Which one is used is chosen where
+//! the hub is made (`server/mod.rs`).
 
 mod memory;
 

@@ -1,4 +1,5 @@
-//! Giving bursts to members: the one loop that does, on whichever thread.
+//! Giving bursts to members: the one loop of every fan-out. The hub thread and
+//! its helper threads run it.
 
 use super::member::{Member, Totals};
 use super::rooms::Excepts;

@@ -1,7 +1,7 @@
 //! Which rooms have members that need more than plain frames.
 //!
-//! A message is encoded by the thread that publishes it, and as events only if
-//! somebody follows the room, which that thread learns here.
+//! The thread that publishes a message encodes it. Here that thread learns
+//! which encodings beside plain frames somebody in the room needs.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;

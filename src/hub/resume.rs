@@ -3,9 +3,9 @@
 //!
 //! A member that is behind has a cursor and nothing in its outbox. Whenever
 //! its outbox is empty, the hub gives it the next piece; with the last one it
-//! becomes a member like the others. What is remembered is shared, so it
-//! costs no memory meanwhile, and it cannot be evicted for what it was not
-//! given yet.
+//! becomes a member like the others. Meanwhile the member costs no memory,
+//! because what is remembered is shared, and is not evicted, because nothing
+//! waits in its outbox.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;

@@ -15,7 +15,8 @@ use crate::position::Epoch;
 use crate::wire::Forms;
 use crate::wire::{Burst, Encoding};
 
-/// All rooms with at least one member. Belongs to the hub.
+/// All rooms that have members or subscriptions, or remember something.
+/// Belongs to the hub.
 #[derive(Debug)]
 pub(super) struct Rooms {
     names: HashMap<Arc<str>, u32>,

@@ -1,5 +1,5 @@
 //! A model of the outbox, run beside it for any choices: what the socket
-//! takes, what is outcome, and when the writer thread gets how far.
+//! takes, what is pushed, and when the writer thread gets how far.
 //!
 //! Two things are compared after every step. The model says what a policy
 //! keeps, what the writer thread is handed and what the outbox reports about
@@ -255,7 +255,7 @@ impl<'a, 'b> World<'a, 'b> {
 
     fn close(&mut self, room: usize) -> Life {
         if self.choices.below(4) > 0 {
-            // A life in which nothing is outcome any more is dull.
+            // A life in which nothing is pushed any more is dull.
             return Life::GoesOn;
         }
         self.close_now(room)

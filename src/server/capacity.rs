@@ -59,8 +59,8 @@ impl ClientLimit {
     }
 
     /// What this process's limits allow. A sixteenth of it is for connections
-    /// beside the clients, or [`MIN_BESIDE`], but never more than a quarter. A limit that cannot be read is taken
-    /// for none.
+    /// beside the clients, or [`MIN_BESIDE`], but never more than a quarter. A
+    /// limit that cannot be read is taken for none.
     fn of_this_process(max_handshakes: usize) -> ClientLimit {
         let descriptors = getrlimit(Resource::Nofile).current;
         let limits = [

@@ -1,4 +1,5 @@
-//! The same without the feature `tls`: types of which there are no values.
+//! TLS in a build without the feature `tls`: the same types and functions, but
+//! no values of the types.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
