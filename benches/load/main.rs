@@ -41,6 +41,7 @@ use crate::kit::scenario::Scenario;
 use crate::kit::{Result, self_check};
 use crate::measure::{Run, measure};
 use crate::options::Options;
+use crate::report::Summary;
 use crate::results::Results;
 use crate::subject::Subject;
 
@@ -84,6 +85,7 @@ fn run(options: &Options) -> Result<bool> {
         println!("{remark}");
     }
     let mut all_well = true;
+    let mut summary = Summary::new();
     for group in scenarios.chunk_by(|a, b| a.group == b.group) {
         let results = measure_group(group, &subjects, options);
         let state = options.cores.or_else(|| results.common_state());
@@ -92,8 +94,10 @@ fn run(options: &Options) -> Result<bool> {
             None => println!("\nCores near and far, not comparable. Medians over all rounds."),
         }
         report::print(&results, state);
+        summary.add(&results, state);
         all_well &= results.all_well();
     }
+    summary.print();
     Ok(all_well)
 }
 

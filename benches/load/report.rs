@@ -38,6 +38,48 @@ pub(crate) fn print(results: &Results<'_>, state: Option<State>) {
     }
 }
 
+/// Hubcast as ratios to its peers in all scenarios, in one table.
+pub(crate) struct Summary {
+    table: Table,
+}
+
+impl Summary {
+    pub(crate) fn new() -> Summary {
+        let headings = COMPARED.iter().map(|metric| metric.heading().to_owned());
+        Summary {
+            table: Table::new(headings),
+        }
+    }
+
+    pub(crate) fn add(&mut self, results: &Results<'_>, state: Option<State>) {
+        for (index, scenario) in results.scenarios.iter().enumerate() {
+            let report = Report {
+                results,
+                scenario: index,
+                state,
+            };
+            let Some(server) = report.server() else {
+                return;
+            };
+            for (subject, name) in report.rows() {
+                if results.subjects[subject].is_peer() {
+                    let base = report.cell(subject);
+                    let ratio = |&metric| format_ratio(server.ratio(base, metric, state));
+                    let row = COMPARED.iter().map(ratio);
+                    self.table.row(&format!("{} ÷ {name}", scenario.name), row);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn print(&self) {
+        if self.table.has_rows() {
+            println!("\n### hubcast ÷ its peers\n");
+            self.table.print();
+        }
+    }
+}
+
 struct Report<'a> {
     results: &'a Results<'a>,
     scenario: usize,
@@ -96,13 +138,18 @@ impl Report<'_> {
         matches!(self.results.subjects[subject].kind, Kind::Floor(_))
     }
 
+    /// Hubcast's own.
+    fn server(&self) -> Option<&Cell> {
+        let is_server = |subject: &Subject| matches!(subject.kind, Kind::Server(_));
+        let server = self.results.subjects.iter().position(is_server)?;
+        Some(self.cell(server))
+    }
+
     /// Hubcast's figures as ratios to everybody else's.
     fn ratios(&self) {
-        let is_server = |subject: &Subject| matches!(subject.kind, Kind::Server(_));
-        let Some(server) = self.results.subjects.iter().position(is_server) else {
+        let Some(server) = self.server() else {
             return;
         };
-        let server = self.cell(server);
         let metrics = COMPARED
             .iter()
             .copied()
