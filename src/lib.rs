@@ -77,7 +77,7 @@
 //!
 //! ```text
 //!  hubcast-accept        reader-17 (one per client)            hubcast-hub
-//!  TcpListener ─socket─▶ opening handshake, on_upgrade
+//!  TcpListener ─door─▶   on_join
 //!                        join ───────────────────────────────▶ ┌───────┐
 //!  client's bytes ─────▶ messages are parsed and checked       │ inbox │  rooms and
 //!                        on_message                            │bounded│  their clients
@@ -92,9 +92,12 @@
 //!
 //! - The **accept** thread takes connections and gives each its thread. An
 //!   operator's listener of its own ([`Config::admin_listen`]) has another.
-//! - A **reader** thread serves one client from its first byte to its
-//!   departure. Hooks run here, one after another for one client, and at the
-//!   same time for different clients.
+//! - A **door** thread (not drawn) reads one request, after a TLS handshake
+//!   where there is one, and answers it, or lets its peer in as a client.
+//!   [`on_upgrade`](Handler::on_upgrade) runs here.
+//! - A **reader** thread serves one client from there to its departure. The other
+//!   hooks run here, one after another for one client, and at the same time for
+//!   different clients.
 //! - The **hub** thread owns the rooms. It sends without blocking, or it
 //!   queues. It runs no hook and waits for nobody.
 //! - **Helper** threads send parts of a large fan-out, if the machine has

@@ -58,9 +58,7 @@ pub(crate) struct Connection {
     pub(crate) slot: Slot,
 }
 
-/// A client over TLS that has been let in, for a thread that has done nothing
-/// else. A TLS handshake touches some 20 KiB of its thread's stack, which would
-/// stay resident for as long as the client is there.
+/// A connection whose peer was let in as a client.
 #[derive(Debug)]
 struct Entered {
     connection: Connection,
@@ -69,6 +67,8 @@ struct Entered {
 }
 
 impl Entered {
+    /// Runs on the client's own thread, its reader thread. It ends with the
+    /// connection, or at the shutdown's deadline.
     fn serve(self) {
         self.connection.serve(*self.entry, self.rest);
     }
@@ -111,10 +111,9 @@ enum Opening {
 }
 
 impl Connection {
-    /// Runs on the connection's own thread, which is its reader thread. It
-    /// ends with the connection, or at the shutdown's deadline. What is returned
-    /// is a client that another thread must serve.
-    fn run(mut self) -> Option<Entered> {
+    /// Runs on the connection's first thread, until the request is answered, or
+    /// its peer is let in as a client, which another thread serves.
+    fn run(mut self) -> Option<Box<Entered>> {
         // A panic itself has been reported where it happened.
         let opening = catch_unwind(AssertUnwindSafe(|| self.open())).unwrap_or_else(|_| {
             Opening::Answered(Answer::text(
@@ -127,15 +126,12 @@ impl Connection {
                 if !self.slot.handshake_done() {
                     return None;
                 }
-                if self.over_tls {
-                    let connection = self;
-                    return Some(Entered {
-                        connection,
-                        entry,
-                        rest,
-                    });
-                }
-                self.serve(*entry, rest);
+                let connection = self;
+                return Some(Box::new(Entered {
+                    connection,
+                    entry,
+                    rest,
+                }));
             }
             Opening::Answered(answer) => self.answer(&answer),
             Opening::Foreign(protocol) => {

@@ -198,10 +198,10 @@ fn handshakes_that_make_way_leave_nothing_behind() {
     let before = threads_and_descriptors(program.pid());
     let waiting: Vec<TcpStream> = (0..50).map(|_| dial(program.address)).collect();
     latencies(&mut client, 1);
-    // Three that wait, and no more.
+    // Three that wait, and no more; a thread that has become free may serve one.
     eventually("the others to be gone", || {
         let (threads, descriptors) = threads_and_descriptors(program.pid());
-        threads == before.0 + 3 && descriptors == before.1 + 3
+        threads <= before.0 + 3 && descriptors == before.1 + 3
     });
     let mut newcomer = Raw::open(program.address, "/");
     latencies(&mut newcomer, 1);

@@ -166,7 +166,7 @@ fn a_small_descriptor_limit_leaves_room_for_clients() {
 fn cramped() -> Program {
     // Each thread wants a tenth of what the address space has left.
     let args = ["--stack-size=64MiB", "--max-clients=100"];
-    limited("ulimit -v 800000", &args)
+    limited("ulimit -v 930000", &args)
 }
 
 /// Adds clients until one is refused; returns the answer to that one.
