@@ -7,6 +7,8 @@ LOAD ?=
 # Options of the soak and abuse runs: make soak SOAK='--churn-seconds 60 --seed 7'
 SOAK ?=
 CHROMIUM ?= chromium
+# How often each test of make test-engine kills redis-server.
+FAULTS ?= 3
 # How long each fuzz target runs.
 FUZZ_SECONDS ?= 600
 # cargo-deny, wherever it is.
@@ -17,7 +19,7 @@ FUZZ = PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) +nightly fuzz run \
 	--fuzz-dir tests/fuzz --target-dir target/fuzz/build
 
 .DEFAULT_GOAL := help
-.PHONY: packaging dist deb test-deb test-resume help run build test ci fmt fmt-check lint deps doc bench bench-peers bench-micro test-browser picture browser-tools autobahn test-clients test-proxies proxies-tools fuzz fuzz-reduce soak abuse test-netns netns-tools
+.PHONY: packaging dist deb test-deb test-resume help run build test ci fmt fmt-check lint deps doc bench bench-peers bench-micro test-browser picture browser-tools autobahn test-clients test-proxies proxies-tools fuzz fuzz-reduce soak abuse test-netns netns-tools engine-tools test-engine run-cluster
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -142,6 +144,19 @@ proxies-tools:
 	test -e /usr/lib/nginx/modules/ngx_stream_module.so || missing="$$missing libnginx-mod-stream"; \
 	command -v caddy >/dev/null || missing="$$missing caddy"; \
 	test -z "$$missing" || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; }
+
+# What a test needs beside the build: Debian's package, and only if it is
+# missing. No redis-server of the system is started.
+engine-tools:
+	@command -v redis-server >/dev/null && command -v redis-cli >/dev/null || { \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server; }
+
+test-engine: engine-tools ## Several nodes on a Redis that fails in all ways; FAULTS=20 kills a test
+	$(CARGO) test --lib engine::redis::tests -- --ignored
+	HUBCAST_TEST_FAULTS=$(FAULTS) $(CARGO) test --test engine -- --ignored --nocapture --test-threads=1
+
+run-cluster: engine-tools build ## A Redis and three nodes on this machine; a page each
+	sh tests/engine/cluster.sh
 
 fuzz: target/tools/bin/cargo-fuzz ## Fuzz what peers send, FUZZ_SECONDS=600 for each target (nightly toolchain)
 	@for target in $(FUZZ_TARGETS); do \

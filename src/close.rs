@@ -220,6 +220,9 @@ pub enum Cause {
     /// The client asked to be closed if messages are missing that it wants
     /// to resume with, and some are; closed with 4410.
     IncompleteResume,
+    /// What the client sent did not go into the log in time, because the engine
+    /// is away and too much waits for it; closed with 1013.
+    EngineAway,
     /// The server shut down; closed with 1001.
     Shutdown,
     /// A hook of the handler panicked; closed with 1011.
@@ -252,7 +255,7 @@ impl Cause {
     }
 
     /// The names of all causes.
-    pub(crate) const NAMES: [&'static str; 21] = [
+    pub(crate) const NAMES: [&'static str; 22] = [
         "closed_by_peer",
         "end_of_stream",
         "read_failed",
@@ -274,6 +277,7 @@ impl Cause {
         "incomplete_resume",
         "read_only",
         "token_expired",
+        "engine_away",
     ];
 
     /// The place of this cause in [`Cause::NAMES`].
@@ -300,6 +304,7 @@ impl Cause {
             Cause::IncompleteResume => 18,
             Cause::ReadOnly => 19,
             Cause::TokenExpired => 20,
+            Cause::EngineAway => 21,
         }
     }
 
@@ -324,6 +329,7 @@ impl Cause {
             Cause::ProtocolError(_) => Some(CloseCode::PROTOCOL_ERROR),
             Cause::InvalidUtf8 | Cause::InvalidDeflate => Some(CloseCode::INVALID_PAYLOAD),
             Cause::TooLarge => Some(CloseCode::TOO_LARGE),
+            Cause::EngineAway => Some(CloseCode::TRY_AGAIN_LATER),
             Cause::IncompleteResume => Some(CloseCode::INCOMPLETE_RESUME),
             Cause::Shutdown => Some(CloseCode::GOING_AWAY),
             Cause::HandlerPanicked | Cause::InternalError => Some(CloseCode::INTERNAL_ERROR),
@@ -369,6 +375,7 @@ impl fmt::Display for Cause {
             }
             Cause::Disconnected => write!(f, "disconnected by the program"),
             Cause::IncompleteResume => write!(f, "messages are missing for a resume"),
+            Cause::EngineAway => write!(f, "the engine is away and too much waits for it"),
             Cause::Shutdown => write!(f, "server shutdown"),
             Cause::HandlerPanicked => write!(f, "handler panicked"),
             Cause::NoWriterThread => write!(f, "the system refused a writer thread"),

@@ -110,6 +110,50 @@ pub struct Config {
     pub presence_grace: Duration,
     /// Other settings for single rooms. Default: none.
     pub room: Vec<RoomRule>,
+    /// Where the log of several servers is, which makes them one:
+    /// `redis://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…][/DATABASE]` or
+    /// `redis+unix:PATH`, Redis 6.2 or newer, or Valkey. It is not shown
+    /// anywhere. Only with the feature `redis`, like the fields below. Default:
+    /// none, the server is alone.
+    #[cfg(feature = "redis")]
+    pub engine: Option<Secret>,
+    /// The password of the engine, in place of one in its address. Default:
+    /// none.
+    #[cfg(feature = "redis")]
+    pub engine_password: Option<Secret>,
+    /// Whether the server does not start if the engine is not reached within
+    /// 10 s. Else it starts, is not ready, and waits for it. Default: false.
+    #[cfg(feature = "redis")]
+    pub engine_required: bool,
+    /// What the names of the engine's keys begin with; servers with the same
+    /// prefix are one. Default: `hubcast`.
+    #[cfg(feature = "redis")]
+    pub engine_prefix: String,
+    /// The most bytes of messages that wait for the engine, or have not come
+    /// back from it; 65,536 messages at most. Default: 16 MiB.
+    #[cfg(feature = "redis")]
+    pub engine_spool: usize,
+    /// How long a publisher waits while that much waits; then a client is closed
+    /// with 1013, a `POST` is answered with 503, and your program gets an error.
+    /// Default: 5 s.
+    #[cfg(feature = "redis")]
+    pub engine_patience: Duration,
+    /// How much of the log the engine keeps, in bytes. Default: 64 MiB.
+    #[cfg(feature = "redis")]
+    pub engine_retain: usize,
+    /// How old messages may be that the engine keeps. Default: 10 minutes.
+    #[cfg(feature = "redis")]
+    pub engine_retain_age: Duration,
+    /// How much of the end of the log this server keeps in memory, in bytes, to
+    /// put it back if the engine loses it. Default: 32 MiB.
+    #[cfg(feature = "redis")]
+    pub engine_tail: usize,
+    /// What people call this server of several; empty: its id. Default: empty.
+    #[cfg(feature = "redis")]
+    pub node_name: String,
+    /// After how long a silence another server counts as gone. Default: 10 s.
+    #[cfg(feature = "redis")]
+    pub node_timeout: Duration,
     /// The deadline of the whole opening handshake, however slowly the
     /// request comes. Default: 10 s.
     pub handshake_timeout: Duration,
@@ -302,6 +346,28 @@ impl Default for Config {
             presence: false,
             presence_grace: Duration::from_secs(2),
             room: Vec::new(),
+            #[cfg(feature = "redis")]
+            engine: None,
+            #[cfg(feature = "redis")]
+            engine_password: None,
+            #[cfg(feature = "redis")]
+            engine_required: false,
+            #[cfg(feature = "redis")]
+            engine_prefix: "hubcast".to_owned(),
+            #[cfg(feature = "redis")]
+            engine_spool: 16 * 1024 * 1024,
+            #[cfg(feature = "redis")]
+            engine_patience: Duration::from_secs(5),
+            #[cfg(feature = "redis")]
+            engine_retain: 64 * 1024 * 1024,
+            #[cfg(feature = "redis")]
+            engine_retain_age: Duration::from_secs(600),
+            #[cfg(feature = "redis")]
+            engine_tail: 32 * 1024 * 1024,
+            #[cfg(feature = "redis")]
+            node_name: String::new(),
+            #[cfg(feature = "redis")]
+            node_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
             max_handshakes: 1024,
             max_clients: 0,
@@ -344,6 +410,12 @@ const MAX_TIME: Duration = Duration::from_secs(1000 * 24 * 60 * 60);
 const MAX_MESSAGE: usize = 1024 * 1024 * 1024;
 /// The most unsent bytes, well within what the system's call takes.
 const MAX_UNSENT: usize = 1024 * 1024 * 1024;
+/// The largest message in a log of several servers.
+#[cfg(feature = "redis")]
+const MAX_ENGINE_MESSAGE: usize = 8 * 1024 * 1024;
+/// The longest name of a server, or of an engine's keys.
+#[cfg(feature = "redis")]
+const MAX_NAME: usize = 64;
 /// The largest read buffer, which is allocated whole.
 const MAX_READ_BUFFER: usize = 16 * 1024 * 1024;
 /// Beyond it, lending and taking back take longer than they save.
@@ -354,6 +426,46 @@ const MIN_STACK: usize = 64 * 1024;
 const MAX_STACK: usize = 1024 * 1024 * 1024;
 
 impl Config {
+    #[cfg(feature = "redis")]
+    fn check_engine(&self) -> Result<(), Error> {
+        for (name, value) in [
+            ("engine-spool", self.engine_spool),
+            ("engine-retain", self.engine_retain),
+            ("engine-tail", self.engine_tail),
+        ] {
+            in_range(name, value, 1, usize::MAX)?;
+        }
+        for (name, duration) in [
+            ("engine-patience", self.engine_patience),
+            ("engine-retain-age", self.engine_retain_age),
+            ("node-timeout", self.node_timeout),
+        ] {
+            if duration.is_zero() {
+                return Err(Error::config(format!("{name} must be more than 0")));
+            }
+            not_too_long(name, duration)?;
+        }
+        if self.engine.is_some() && self.max_message_size > MAX_ENGINE_MESSAGE {
+            let most = MAX_ENGINE_MESSAGE;
+            return Err(Error::config(format!(
+                "max-message-size must be at most {most} with an engine, not {}",
+                self.max_message_size
+            )));
+        }
+        for (name, text) in [
+            ("engine-prefix", &self.engine_prefix),
+            ("node-name", &self.node_name),
+        ] {
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+            if text.len() > MAX_NAME || !text.chars().all(is_plain) {
+                return Err(Error::config(format!(
+                    "{name} must be at most {MAX_NAME} letters, digits and -_.:, not {text:?}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Checks every field; the error names the first that is out of range.
     pub(crate) fn check(&self) -> Result<(), Error> {
         for (name, value, least, most) in [
@@ -378,6 +490,8 @@ impl Config {
         }
         #[cfg(feature = "deflate")]
         self.check_deflate()?;
+        #[cfg(feature = "redis")]
+        self.check_engine()?;
         for (name, duration) in [
             ("ping-interval", self.ping_interval),
             ("handshake-timeout", self.handshake_timeout),

@@ -41,6 +41,9 @@ pub enum ErrorKind {
     Bind,
     /// The system refused a thread or a descriptor the server needs to start.
     Start,
+    /// The engine refuses this server, or is required and not reached.
+    #[cfg(feature = "redis")]
+    Engine,
     /// A thread of the server ended unexpectedly, which is a bug.
     Internal,
 }
@@ -67,6 +70,15 @@ impl Error {
             kind: ErrorKind::Start,
             context: context.into(),
             source: Some(source),
+        }
+    }
+
+    #[cfg(feature = "redis")]
+    pub(crate) fn engine(context: impl Into<String>) -> Error {
+        Error {
+            kind: ErrorKind::Engine,
+            context: context.into(),
+            source: None,
         }
     }
 
@@ -135,6 +147,9 @@ pub struct SendError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SendErrorReason {
     Full,
+    /// Accepted, and not in the log yet.
+    #[cfg(feature = "redis")]
+    Late,
     Stopped,
     TooLarge,
 }
@@ -149,11 +164,20 @@ impl SendError {
         self.message
     }
 
-    /// Whether the hub's inbox was full. Only
-    /// [`try_broadcast`](crate::Handle::try_broadcast) returns this, because it
-    /// does not wait.
+    /// Whether too much waits already: for the hub, which only
+    /// [`try_broadcast`](crate::Handle::try_broadcast) returns, because it does
+    /// not wait; or for an engine that is away.
     pub fn is_full(&self) -> bool {
         self.reason == SendErrorReason::Full
+    }
+
+    /// Whether the message was accepted, and is not in the log yet because the
+    /// engine is away: it comes when the engine does, so it must not be sent
+    /// again. Only [`broadcast_confirmed`](crate::Handle::broadcast_confirmed)
+    /// returns this.
+    #[cfg(feature = "redis")]
+    pub fn is_late(&self) -> bool {
+        self.reason == SendErrorReason::Late
     }
 
     /// Whether the server is stopping or has stopped. It will take no message
@@ -179,6 +203,8 @@ impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.reason {
             SendErrorReason::Full => "sending on a full inbox",
+            #[cfg(feature = "redis")]
+            SendErrorReason::Late => "sending through an engine that is away",
             SendErrorReason::Stopped => "sending to a server that has stopped",
             SendErrorReason::TooLarge => "sending a message larger than max_message_size",
         })

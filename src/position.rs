@@ -11,6 +11,7 @@ const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// How many digits an epoch has: 40 bits.
 const EPOCH_DIGITS: usize = 8;
 /// How many former epochs are known, with the end of each.
+#[cfg(any(test, feature = "redis"))]
 const MAX_ANCESTORS: usize = 64;
 
 /// A stretch of the log in which no offset is used twice: 40 random bits.
@@ -28,7 +29,7 @@ impl Epoch {
         Epoch(bits >> (64 - 5 * EPOCH_DIGITS))
     }
 
-    fn parse(text: &str) -> Option<Epoch> {
+    pub(crate) fn parse(text: &str) -> Option<Epoch> {
         if text.len() != EPOCH_DIGITS {
             return None;
         }
@@ -182,13 +183,37 @@ impl Lineage {
 
     /// Begins a new epoch behind `cut`, the last offset of the old one that
     /// is still valid.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a log in memory has one epoch"))]
+    #[cfg(any(test, feature = "redis"))]
     pub(crate) fn begin(&mut self, epoch: Epoch, cut: Offset) {
         if self.ancestors.len() == MAX_ANCESTORS {
             self.ancestors.pop_front();
         }
         self.ancestors.push_back((self.epoch, cut));
         self.epoch = epoch;
+    }
+
+    /// The lineage that two texts name: its epoch, and its ancestors as
+    /// [`ancestors`](Lineage::ancestors) writes them.
+    #[cfg(feature = "redis")]
+    pub(crate) fn from_texts(epoch: &str, ancestors: &str) -> Option<Lineage> {
+        let mut lineage = Lineage::new(Epoch::parse(epoch)?);
+        for ancestor in ancestors.split_whitespace() {
+            let position = parse(ancestor)?;
+            lineage
+                .ancestors
+                .push_back((position.epoch, position.offset));
+        }
+        let extra = lineage.ancestors.len().saturating_sub(MAX_ANCESTORS);
+        lineage.ancestors.drain(..extra);
+        Some(lineage)
+    }
+
+    /// The ends of the former epochs, as positions with blanks between them.
+    #[cfg(feature = "redis")]
+    pub(crate) fn ancestors(&self) -> String {
+        let ends = self.ancestors.iter();
+        let ends = ends.map(|&(epoch, offset)| Position { epoch, offset }.to_string());
+        ends.collect::<Vec<_>>().join(" ")
     }
 
     /// The position of an offset in this epoch.

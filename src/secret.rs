@@ -44,6 +44,12 @@ impl Secret {
         self.is(&other.0)
     }
 
+    /// The text, for whoever it is a secret with.
+    #[cfg(feature = "redis")]
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+
     /// Why no client can bring this as a token, if so: what it must be instead.
     pub(crate) fn flaw(&self) -> Option<&'static str> {
         let text = self.0.as_str();

@@ -35,7 +35,7 @@ const WINGS: [(&str, &[&str]); 10] = [
         &["embed", "hub", "outbox", "wire", "http1", "net", "engine"],
     ),
     ("embed", &["engine", "hub", "outbox", "wire", "net"]),
-    ("engine", &["hub", "outbox", "wire"]),
+    ("engine", &["hub", "outbox", "wire", "net"]),
     ("hub", &["outbox", "wire"]),
     ("outbox", &["wire", "net"]),
     ("wire", &[]),

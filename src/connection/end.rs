@@ -19,10 +19,17 @@ impl From<Violation> for End {
     }
 }
 
-/// The hub has ended, and with it the server.
 impl From<InboxError> for End {
-    fn from(_: InboxError) -> End {
-        End::Gone(Cause::Shutdown)
+    fn from(error: InboxError) -> End {
+        match error {
+            #[cfg(feature = "redis")]
+            InboxError::Full => End::Fail(Violation {
+                reason: "too much waits for the engine; try again later".to_owned(),
+                cause: Cause::EngineAway,
+            }),
+            // The hub has ended, and with it the server.
+            _ => End::Gone(Cause::Shutdown),
+        }
     }
 }
 

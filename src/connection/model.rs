@@ -149,6 +149,8 @@ impl Ground {
             deflates(&config).then(|| crate::wire::Deflate::new(256, 1, Arc::default())),
         );
         let shared = Arc::new(Shared {
+            #[cfg(feature = "redis")]
+            engine: None,
             config,
             publisher,
             inbox,

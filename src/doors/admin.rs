@@ -17,15 +17,24 @@ use crate::wire::json::{self, Object};
 
 /// The methods that are answered.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
+/// What is said of a path that means nothing.
+#[cfg(feature = "redis")]
+const UNKNOWN: &str =
+    "there is /-/healthz, /-/readyz, /-/metrics, /-/clients, /-/rooms and /-/nodes";
+#[cfg(not(feature = "redis"))]
+const UNKNOWN: &str = "there is /-/healthz, /-/readyz, /-/metrics, /-/clients and /-/rooms";
 pub(super) const JSON: &str = "application/json";
 
 /// What the operator can ask, by its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Question {
     Health,
+    Ready,
     Metrics,
     Clients,
     Rooms,
+    #[cfg(feature = "redis")]
+    Nodes,
     /// Which methods there are.
     Methods,
     /// A path that means nothing.
@@ -36,9 +45,12 @@ impl Question {
     fn of(path: &str) -> Question {
         match path {
             "/-/healthz" => Question::Health,
+            "/-/readyz" => Question::Ready,
             "/-/metrics" => Question::Metrics,
             "/-/clients" => Question::Clients,
             "/-/rooms" => Question::Rooms,
+            #[cfg(feature = "redis")]
+            "/-/nodes" => Question::Nodes,
             _ => Question::Unknown,
         }
     }
@@ -91,22 +103,41 @@ impl Doors {
     fn answer_to(&self, question: Question) -> Answer {
         let shared = &self.handle.shared;
         match question {
-            Question::Health if shared.stop.is_triggered() => stopping(),
+            Question::Health | Question::Ready if shared.stop.is_triggered() => stopping(),
             Question::Health => Answer::text(StatusCode::OK, "ok"),
-            Question::Metrics => Answer::new(
-                StatusCode::OK,
-                metrics::CONTENT_TYPE,
-                metrics::text(&shared.counters, shared.inbox.len()),
-            ),
+            Question::Ready => match self.flaw() {
+                None => Answer::text(StatusCode::OK, "ok"),
+                Some(flaw) => Answer::unavailable(flaw, 1),
+            },
+            Question::Metrics => Answer::new(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics()),
             Question::Clients => self.list(|handle| Ok(clients_json(&handle.clients()?))),
             Question::Rooms => self.list(|handle| Ok(rooms_json(&handle.rooms()?))),
+            #[cfg(feature = "redis")]
+            Question::Nodes => self.nodes(),
             Question::Methods => Answer::new(StatusCode::NO_CONTENT, "text/plain", String::new())
                 .header(ALLOW, METHODS),
-            Question::Unknown => Answer::text(
-                StatusCode::NOT_FOUND,
-                "there is /-/healthz, /-/metrics, /-/clients and /-/rooms",
-            ),
+            Question::Unknown => Answer::text(StatusCode::NOT_FOUND, UNKNOWN),
         }
+    }
+
+    /// Why this server should get no new clients, if so.
+    fn flaw(&self) -> Option<&'static str> {
+        #[cfg(feature = "redis")]
+        if let Some(engine) = &self.handle.shared.engine {
+            return engine.flaw();
+        }
+        None
+    }
+
+    fn metrics(&self) -> String {
+        let shared = &self.handle.shared;
+        #[cfg_attr(not(feature = "redis"), expect(unused_mut))]
+        let mut text = metrics::text(&shared.counters, shared.inbox.len());
+        #[cfg(feature = "redis")]
+        if let Some(engine) = &shared.engine {
+            metrics::engine(&mut text, engine);
+        }
+        text
     }
 
     /// One list at a time, because each costs the hub time, and everybody waits
@@ -160,7 +191,7 @@ fn clients_json(clients: &[ClientInfo]) -> String {
 }
 
 /// An object with one member, a list of objects.
-fn list_json<T>(name: &str, items: &[T], members: impl Fn(&mut Object, &T)) -> String {
+pub(super) fn list_json<T>(name: &str, items: &[T], members: impl Fn(&mut Object, &T)) -> String {
     let mut out = String::new();
     json::object(&mut out, |object| {
         object.array(name, items, |out, item| {

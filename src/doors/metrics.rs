@@ -2,6 +2,8 @@
 
 use std::fmt::{Display, Write};
 
+#[cfg(feature = "redis")]
+use crate::engine::{Engine, Status};
 use crate::stats::{Counters, FAN_OUT_BOUNDS};
 
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -110,6 +112,74 @@ pub(crate) fn text(counters: &Counters, waiting: usize) -> String {
     }
     fan_out(&mut out, counters);
     out
+}
+
+/// Reads one number of an engine.
+#[cfg(feature = "redis")]
+type EngineGet = fn(&Status) -> f64;
+
+/// The metrics of an engine, without the prefix `hubcast_`.
+#[cfg(feature = "redis")]
+#[rustfmt::skip] // a row each
+const ENGINE: [(Kind, &str, &str, EngineGet); 19] = [
+    (Gauge, "engine_up", "Whether the engine takes messages.", |s| f64::from(s.is_up())),
+    (Gauge, "engine_head", "The offset of the newest message that was read.", |s| s.head.get() as f64),
+    (Gauge, "engine_next", "The next offset, as the engine said last.", |s| s.next.get() as f64),
+    (Gauge, "engine_lag_seconds", "From the engine to here, of the newest entry.", |s| s.lag_millis.get() as f64 / 1e3),
+    (Gauge, "nodes", "Nodes that have given a sign of life.", |s| s.nodes.get() as f64),
+    (Counter, "engine_away_seconds_total", "Time without the engine.", |s| s.away_millis.get() as f64 / 1e3),
+    (Counter, "engine_reconnects_total", "Connections to append with.", |s| s.reconnects.get() as f64),
+    (Counter, "engine_restores_total", "Times that this node has put the log back.", |s| s.restores.get() as f64),
+    (Counter, "engine_restored_entries_total", "Entries that this node has put back.", |s| s.restored_entries.get() as f64),
+    (Counter, "engine_epochs_total", "Epochs of the log that this node has seen.", |s| s.epochs.get() as f64),
+    (Counter, "engine_duplicates_total", "Batches that came twice and were given once.", |s| s.duplicates.get() as f64),
+    (Counter, "engine_gaps_total", "Times that the log did not go on where this node was.", |s| s.gaps.get() as f64),
+    (Counter, "engine_gap_messages_total", "Messages that were missing there.", |s| s.gap_messages.get() as f64),
+    (Counter, "engine_records_unknown_total", "Records of a newer version.", |s| s.unknown_records.get() as f64),
+    (Counter, "engine_entries_malformed_total", "Entries that make no sense.", |s| s.malformed_entries.get() as f64),
+    (Counter, "engine_batches_total", "Batches appended.", |s| s.batches.get() as f64),
+    (Counter, "engine_batch_messages_total", "Messages in them.", |s| s.batch_messages.get() as f64),
+    (Counter, "engine_batch_bytes_total", "Bytes in them.", |s| s.batch_bytes.get() as f64),
+    (Counter, "engine_append_seconds_total", "Time to append them.", |s| s.append_micros.get() as f64 / 1e6),
+];
+
+/// The metrics of an engine, behind the others.
+#[cfg(feature = "redis")]
+pub(super) fn engine(out: &mut String, engine: &Engine) {
+    for (kind, name, help, get) in ENGINE {
+        head(out, kind, name, help);
+        sample(out, name, "", get(engine.status()));
+    }
+    let spooled = engine.spooled();
+    for (kind, name, help, value) in [
+        (
+            Gauge,
+            "engine_spool_messages",
+            "Messages that have not come back.",
+            spooled.messages as u64,
+        ),
+        (
+            Gauge,
+            "engine_spool_bytes",
+            "Bytes that have not come back.",
+            spooled.bytes as u64,
+        ),
+        (
+            Counter,
+            "engine_spool_waits_total",
+            "Times that a publisher has waited.",
+            spooled.waits,
+        ),
+        (
+            Counter,
+            "engine_refused_total",
+            "Messages refused because too much waits.",
+            spooled.refused,
+        ),
+    ] {
+        head(out, kind, name, help);
+        sample(out, name, "", value);
+    }
 }
 
 fn head(out: &mut String, kind: Kind, name: &str, help: &str) {

@@ -14,6 +14,8 @@ mod hall;
 mod metrics;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod model;
+#[cfg(feature = "redis")]
+mod nodes;
 mod origin;
 mod pace;
 mod page;
@@ -285,7 +287,10 @@ impl Doors {
         request: &Request<()>,
         caller: &Caller,
     ) -> Result<(), Answer> {
-        let is_for_all = matches!(question, Question::Health | Question::Methods);
+        let is_for_all = matches!(
+            question,
+            Question::Health | Question::Ready | Question::Methods
+        );
         if is_for_all || caller.is_near(request) {
             return Ok(());
         }

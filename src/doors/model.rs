@@ -89,6 +89,8 @@ fn doors(change: impl FnOnce(&mut Config)) -> Doors {
     // There is no hub: what would be published is not.
     let (inbox, _) = Inbox::new();
     let shared = Shared {
+        #[cfg(feature = "redis")]
+        engine: None,
         config,
         publisher: Publisher::new(inbox.clone()),
         inbox,

@@ -15,6 +15,7 @@ use super::caller::Caller;
 use super::hall::Doors;
 use super::retries::{self, Turn};
 use super::room;
+use crate::error::SendErrorReason;
 use crate::http1::{Answer, stopping};
 use crate::http1::{Body, gone, too_large};
 use crate::http1::{query_parameters, single};
@@ -64,10 +65,7 @@ impl Doors {
             room: room_name(&room),
             except,
         };
-        let sent = self
-            .handle
-            .publish_burst(to, burst)
-            .map_err(|_| stopping())?;
+        let sent = self.handle.publish_burst(to, burst).map_err(refused)?;
         let mut answer = room::beginning(&room, sent.clients);
         if self.config().room_settings(&room).history > 0 {
             answer.push_str(&format!(",\"position\":\"{}\"", sent.position));
@@ -122,6 +120,23 @@ fn except(request: &Request<()>) -> Result<Option<ClientId>, Answer> {
         ))
     })?;
     Ok(Some(ClientId(id)))
+}
+
+/// The answer to a message that is not in the log.
+fn refused(reason: SendErrorReason) -> Answer {
+    match reason {
+        #[cfg(feature = "redis")]
+        SendErrorReason::Full => {
+            let line = "too much waits for the engine; the message was not taken";
+            Answer::unavailable(line, 1)
+        }
+        #[cfg(feature = "redis")]
+        SendErrorReason::Late => Answer::text(
+            StatusCode::GATEWAY_TIMEOUT,
+            "the engine is away; the message was taken, and goes out when it is back",
+        ),
+        _ => stopping(),
+    }
 }
 
 pub(super) fn is_off() -> Answer {

@@ -493,18 +493,21 @@ impl Handle {
         let burst = burst::single(&message, self.shared.config.append_newline);
         match self.shared.publisher.publish(to, change(burst)) {
             Ok(()) => Ok(()),
-            Err(_) => Err(SendError::new(message, SendErrorReason::Stopped)),
+            Err(error) => Err(SendError::new(message, error.into())),
         }
     }
 
     /// Publishes messages of which none is larger than may be; says where the last
     /// of them stands, and how many clients are there to get them.
-    pub(crate) fn publish_burst(&self, to: Audience, burst: Burst) -> Result<Receipt, Stopped> {
+    pub(crate) fn publish_burst(
+        &self,
+        to: Audience,
+        burst: Burst,
+    ) -> Result<Receipt, SendErrorReason> {
         if self.shared.stop.is_triggered() {
-            return Err(Stopped);
+            return Err(SendErrorReason::Stopped);
         }
-        let sent = self.shared.publisher.publish_confirmed(to, burst);
-        sent.map_err(|_| Stopped)
+        Ok(self.shared.publisher.publish_confirmed(to, burst)?)
     }
 
     fn try_publish(&self, to: Audience, message: &Message) -> Result<(), SendErrorReason> {
@@ -542,6 +545,8 @@ impl From<InboxError> for SendErrorReason {
     fn from(error: InboxError) -> SendErrorReason {
         match error {
             InboxError::Full => SendErrorReason::Full,
+            #[cfg(feature = "redis")]
+            InboxError::Late => SendErrorReason::Late,
             InboxError::Gone => SendErrorReason::Stopped,
         }
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::handle::Handle;
 use super::subscription::Subscription;
-use crate::error::{SendError, SendErrorReason, Stopped};
+use crate::error::{SendError, Stopped};
 use crate::hub::Here;
 use crate::hub::info::{Recalled, Recollection};
 use crate::hub::{Audience, Command};
@@ -80,7 +80,7 @@ impl Handle {
         let burst = burst::single(&message, self.shared.config.append_newline);
         match self.shared.publisher.publish_confirmed(to, burst) {
             Ok(receipt) => Ok((receipt.position, receipt.clients)),
-            Err(_) => Err(SendError::new(message, SendErrorReason::Stopped)),
+            Err(error) => Err(SendError::new(message, error.into())),
         }
     }
 

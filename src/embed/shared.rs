@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use crate::config::Config;
+#[cfg(feature = "redis")]
+use crate::engine::Engine;
 use crate::hub::Inbox;
 use crate::hub::Publisher;
 use crate::net::{Certificates, Stop};
@@ -18,4 +20,7 @@ pub(crate) struct Shared {
     /// `None`: all listeners speak plain text.
     pub(crate) certificates: Option<Certificates>,
     pub(crate) counters: Arc<Counters>,
+    /// There if the log is that of several nodes.
+    #[cfg(feature = "redis")]
+    pub(crate) engine: Option<Engine>,
 }

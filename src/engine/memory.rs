@@ -37,6 +37,42 @@ impl Order for Memory {
     }
 }
 
+/// The log of several servers, where an engine places messages before the hub
+/// has them.
+#[cfg(feature = "redis")]
+#[derive(Debug)]
+pub(crate) struct Elsewhere(Epoch);
+
+#[cfg(feature = "redis")]
+impl Elsewhere {
+    /// A log of which nothing is known yet.
+    pub(crate) fn new() -> Elsewhere {
+        Elsewhere(Epoch::random())
+    }
+}
+
+#[cfg(feature = "redis")]
+impl Order for Elsewhere {
+    fn epoch(&self) -> Epoch {
+        self.0
+    }
+
+    /// Nothing is placed here.
+    fn place(&mut self, _messages: u32) -> Offset {
+        Offset::NONE
+    }
+
+    fn head(&self) -> Offset {
+        Offset::NONE
+    }
+
+    /// Others may have seen more than this server, and nobody knows how much.
+    /// What the log has lost is of another epoch.
+    fn top(&self) -> Offset {
+        Offset::MAX
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

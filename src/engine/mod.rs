@@ -6,5 +6,13 @@
 //! the hub is made (`server/mod.rs`).
 
 mod memory;
+#[cfg(feature = "redis")]
+mod records;
+#[cfg(feature = "redis")]
+mod redis;
 
+#[cfg(feature = "redis")]
+pub(crate) use memory::Elsewhere;
 pub(crate) use memory::Memory;
+#[cfg(feature = "redis")]
+pub(crate) use redis::{Engine, NodeInfo, Status, Threads};

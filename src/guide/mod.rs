@@ -20,6 +20,7 @@ macro_rules! chapter {
         /// [presence]: crate::guide::presence
         /// [memory]: crate::guide::memory
         /// [slow]: crate::guide::memory#slow-clients
+        /// [nodes]: crate::guide::nodes
         /// [operating]: crate::guide::operating
         /// [metrics]: crate::guide::operating#metrics
         /// [shutdown]: crate::guide::operating#the-end
@@ -39,6 +40,7 @@ chapter!(doors, include_str!("doors.md"));
 chapter!(history, include_str!("history.md"));
 chapter!(presence, include_str!("presence.md"));
 chapter!(operating, include_str!("operating.md"));
+chapter!(nodes, include_str!("nodes.md"));
 chapter!(memory, include_str!("memory.md"));
 chapter!(speed, include_str!("speed.md"));
 chapter!(tls, include_str!("tls.md"));

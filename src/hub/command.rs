@@ -33,6 +33,9 @@ pub(crate) enum Command {
         /// Told where the last of them stands in the log.
         receipt: Option<Sender<Receipt>>,
     },
+    /// The next part of the log, from an engine.
+    #[cfg(feature = "redis")]
+    Commit(super::committed::Committed),
     /// How many clients a room has at this point.
     Count {
         room: Arc<str>,

@@ -40,7 +40,7 @@ impl Hub {
         self.deliver(to, forms, permit);
     }
 
-    fn receipt(&self, to: &Audience) -> Receipt {
+    pub(super) fn receipt(&self, to: &Audience) -> Receipt {
         let clients = match to {
             Audience::Room { room, .. } => self.count(room),
             _ => 0,
@@ -52,7 +52,7 @@ impl Hub {
     }
 
     /// Gathers messages for a room, or gives them to their audience now.
-    fn deliver(&mut self, to: &Audience, forms: Forms, permit: Option<Permit>) {
+    pub(super) fn deliver(&mut self, to: &Audience, forms: Forms, permit: Option<Permit>) {
         if let Audience::Room { room, except } = to {
             if let Some(room) = self.rooms.find_for_message(room) {
                 self.gather(room, forms, *except, permit);

@@ -18,6 +18,10 @@ use crate::wire::burst::Burst;
 const SAMPLE: usize = 16;
 /// Old messages are dropped this often at most.
 const LOOK_INTERVAL: u64 = 1000;
+/// Messages that come to the hub later than this after they came to the log
+/// are late.
+#[cfg(feature = "redis")]
+const LATE: u64 = 5000;
 /// How many rooms are relieved of old messages at once.
 const LOOK_ROOMS: usize = 256;
 
@@ -40,6 +44,9 @@ pub(crate) struct History {
     /// When this was last looked at.
     looked: Millis,
     rings_made: u64,
+    /// When the messages came to the log that come to the hub now.
+    #[cfg(feature = "redis")]
+    came: Millis,
     /// Where the next sample begins.
     sampled: u32,
     counters: Arc<Counters>,
@@ -110,6 +117,8 @@ impl History {
             due: BinaryHeap::new(),
             looked: Millis(0),
             rings_made: 0,
+            #[cfg(feature = "redis")]
+            came: Millis(0),
             sampled: 0,
             counters,
         }
@@ -175,6 +184,40 @@ impl History {
         self.clock.now()
     }
 
+    /// When the next messages came to the log. Those that are read late are
+    /// as old as the log says; the others are of this moment, whatever the
+    /// engine's clock is.
+    #[cfg(feature = "redis")]
+    pub(super) fn came(&mut self, at: Millis) {
+        let now = self.clock.now();
+        let is_late = at.0.saturating_add(LATE) < now.0;
+        self.came = self.came.max(if is_late { at } else { now });
+    }
+
+    /// The time of the messages that come to the hub now.
+    fn arrival(&mut self, now: Millis) -> Millis {
+        #[cfg(feature = "redis")]
+        if self.came > Millis(0) {
+            return self.came.min(now);
+        }
+        now
+    }
+
+    /// A ring holds less than it did.
+    #[cfg(feature = "redis")]
+    pub(super) fn shrunk(&mut self, bytes: usize) {
+        self.held -= bytes;
+    }
+
+    /// Of no room is anything known up to here.
+    #[cfg(feature = "redis")]
+    pub(super) fn forget_everything(&mut self, floor: Floor) {
+        let held = self.everybody.held();
+        self.everybody.clear(floor);
+        self.shrunk(held - self.everybody.held());
+        self.unknown = floor;
+    }
+
     /// The time goes on.
     pub(crate) fn end_pass(&mut self) {
         self.clock.now = None;
@@ -190,11 +233,12 @@ impl History {
         except: Option<ClientId>,
     ) {
         let now = self.clock.now();
+        let at = self.arrival(now);
         let Some(ring) = rooms.get_mut(place).and_then(Remembers::ring_mut) else {
             return;
         };
         let held = ring.held();
-        append(ring, burst, except, now);
+        append(ring, burst, except, at);
         let trimmed = ring.trim(now);
         self.held = self.held + ring.held() - held;
         if let Some(due) = ring.becomes_due() {
@@ -215,8 +259,9 @@ impl History {
             return;
         }
         let now = self.clock.now();
+        let at = self.arrival(now);
         let held = self.everybody.held();
-        append(&mut self.everybody, burst, except, now);
+        append(&mut self.everybody, burst, except, at);
         let trimmed = self.everybody.trim(now);
         self.held = self.held + self.everybody.held() - held;
         self.count(trimmed);

@@ -38,10 +38,29 @@ impl Gone {
     }
 }
 
+#[cfg(feature = "redis")]
+impl Gone {
+    /// The same within a time.
+    pub(super) fn or_recv_within<T>(
+        &self,
+        channel: &Receiver<T>,
+        time: std::time::Duration,
+    ) -> Result<T, InboxError> {
+        select! {
+            recv(channel) -> value => value.map_err(|_| InboxError::Gone),
+            recv(self.0) -> _ => channel.try_recv().map_err(|_| InboxError::Gone),
+            default(time) => Err(InboxError::Late),
+        }
+    }
+}
+
 /// Why a command was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InboxError {
     Full,
+    /// It was taken, and its answer is not there in time.
+    #[cfg(feature = "redis")]
+    Late,
     Gone,
 }
 

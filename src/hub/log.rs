@@ -16,6 +16,11 @@ pub(crate) trait Order: fmt::Debug + Send {
 
     /// The highest offset that anybody may have seen.
     fn top(&self) -> Offset;
+
+    /// The offset of the last message that has come to the hub at its start.
+    fn head(&self) -> Offset {
+        self.top()
+    }
 }
 
 /// The log as the hub knows it.
@@ -40,7 +45,7 @@ impl Log {
     pub(crate) fn new(order: Box<dyn Order>) -> Log {
         Log {
             lineage: Lineage::new(order.epoch()),
-            head: order.top(),
+            head: order.head(),
             order,
         }
     }
@@ -62,6 +67,18 @@ impl Log {
         let first = self.order.place(burst.messages);
         burst.place(first);
         self.head = first.plus(u64::from(burst.messages)).before();
+    }
+
+    /// The messages up to here have come to the hub.
+    #[cfg(feature = "redis")]
+    pub(super) fn come_to(&mut self, head: Offset) {
+        self.head = head;
+    }
+
+    /// The log goes on in another epoch.
+    #[cfg(feature = "redis")]
+    pub(super) fn begin(&mut self, lineage: Lineage) {
+        self.lineage = lineage;
     }
 
     /// How a client can resume from a position in a room. Of the room's

@@ -11,6 +11,8 @@ mod behind;
 mod bench;
 mod client_state;
 mod command;
+#[cfg(feature = "redis")]
+mod committed;
 mod ending;
 mod fan_out;
 mod giving;
@@ -39,6 +41,8 @@ mod watch;
 pub(crate) use behind::Start;
 pub(crate) use client_state::{Attachment, ClientState};
 pub(crate) use command::{Audience, Command, Joining, Receipt};
+#[cfg(feature = "redis")]
+pub(crate) use committed::{Append, Committed, Placed};
 pub(crate) use helpers::{Helpers, fan_out_threads};
 pub(crate) use inbox::{Commands, Gone, Inbox, InboxError};
 pub(crate) use info::{ClientInfo, Here, RoomInfo};
@@ -269,6 +273,8 @@ impl Hub {
                 permit,
                 receipt,
             } => self.publish(&to, forms, permit, receipt),
+            #[cfg(feature = "redis")]
+            Command::Commit(committed) => self.commit(committed),
             Command::Ping { id, frame } => self.on_outbox(id, |outbox| outbox.ping(frame)),
             Command::Pong { id, all, newest } => {
                 self.on_outbox(id, |outbox| outbox.pong(all, newest));

@@ -41,14 +41,14 @@ impl Permits {
         Permits { free, back }
     }
 
-    /// The permit that these messages need; `None` if they need none. `wait`
+    /// The permit that so many bytes of messages need; `None` if they need none. `wait`
     /// takes one from the channel that it is given.
     pub(super) fn wait_for(
         &self,
-        forms: &Forms,
+        bytes: usize,
         wait: impl FnOnce(&Receiver<()>) -> Option<()>,
     ) -> Option<Permit> {
-        if forms.len() <= SMALL {
+        if bytes <= SMALL {
             return None;
         }
         wait(&self.free)?;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::command::{Audience, Command, Receipt};
+#[cfg(feature = "redis")]
+use super::committed::{Append, Committed};
 use super::inbox::{Inbox, InboxError};
 use super::interest::{Interest, Need};
 use super::permit::{NoPermit, Permits};
@@ -13,6 +15,10 @@ use crate::wire::Burst;
 use crate::wire::Deflate;
 use crate::wire::Forms;
 use crate::wire::sse;
+
+/// How long a publisher waits for a message to be in the engine's log.
+#[cfg(feature = "redis")]
+const CONFIRMATION: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// The one way for messages into the hub; cheap to clone.
 #[derive(Clone, Debug)]
@@ -24,6 +30,9 @@ pub(crate) struct Publisher {
     /// There if messages may be compressed.
     #[cfg(feature = "deflate")]
     pub(crate) deflate: Option<Arc<Deflate>>,
+    /// There if an engine orders the log.
+    #[cfg(feature = "redis")]
+    engine: Option<Arc<dyn Append>>,
 }
 
 impl Publisher {
@@ -34,7 +43,27 @@ impl Publisher {
             interest: Arc::new(Interest::new()),
             #[cfg(feature = "deflate")]
             deflate: None,
+            #[cfg(feature = "redis")]
+            engine: None,
         }
+    }
+
+    /// Has an engine order what goes into the log.
+    #[cfg(feature = "redis")]
+    pub(crate) fn with_engine(self, engine: Option<Arc<dyn Append>>) -> Publisher {
+        Publisher { engine, ..self }
+    }
+
+    /// Gives the hub the next part of the log, from the engine.
+    #[cfg(feature = "redis")]
+    pub(crate) fn commit(&self, mut committed: Committed) -> Result<(), InboxError> {
+        for placed in &mut committed.placed {
+            let frames = std::mem::take(&mut placed.forms.frames);
+            placed.forms = self.forms(&placed.to, frames);
+        }
+        let wait = |free: &Receiver<()>| self.inbox.gone.or_recv(free);
+        committed.permit = self.permits.wait_for(committed.len(), wait);
+        self.inbox.send(Command::Commit(committed))
     }
 
     /// Compresses messages for those who have agreed to it.
@@ -57,6 +86,10 @@ impl Publisher {
     ) -> Result<Receipt, InboxError> {
         let (sender, receipt) = bounded(1);
         self.send(to, burst, Some(sender))?;
+        #[cfg(feature = "redis")]
+        if self.engine.is_some() {
+            return self.inbox.gone.or_recv_within(&receipt, CONFIRMATION);
+        }
         self.inbox.gone.or_recv(&receipt).ok_or(InboxError::Gone)
     }
 
@@ -66,10 +99,14 @@ impl Publisher {
         burst: Burst,
         receipt: Option<Sender<Receipt>>,
     ) -> Result<(), InboxError> {
+        #[cfg(feature = "redis")]
+        if let Some(engine) = self.engine.as_ref().filter(|_| to.is_in_the_log()) {
+            return engine.append(to, burst, receipt, true);
+        }
         let forms = self.forms(&to, burst);
         // Without the hub no permit comes back, and none is needed.
         let wait = |free: &Receiver<()>| self.inbox.gone.or_recv(free);
-        let permit = self.permits.wait_for(&forms, wait);
+        let permit = self.permits.wait_for(forms.len(), wait);
         self.inbox.send(Command::Publish {
             to,
             forms,
@@ -80,6 +117,10 @@ impl Publisher {
 
     /// Publishes messages unless too much waits for the hub.
     pub(crate) fn try_publish(&self, to: Audience, burst: Burst) -> Result<(), InboxError> {
+        #[cfg(feature = "redis")]
+        if let Some(engine) = self.engine.as_ref().filter(|_| to.is_in_the_log()) {
+            return engine.append(to, burst, None, false);
+        }
         let forms = self.forms(&to, burst);
         let permit = self.permits.try_take(&forms);
         let permit = permit.map_err(|NoPermit| InboxError::Full)?;

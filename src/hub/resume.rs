@@ -273,7 +273,7 @@ fn retry() -> Duration {
     Duration::from_millis(500 + random % 1001)
 }
 
-fn gap_notice(encoding: Encoding, from: Position, to: Position) -> Bytes {
+pub(super) fn gap_notice(encoding: Encoding, from: Position, to: Position) -> Bytes {
     match encoding.is_events() {
         false => positions::gap(from, to),
         true => sse::gap(from, to),

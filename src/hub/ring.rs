@@ -422,6 +422,13 @@ impl Ring {
         live.len() as u64
     }
 
+    /// Forgets everything.
+    #[cfg(feature = "redis")]
+    pub(super) fn clear(&mut self, floor: Floor) {
+        while self.drop_page() > 0 || !self.pages.is_empty() {}
+        self.floor = floor;
+    }
+
     /// The messages after an offset, the oldest first.
     pub(crate) fn after(&self, offset: Offset) -> impl Iterator<Item = Kept<'_>> {
         // Pages are few; within one, the place is searched.

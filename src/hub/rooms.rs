@@ -288,6 +288,12 @@ impl Rooms {
         }
     }
 
+    /// How many places for rooms there are, the free ones included.
+    #[cfg(feature = "redis")]
+    pub(super) fn places(&self) -> u32 {
+        self.rooms.places()
+    }
+
     pub(super) fn find(&self, name: &str) -> Option<u32> {
         self.names.get(name).copied()
     }

@@ -27,6 +27,8 @@ use crate::wire::frame;
 
 mod audiences;
 mod budget;
+#[cfg(feature = "redis")]
+mod committed;
 mod ending;
 mod events;
 mod history;

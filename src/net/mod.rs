@@ -19,6 +19,8 @@ pub(crate) use listen::{LISTEN_BACKLOG, Listener};
 pub(crate) use outlet::{Outlet, Sent, send_all};
 pub(crate) use poll::poll_until;
 pub(crate) use proxied::{NoHeader, read_proxy_header};
+#[cfg(feature = "redis")]
+pub(crate) use received::Received;
 pub(crate) use stop::{Stop, Wake};
 pub(crate) use stream::Stream;
 pub(crate) use tls::{Certificates, NoTls};

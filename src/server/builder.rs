@@ -20,6 +20,8 @@ use crate::embed::Handle;
 use crate::embed::Shared;
 use crate::embed::{Handler, Hooks};
 use crate::embed::{Refusal, Upgrade};
+#[cfg(feature = "redis")]
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::hub::Inbox;
 use crate::hub::Places;
@@ -396,7 +398,15 @@ impl ServerBuilder {
             let (threshold, level) = (config.deflate_threshold, config.deflate_level);
             Deflate::new(threshold, level, counters.clone())
         }));
+        #[cfg(feature = "redis")]
+        let engine = config.engine.as_ref().map(|_| Engine::new(&config));
+        #[cfg(feature = "redis")]
+        let engine = engine.transpose()?;
+        #[cfg(feature = "redis")]
+        let publisher = publisher.with_engine(engine.as_ref().map(Engine::spool));
         let shared = Arc::new(Shared {
+            #[cfg(feature = "redis")]
+            engine,
             config,
             publisher,
             inbox,

@@ -15,9 +15,13 @@ use crate::config::Config;
 use crate::connection::Service;
 use crate::connection::Threads;
 use crate::embed::Handle;
+use crate::embed::Shared;
 use crate::engine::Memory;
+#[cfg(feature = "redis")]
+use crate::engine::{self, Elsewhere};
 use crate::error::Error;
 use crate::hub::Commands;
+use crate::hub::log::Order;
 use crate::hub::{self, Helpers, Hub};
 use accept::Gate;
 use capacity::ClientLimit;
@@ -124,7 +128,7 @@ impl Server {
             &shared.config,
             shared.counters.clone(),
             shared.publisher.interest.clone(),
-            Box::new(Memory::new()),
+            order(&shared),
         )
         .with_helpers(start_helpers(&shared.config));
         let guard = StopOnDrop(shared.clone());
@@ -134,7 +138,11 @@ impl Server {
                 hub.run(&commands);
             })
             .map_err(|error| Error::start("cannot start the hub thread", error))?;
+        #[cfg(feature = "redis")]
+        let engine = start_engine(&shared)?;
         let run = Run {
+            #[cfg(feature = "redis")]
+            engine,
             gates: self.gates,
             service: self.service,
             threads: self.threads,
@@ -154,6 +162,24 @@ impl Server {
             accept: Some(accept),
         })
     }
+}
+
+/// What places messages in the log: an engine does so elsewhere.
+fn order(shared: &Shared) -> Box<dyn Order> {
+    #[cfg(feature = "redis")]
+    if shared.engine.is_some() {
+        return Box::new(Elsewhere::new());
+    }
+    let _ = shared;
+    Box::new(Memory::new())
+}
+
+#[cfg(feature = "redis")]
+fn start_engine(shared: &Shared) -> Result<Option<engine::Threads>, Error> {
+    let stack_size = shared.config.stack_size;
+    let start = |engine: &engine::Engine| engine.start(&shared.publisher, stack_size);
+    let threads = shared.engine.as_ref().map(start).transpose();
+    threads.map_err(|error| Error::start("cannot start the threads of the engine", error))
 }
 
 /// Starts the hub's helpers. With fewer than wanted, or none, fan-outs take

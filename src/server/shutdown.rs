@@ -11,6 +11,8 @@ use crate::connection::Service;
 use crate::connection::Threads;
 use crate::doors::Entrance;
 use crate::embed::Shared;
+#[cfg(feature = "redis")]
+use crate::engine;
 use crate::error::Error;
 use crate::hub::Command;
 
@@ -45,6 +47,8 @@ pub(super) struct Run {
     pub(super) threads: Arc<Threads>,
     pub(super) limit: ClientLimit,
     pub(super) hub: JoinHandle<()>,
+    #[cfg(feature = "redis")]
+    pub(super) engine: Option<engine::Threads>,
 }
 
 impl Run {
@@ -55,7 +59,18 @@ impl Run {
         self.service.shared.stop.trigger();
         // Nobody new from here on; the port is free.
         drop(self.gates);
+        #[cfg(feature = "redis")]
+        let deadline = Instant::now() + self.service.shared.config.shutdown_timeout;
+        #[cfg(feature = "redis")]
+        self.engine.iter().for_each(engine::Threads::drain);
         let (aborted, left) = shut_down(&self.service.shared, &self.threads);
+        #[cfg(feature = "redis")]
+        if let Some(engine) = self.engine {
+            match engine.end(deadline) {
+                0 => {}
+                unsent => log::warn!("messages that did not get into the log: {unsent}"),
+            }
+        }
         let hub_ended = self.hub.join();
         let summary = Summary {
             aborted,

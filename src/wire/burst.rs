@@ -142,6 +142,24 @@ impl Burst {
         }
     }
 
+    /// Frames that stand one behind the other in the log, from `first` on.
+    #[cfg(feature = "redis")]
+    pub(crate) fn placed(bytes: Bytes, messages: u32, first: Offset) -> Burst {
+        let burst = Burst {
+            first,
+            ..Burst::of_frames(bytes, messages)
+        };
+        Burst {
+            #[cfg(feature = "deflate")]
+            longest: burst
+                .slices()
+                .map(|frame| parts(frame).1.len())
+                .max()
+                .unwrap_or(0),
+            ..burst.clone()
+        }
+    }
+
     /// Frames that stand at these places in the log.
     pub(crate) fn remembered(bytes: Bytes, offsets: Vec<Offset>) -> Burst {
         let messages = offsets.len() as u32;

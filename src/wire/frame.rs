@@ -41,6 +41,39 @@ pub(super) fn frame_len(bytes: &[u8]) -> usize {
     header_len(bytes) + payload
 }
 
+/// How many messages these bytes are, if they are nothing but whole messages
+/// as a server sends them: final frames, unmasked, of the shortest header,
+/// text as UTF-8 (RFC 6455 §5.2). `None` if they are anything else, or empty.
+#[cfg(feature = "redis")]
+pub(crate) fn count_messages(mut bytes: &[u8]) -> Option<u32> {
+    let mut messages = 0_u32;
+    while let [first, length, rest @ ..] = bytes {
+        let (payload, behind) = match length {
+            0..=125 => (u64::from(*length), rest),
+            126 => {
+                let (length, rest) = rest.split_first_chunk::<2>()?;
+                let length = u64::from(u16::from_be_bytes(*length));
+                (length > 125).then_some((length, rest))?
+            }
+            127 => {
+                let (length, rest) = rest.split_first_chunk::<8>()?;
+                let length = u64::from_be_bytes(*length);
+                (length > u64::from(u16::MAX)).then_some((length, rest))?
+            }
+            _ => return None,
+        };
+        let (payload, behind) = behind.split_at_checked(usize::try_from(payload).ok()?)?;
+        match first {
+            0x81 => drop(std::str::from_utf8(payload).ok()?),
+            0x82 => {}
+            _ => return None,
+        }
+        messages = messages.checked_add(1)?;
+        bytes = behind;
+    }
+    (bytes.is_empty() && messages > 0).then_some(messages)
+}
+
 /// The end of the frame that byte `sent` falls into; `sent` itself if it is a
 /// frame boundary.
 pub(crate) fn begun_until(frames: &[u8], sent: usize) -> usize {

@@ -25,10 +25,11 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// The features of Cargo.toml, and whether each is in this binary.
-const FEATURES: [(&str, bool); 3] = [
+const FEATURES: [(&str, bool); 4] = [
     ("cli", cfg!(feature = "cli")),
     ("deflate", cfg!(feature = "deflate")),
     ("tls", cfg!(feature = "tls")),
+    ("redis", cfg!(feature = "redis")),
 ];
 
 /// A WebSocket broadcast server: what one client of a room sends, every
@@ -97,6 +98,10 @@ pub(crate) struct Options {
     slow_clients: SlowClients,
     #[command(flatten)]
     memory: Memory,
+    #[cfg(feature = "redis")]
+    #[command(flatten)]
+    nodes: Nodes,
+
     #[command(flatten)]
     connections: Connections,
     #[command(flatten)]
@@ -230,6 +235,58 @@ struct Memory {
     /// be given several times
     #[arg(long, value_name = "RULE", value_delimiter = ';')]
     room: Vec<Room>,
+}
+
+#[cfg(feature = "redis")]
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Several nodes")]
+struct Nodes {
+    /// Redis or Valkey, where the log of several nodes is, which makes them
+    /// one server: redis://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…][/DATABASE] or
+    /// redis+unix:PATH
+    #[arg(long, value_name = "URL")]
+    engine: Option<String>,
+
+    /// A file whose first line is the engine's password
+    #[arg(long, value_name = "FILE")]
+    engine_password_file: Option<PathBuf>,
+
+    /// Do not start if the engine is not reached within 10 s
+    #[arg(long)]
+    engine_required: bool,
+
+    /// What the names of the engine's keys begin with; nodes with the same
+    /// prefix are one server
+    #[arg(long, value_name = "NAME", default_value = "hubcast")]
+    engine_prefix: String,
+
+    /// The most that waits for the engine
+    #[arg(long, value_name = "SIZE", default_value = "16MiB")]
+    engine_spool: Size,
+
+    /// How long a publisher waits while that much waits
+    #[arg(long, value_name = "TIME", default_value = "5s")]
+    engine_patience: Time,
+
+    /// How much of the log the engine keeps
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    engine_retain: Size,
+
+    /// How old messages may be that the engine keeps
+    #[arg(long, value_name = "TIME", default_value = "10m")]
+    engine_retain_age: Time,
+
+    /// How much of the end of the log this node keeps in memory
+    #[arg(long, value_name = "SIZE", default_value = "32MiB")]
+    engine_tail: Size,
+
+    /// What people call this node; its id if none is given
+    #[arg(long, value_name = "NAME")]
+    node_name: Option<String>,
+
+    /// After how long a silence another node counts as gone
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    node_timeout: Time,
 }
 
 #[derive(Debug, Args)]
@@ -457,6 +514,8 @@ impl Options {
         self.messages.apply(&mut config)?;
         self.slow_clients.apply(&mut config);
         self.memory.apply(&mut config);
+        #[cfg(feature = "redis")]
+        self.nodes.apply(&mut config)?;
         self.connections.apply(&mut config);
         self.tls.apply(&mut config)?;
         self.guards.apply(&mut config)?;
@@ -505,6 +564,26 @@ impl Memory {
         config.presence = self.presence;
         config.presence_grace = self.presence_grace.0;
         config.room = self.room.iter().map(|room| room.0.clone()).collect();
+    }
+}
+
+#[cfg(feature = "redis")]
+impl Nodes {
+    fn apply(&self, config: &mut Config) -> Result<(), String> {
+        config.engine = self.engine.as_deref().map(token::bare);
+        let file = self.engine_password_file.as_deref();
+        let password = file.map(|path| token::of_file("engine-password-file", path));
+        config.engine_password = password.transpose()?;
+        config.engine_required = self.engine_required;
+        config.engine_prefix.clone_from(&self.engine_prefix);
+        config.engine_spool = self.engine_spool.0;
+        config.engine_patience = self.engine_patience.0;
+        config.engine_retain = self.engine_retain.0;
+        config.engine_retain_age = self.engine_retain_age.0;
+        config.engine_tail = self.engine_tail.0;
+        config.node_name = self.node_name.clone().unwrap_or_default();
+        config.node_timeout = self.node_timeout.0;
+        Ok(())
     }
 }
 
@@ -573,7 +652,7 @@ impl Guards {
         config.ignore_writes = self.ignore_writes;
         config.token_cookie = self.token_cookie.clone();
         config.token = match (&self.token_file, &self.token) {
-            (Some(path), _) => Some(token::of_file(path)?),
+            (Some(path), _) => Some(token::of_file("token-file", path)?),
             (None, Some(text)) => Some(token::bare(text)),
             (None, None) => None,
         };

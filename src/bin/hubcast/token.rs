@@ -21,13 +21,18 @@ pub(crate) fn bare(text: &str) -> Secret {
 }
 
 /// The first line of a file. Logs a warning if every user may read the file.
-pub(crate) fn of_file(path: &Path) -> Result<Secret, String> {
+pub(crate) fn of_file(option: &str, path: &Path) -> Result<Secret, String> {
     let name = path.display();
-    let text = read(path, "token-file").map_err(|error| format!("token-file {name}: {error}"))?;
+    let text = read(path, option).map_err(|error| format!("{option} {name}: {error}"))?;
     let line = text.split_inclusive('\n').next().unwrap_or_default();
     if line.trim_start_matches('\u{feff}').trim().is_empty() {
+        let what = if option == "token-file" {
+            "token"
+        } else {
+            "password"
+        };
         return Err(format!(
-            "token-file {name}: its first line must hold the token, and is empty"
+            "{option} {name}: its first line must hold the {what}, and is empty"
         ));
     }
     Ok(bare(line))
@@ -71,7 +76,7 @@ mod tests {
         let of = |bytes: &[u8]| {
             fs::write(&path, bytes).unwrap();
             fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-            of_file(&path)
+            of_file("token-file", &path)
         };
         assert!(
             of(b"\xef\xbb\xbfs3cret\r\n# of the chat\n")
@@ -85,7 +90,7 @@ mod tests {
         let utf_16 = of(b"\xff\xfes\x003\x00").unwrap_err();
         assert!(utf_16.contains("UTF-8"), "{utf_16}");
         fs::remove_file(&path).unwrap();
-        let missing = of_file(&path).map(drop).unwrap_err();
+        let missing = of_file("token-file", &path).map(drop).unwrap_err();
         assert!(missing.contains(path.to_str().unwrap()), "{missing}");
     }
 }

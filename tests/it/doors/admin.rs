@@ -16,7 +16,14 @@ use crate::support::{
     Program, Raw, dial, dial_tight, eventually, server, tight_server, wait_closed,
 };
 
-const PATHS: [&str; 4] = ["/-/healthz", "/-/metrics", "/-/clients", "/-/rooms"];
+const PATHS: [&str; 6] = [
+    "/-/healthz",
+    "/-/readyz",
+    "/-/metrics",
+    "/-/clients",
+    "/-/rooms",
+    "/-/nodes",
+];
 
 #[test]
 fn health_is_ok_until_the_server_stops() {

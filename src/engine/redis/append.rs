@@ -1,0 +1,325 @@
+//! The thread that appends: it attaches the node to the log, restores what
+//! the engine has lost, and appends what waits in the spool, one batch at a
+//! time, while the next one gathers.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::away::{Away, Backoff};
+use super::connection::{Connection, Fault};
+use super::keys::{Append, Appended, Attached, Beat, Open, Remains};
+use super::node::Node;
+use crate::position::{Epoch, Lineage, Offset};
+
+/// The least time between two batches: without it, the engine would spend
+/// half a core on small batches.
+const BATCH_INTERVAL: Duration = Duration::from_micros(250);
+/// How often a node gives a sign of life.
+const BEAT_INTERVAL: Duration = Duration::from_secs(2);
+/// A node from which nothing came back for so long appends a probe.
+const PROBE_INTERVAL: Duration = Duration::from_secs(30);
+/// How long the nodes that restore are left alone before they are asked again.
+const WAIT: Duration = Duration::from_millis(20);
+/// The most bytes and entries that are put back at once.
+const RESTORE_BYTES: usize = 256 * 1024;
+const RESTORE_ENTRIES: usize = 256;
+
+/// Runs until the node stops, or is drained.
+pub(super) fn run(node: &Node) {
+    let mut away = Away::new();
+    let mut backoff = Backoff::new();
+    loop {
+        let fault = match session(node, &mut away, &mut backoff) {
+            Ok(()) | Err(Fault::Stopping) => return,
+            Err(fault) => fault,
+        };
+        node.detach();
+        away.begin(&fault, &node.status);
+        let pause = backoff.next();
+        if matches!(
+            node.wait_until::<()>(Instant::now() + pause, |_| None),
+            Err(Fault::Stopping)
+        ) {
+            return;
+        }
+    }
+}
+
+/// One connection. Ends well only when the node is drained.
+fn session(node: &Node, away: &mut Away, backoff: &mut Backoff) -> Result<(), Fault> {
+    let mut connection = Connection::open(&node.address, &node.stop)?;
+    node.status.reconnects.add(1);
+    loop {
+        let open = attach(node, &mut connection)?;
+        let mut course = Course {
+            node,
+            connection: &mut connection,
+            epoch: open.lineage.epoch(),
+            next_beat: Instant::now(),
+        };
+        node.attached(open);
+        if course.run(away, backoff)? == Next::Leave {
+            node.keys.leave(&mut connection, &node.id)?;
+            return Ok(());
+        }
+    }
+}
+
+/// Comes to a log that is open.
+fn attach(node: &Node, connection: &mut Connection) -> Result<Open, Fault> {
+    let holding = node.detach();
+    let others = node
+        .lock()
+        .signs
+        .iter()
+        .map(|sign| sign.node.clone())
+        .collect::<Vec<_>>();
+    loop {
+        match node.keys.attach(connection, &node.id, &holding, &others)? {
+            Attached::Open(open) => return Ok(open),
+            Attached::Wait => {
+                node.wait_until::<()>(Instant::now() + WAIT, |_| None)?;
+            }
+            Attached::Restore(remains) => {
+                if let Some(open) = restore(node, connection, &remains)? {
+                    return Ok(open);
+                }
+            }
+        }
+    }
+}
+
+/// What must be done so that the engine has everything that anybody has seen.
+struct Plan {
+    replace: bool,
+    /// The log that is the truth.
+    lineage: Option<Lineage>,
+    depth: u64,
+    /// Where it ends.
+    end: Offset,
+}
+
+fn plan(
+    remains: &Remains,
+    own: Option<&Lineage>,
+    depth: u64,
+    head: Offset,
+    begin: Option<Offset>,
+) -> Plan {
+    let theirs = Plan {
+        replace: false,
+        lineage: remains.lineage.clone(),
+        depth: remains.depth,
+        end: remains.last,
+    };
+    let Some(own) = own else {
+        return theirs;
+    };
+    let same = remains
+        .lineage
+        .as_ref()
+        .is_some_and(|theirs| theirs.epoch() == own.epoch());
+    if same && remains.last >= head || !same && remains.depth > depth {
+        return theirs;
+    }
+    // Entries can be added if none is missing in between.
+    let reaches = begin.is_some_and(|begin| begin <= remains.last);
+    Plan {
+        replace: !(same && reaches),
+        lineage: Some(own.clone()),
+        depth,
+        end: head,
+    }
+}
+
+/// Puts the end of the log back and opens it; `None` if another node does.
+fn restore(
+    node: &Node,
+    connection: &mut Connection,
+    remains: &Remains,
+) -> Result<Option<Open>, Fault> {
+    let (own, head, begin, all) = node.tail();
+    let depth = node.depth();
+    let plan = plan(remains, own.as_ref(), depth, head, begin);
+    let entries = match plan.replace {
+        true => all,
+        false if plan.end > remains.last => node.tail_after(remains.last),
+        false => Vec::new(),
+    };
+    if let Some(lineage) = &plan.lineage
+        && (plan.replace || !entries.is_empty())
+    {
+        let of = (plan.depth, lineage.epoch());
+        let mut replace = plan.replace;
+        let mut rest = entries.as_slice();
+        while replace || !rest.is_empty() {
+            let (piece, behind) = rest.split_at(piece(rest));
+            if !node
+                .keys
+                .restore(connection, &node.id, replace, of, piece)?
+            {
+                return Ok(None);
+            }
+            (rest, replace) = (behind, false);
+        }
+        node.status.restored_entries.add(entries.len() as u64);
+    }
+    node.status.restores.add(1);
+    let epoch = Epoch::random();
+    let lineage = match plan.lineage {
+        Some(mut lineage) => {
+            lineage.begin(epoch, plan.end);
+            lineage
+        }
+        None => Lineage::new(epoch),
+    };
+    let next = plan.end.plus(1);
+    node.keys
+        .open(connection, &node.id, plan.depth + 1, &lineage, next)
+}
+
+/// How many of these entries are put back at once.
+fn piece(entries: &[super::keys::Entry]) -> usize {
+    let mut bytes = 0;
+    let fits = entries.iter().take(RESTORE_ENTRIES).take_while(|entry| {
+        let fits = bytes < RESTORE_BYTES;
+        bytes += entry.records.len();
+        fits
+    });
+    fits.count()
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// Attach again.
+    Attach,
+    /// The node is drained.
+    Leave,
+}
+
+/// The time from one attach to the next.
+struct Course<'a> {
+    node: &'a Node,
+    connection: &'a mut Connection,
+    epoch: Epoch,
+    next_beat: Instant,
+}
+
+impl Course<'_> {
+    fn run(&mut self, away: &mut Away, backoff: &mut Backoff) -> Result<Next, Fault> {
+        let node = self.node;
+        // What is in doubt is decided by what the log says.
+        while !self.is_read()? {
+            if self.beat_if_due()? == Some(Next::Attach) {
+                return Ok(Next::Attach);
+            }
+        }
+        let mut last = 0;
+        while let Some((number, messages, records, trim)) = node.unread_after(last) {
+            if self.append(number, messages, &records, trim)? == Appended::Closed {
+                return Ok(Next::Attach);
+            }
+            last = number;
+        }
+        away.end(&node.status, node.spool.load().messages);
+        backoff.reset();
+        self.flow()
+    }
+
+    /// Appends what comes.
+    fn flow(&mut self) -> Result<Next, Fault> {
+        let node = self.node;
+        let mut probed = Instant::now();
+        let mut sent = Instant::now();
+        loop {
+            if node.stop.is_triggered() {
+                return Err(Fault::Stopping);
+            }
+            if node.spool.is_drained() {
+                return Ok(Next::Leave);
+            }
+            if self.beat_if_due()? == Some(Next::Attach) {
+                return Ok(Next::Attach);
+            }
+            let mut batch = None;
+            if probed.elapsed() >= PROBE_INTERVAL {
+                batch = Some(node.begin_probe());
+            } else if node.spool.wait(self.next_beat) && node.lock().is_doubtful {
+                return Ok(Next::Attach);
+            }
+            if batch.is_none() {
+                thread::sleep(BATCH_INTERVAL.saturating_sub(sent.elapsed()));
+                batch = node.begin_batch();
+            }
+            let Some((number, messages, records, trim)) = batch else {
+                continue;
+            };
+            (sent, probed) = (Instant::now(), Instant::now());
+            if self.append(number, messages, &records, trim)? == Appended::Closed {
+                return Ok(Next::Attach);
+            }
+        }
+    }
+
+    /// Waits a little until the reader has come to the end of the log.
+    fn is_read(&self) -> Result<bool, Fault> {
+        let deadline = self.next_beat.max(Instant::now() + WAIT);
+        let read = self.node.wait_until(deadline, |progress| {
+            let is_over = progress.is_doubtful || Node::is_read(progress);
+            is_over.then(|| Node::is_read(progress))
+        })?;
+        match read {
+            Some(false) => Err(Fault::Away("the engine changes".to_owned())),
+            read => Ok(read.unwrap_or(false)),
+        }
+    }
+
+    fn append(
+        &mut self,
+        batch: u64,
+        messages: u64,
+        records: &[u8],
+        trim: Offset,
+    ) -> Result<Appended, Fault> {
+        let node = self.node;
+        let append = Append {
+            epoch: self.epoch,
+            node: &node.id,
+            batch,
+            messages,
+            records,
+            trim,
+        };
+        let start = Instant::now();
+        let mut appended = node.keys.append(self.connection, &append);
+        if let Err(Fault::Full(_)) = appended {
+            node.keys.halve(self.connection)?;
+            appended = node.keys.append(self.connection, &append);
+        }
+        let appended = appended?;
+        node.status
+            .appended(start.elapsed(), messages, records.len());
+        Ok(appended)
+    }
+
+    fn beat_if_due(&mut self) -> Result<Option<Next>, Fault> {
+        if Instant::now() < self.next_beat {
+            return Ok(None);
+        }
+        self.next_beat = Instant::now() + BEAT_INTERVAL;
+        let node = self.node;
+        let about = format!("{} {}", env!("CARGO_PKG_VERSION"), node.name);
+        let timeout = node.timeout.as_millis() as u64;
+        let beat = node
+            .keys
+            .beat(self.connection, self.epoch, &node.id, timeout, &about)?;
+        let Beat {
+            is_open,
+            next,
+            nodes,
+        } = beat;
+        node.status.beat(next, nodes.len() as u64);
+        node.lock().signs = nodes;
+        Ok((!is_open).then_some(Next::Attach))
+    }
+}

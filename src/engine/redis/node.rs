@@ -1,0 +1,493 @@
+//! What the two threads of a node share: how far the log was read, its tail,
+//! and the batches that were not read back.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+
+use super::address::Address;
+use super::connection::Fault;
+use super::keys::{Entry, Holding, Id, Keys, Open, Sign};
+use super::spool::{Batch, Load, Spool};
+use super::status::Status;
+use super::tail::{Retention, Tail};
+use crate::engine::records::{self, Frames, Record};
+use crate::hub::{Audience, Committed, Placed, Receipt};
+use crate::names::{ClientId, room_name};
+use crate::net::Stop;
+use crate::position::{Descent, Lineage, Offset, Position};
+use crate::wire::Burst;
+
+/// So many nodes' newest batches are remembered before those of nodes that
+/// are gone are forgotten.
+const KNOWN_NODES: usize = 4096;
+
+/// One server of several.
+#[derive(Debug)]
+pub(super) struct Node {
+    /// Another one after each start.
+    pub(super) id: String,
+    /// What people call it.
+    pub(super) name: String,
+    pub(super) address: Address,
+    pub(super) timeout: Duration,
+    pub(super) keys: Keys,
+    pub(super) spool: Arc<Spool>,
+    pub(super) status: Arc<Status>,
+    /// Ends both threads.
+    pub(super) stop: Arc<Stop>,
+    progress: Mutex<Progress>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// The log that this node is attached to; `None` while it is not.
+    pub(super) open: Option<Open>,
+    /// Whether it must attach again, because what it reads is of another log.
+    pub(super) is_doubtful: bool,
+    /// The log that was read, and how far.
+    lineage: Option<Lineage>,
+    depth: u64,
+    head: Offset,
+    tail: Tail,
+    retention: Retention,
+    /// What was appended, perhaps, and not read back.
+    unread: VecDeque<Batch>,
+    next_batch: u64,
+    /// The newest batch of each node that was given to the hub.
+    delivered: HashMap<String, u64>,
+    pub(super) signs: Vec<Sign>,
+}
+
+/// What becomes of entries that were read.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// They are for the hub, and this is where to read on.
+    Entries(Committed, Id),
+    /// The node is attaching, or must: they are not taken.
+    Nothing,
+}
+
+impl Node {
+    pub(super) fn new(
+        (id, name): (String, String),
+        address: Address,
+        timeout: Duration,
+        keys: Keys,
+        spool: Arc<Spool>,
+        (tail, retention): (Tail, Retention),
+        stop: Arc<Stop>,
+    ) -> Node {
+        Node {
+            id,
+            name,
+            address,
+            timeout,
+            keys,
+            spool,
+            status: Arc::new(Status::new()),
+            stop,
+            progress: Mutex::new(Progress {
+                open: None,
+                is_doubtful: false,
+                lineage: None,
+                depth: 0,
+                head: Offset::NONE,
+                tail,
+                retention,
+                unread: VecDeque::new(),
+                next_batch: 1,
+                delivered: HashMap::new(),
+                signs: Vec::new(),
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `is_so` gives something; fails at the deadline with
+    /// `None`, or when the node stops.
+    pub(super) fn wait_until<T>(
+        &self,
+        deadline: Instant,
+        mut is_so: impl FnMut(&mut Progress) -> Option<T>,
+    ) -> Result<Option<T>, Fault> {
+        let mut progress = self.lock();
+        loop {
+            if self.stop.is_triggered() {
+                return Err(Fault::Stopping);
+            }
+            if let Some(value) = is_so(&mut progress) {
+                return Ok(Some(value));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            let woken = self.changed.wait_timeout(progress, left);
+            progress = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Wakes who waits for a change.
+    pub(super) fn notify(&self) {
+        self.changed.notify_all();
+    }
+
+    /// From here on nothing that is read is given to the hub, so that what
+    /// this node says it has is what anybody has seen of it.
+    pub(super) fn detach(&self) -> Holding {
+        let mut progress = self.lock();
+        progress.open = None;
+        progress.is_doubtful = false;
+        Holding {
+            depth: progress.depth,
+            epoch: progress.lineage.as_ref().map(Lineage::epoch),
+            head: progress.head,
+        }
+    }
+
+    /// The log is open.
+    pub(super) fn attached(&self, open: Open) {
+        self.lock().open = Some(open);
+        self.changed.notify_all();
+    }
+
+    /// What was read is of another log than this node is attached to.
+    pub(super) fn doubt(&self) {
+        self.lock().is_doubtful = true;
+        self.spool.nudge();
+    }
+
+    /// Puts a batch among those that were not read back, before it is
+    /// appended. Returns its number.
+    pub(super) fn begin_batch(&self) -> Option<(u64, u64, bytes::Bytes, Offset)> {
+        let mut progress = self.lock();
+        let number = progress.next_batch;
+        let batch = self.spool.take(number)?;
+        Some(progress.begin(batch))
+    }
+
+    /// The same with a batch that shows that entries come back.
+    pub(super) fn begin_probe(&self) -> (u64, u64, bytes::Bytes, Offset) {
+        let mut records = Vec::new();
+        records::write_up(&mut records);
+        let mut progress = self.lock();
+        let number = progress.next_batch;
+        progress.begin(Batch {
+            number,
+            messages: 0,
+            records: records.into(),
+            receipts: Vec::new(),
+            load: Load::default(),
+            taken: Instant::now(),
+        })
+    }
+
+    /// The next batch behind `number` that was not read back.
+    pub(super) fn unread_after(&self, number: u64) -> Option<(u64, u64, bytes::Bytes, Offset)> {
+        let progress = self.lock();
+        let mut batches = progress.unread.iter();
+        let batch = batches.find(|batch| batch.number > number)?;
+        let trim = progress.retention.trim();
+        Some((batch.number, batch.messages, batch.records.clone(), trim))
+    }
+
+    /// How long the oldest batch has not been read back.
+    pub(super) fn oldest_unread(&self) -> Option<Duration> {
+        let progress = self.lock();
+        progress.unread.front().map(|batch| batch.taken.elapsed())
+    }
+
+    /// The reader is at the log that the node is attached to. Returns what
+    /// the hub must know, and where to read on if that changes. `first` is
+    /// the log's first entry.
+    pub(super) fn adopt(&self, open: &Open, first: Option<&Entry>) -> Option<(Committed, Id)> {
+        let mut progress = self.lock();
+        let progress = &mut *progress;
+        let lineage = open.lineage.clone();
+        let descent = progress.lineage.as_ref().map(|own| {
+            let end = own.position(Offset::MAX);
+            lineage.descent(end)
+        });
+        let head = progress.head;
+        let (head, is_broken) = match descent {
+            Some(Descent::Valid) => return None,
+            Some(Descent::Cut(cut)) if head <= cut => (head, false),
+            Some(Descent::Cut(cut)) => {
+                progress.take_back(cut, &self.id, &self.spool);
+                (cut, true)
+            }
+            Some(Descent::Unknown) | None => {
+                let begin = first.map(|first| Offset(first.id.last.0 - first.messages));
+                progress.tail.clear();
+                progress.retention.clear();
+                (begin.unwrap_or(open.next.before()), true)
+            }
+        };
+        if is_broken && descent.is_some() {
+            self.status.gaps.add(1);
+        }
+        let is_new = !matches!(descent, Some(Descent::Cut(_)));
+        progress.head = head;
+        progress.depth = open.depth;
+        progress.lineage = Some(lineage.clone());
+        self.status.epochs.add(1);
+        let committed = Committed {
+            lineage: Some(lineage),
+            break_at: is_broken.then_some(head),
+            placed: Vec::new(),
+            permit: None,
+        };
+        let cursor = match is_new {
+            true => Id::default(),
+            false => Id {
+                last: head,
+                extra: 0,
+            },
+        };
+        Some((committed, cursor))
+    }
+
+    /// Whether the reader has come to the end of the log as it was when the
+    /// node attached.
+    pub(super) fn is_read(progress: &Progress) -> bool {
+        let lineage = progress.lineage.as_ref();
+        progress.open.as_ref().is_some_and(|open| {
+            lineage.is_some_and(|lineage| lineage.epoch() == open.lineage.epoch())
+                && progress.head.plus(1) >= open.next
+        })
+    }
+
+    /// Takes entries that were read from the log of `run`.
+    pub(super) fn take(&self, run: &str, entries: Vec<Entry>) -> Taken {
+        let mut progress = self.lock();
+        let progress = &mut *progress;
+        let is_attached = progress.open.as_ref().is_some_and(|open| open.run == run);
+        let Some(lineage) = progress.lineage.clone().filter(|_| is_attached) else {
+            return Taken::Nothing;
+        };
+        let mut committed = Committed::default();
+        let mut cursor = None;
+        for entry in entries {
+            let position = Position {
+                epoch: entry.epoch,
+                offset: entry.id.last,
+            };
+            if lineage.descent(position) != Descent::Valid {
+                // Of an epoch that this node has not attached to.
+                progress.is_doubtful = true;
+                self.spool.nudge();
+                break;
+            }
+            let first = entry.id.last.plus(1).0 - entry.messages;
+            if entry.messages > 0 && first > progress.head.0 + 1 {
+                if !committed.placed.is_empty() {
+                    break;
+                }
+                // The log does not reach back to where this node was.
+                self.status.gaps.add(1);
+                self.status.gap_messages.add(first - progress.head.0 - 1);
+                progress.tail.clear();
+                committed.break_at = Some(Offset(first - 1));
+            }
+            cursor = Some(entry.id);
+            self.take_one(progress, entry, Offset(first), &mut committed);
+        }
+        self.changed.notify_all();
+        match cursor {
+            Some(cursor) => Taken::Entries(committed, cursor),
+            None => Taken::Nothing,
+        }
+    }
+
+    fn take_one(
+        &self,
+        progress: &mut Progress,
+        entry: Entry,
+        first: Offset,
+        committed: &mut Committed,
+    ) {
+        let is_own = entry.node == self.id;
+        let mut receipts = Vec::new();
+        while is_own
+            && progress
+                .unread
+                .front()
+                .is_some_and(|batch| batch.number <= entry.batch)
+            && let Some(batch) = progress.unread.pop_front()
+        {
+            self.spool.release(batch.load);
+            self.status.read_back(batch.taken.elapsed());
+            receipts = batch.receipts;
+        }
+        if entry.messages > 0 && entry.id.last <= progress.head {
+            return;
+        }
+        progress.head = progress.head.max(entry.id.last);
+        self.status.head.set(progress.head.0);
+        self.status.came(entry.time);
+        let newest = progress.delivered.get(&entry.node).copied().unwrap_or(0);
+        if entry.batch > newest {
+            progress.forget_nodes();
+            progress.delivered.insert(entry.node.clone(), entry.batch);
+            let place = Place {
+                first,
+                time: entry.time,
+                is_own,
+                receipts,
+            };
+            match records::read(entry.records.clone()) {
+                Ok(read) => {
+                    self.status.unknown_records.add(read.unknown);
+                    place.records(read.records, entry.messages, &mut committed.placed);
+                }
+                Err(records::Malformed) => self.status.malformed_entries.add(1),
+            }
+        } else {
+            self.status.duplicates.add(1);
+        }
+        progress.retention.read(&entry);
+        progress.tail.push(entry);
+    }
+
+    /// Whether the reader is at this log already.
+    pub(super) fn has_adopted(&self, open: &Open) -> bool {
+        let progress = self.lock();
+        let lineage = progress.lineage.as_ref();
+        lineage.is_some_and(|lineage| lineage.epoch() == open.lineage.epoch())
+    }
+
+    /// Notes once the log was read to its end.
+    pub(super) fn note_end(&self) {
+        if Node::is_read(&self.lock()) {
+            self.status.caught_up();
+        }
+    }
+
+    pub(super) fn depth(&self) -> u64 {
+        self.lock().depth
+    }
+
+    /// What this node has of the end of the log, to put it back.
+    pub(super) fn tail(&self) -> (Option<Lineage>, Offset, Option<Offset>, Vec<Entry>) {
+        let progress = self.lock();
+        let tail = &progress.tail;
+        (
+            progress.lineage.clone(),
+            progress.head,
+            tail.begin(),
+            tail.all(),
+        )
+    }
+
+    pub(super) fn tail_after(&self, offset: Offset) -> Vec<Entry> {
+        self.lock().tail.after(offset)
+    }
+}
+
+impl Progress {
+    fn begin(&mut self, batch: Batch) -> (u64, u64, bytes::Bytes, Offset) {
+        self.next_batch = batch.number + 1;
+        let begun = (batch.number, batch.messages, batch.records.clone());
+        self.unread.push_back(batch);
+        (begun.0, begun.1, begun.2, self.retention.trim())
+    }
+
+    /// The log is void behind `cut`: what was this node's own there is
+    /// appended again.
+    fn take_back(&mut self, cut: Offset, node: &str, spool: &Spool) {
+        let gone = self.tail.cut(cut);
+        let own = gone.into_iter().filter(|entry| entry.node == node);
+        for entry in own.rev() {
+            let load = Load {
+                bytes: entry.records.len(),
+                messages: entry.messages as usize,
+            };
+            spool.charge(load);
+            self.unread.push_front(Batch {
+                number: entry.batch,
+                messages: entry.messages,
+                records: entry.records,
+                receipts: Vec::new(),
+                load,
+                taken: Instant::now(),
+            });
+        }
+    }
+
+    fn forget_nodes(&mut self) {
+        if self.delivered.len() >= KNOWN_NODES {
+            let signs = &self.signs;
+            let is_alive = |node: &String| signs.iter().any(|sign| sign.node == *node);
+            self.delivered.retain(|node, _| is_alive(node));
+        }
+    }
+}
+
+/// Where an entry's messages stand, and who waits for them.
+struct Place {
+    first: Offset,
+    time: u64,
+    is_own: bool,
+    receipts: Vec<(usize, Sender<Receipt>)>,
+}
+
+impl Place {
+    /// Turns records into what the hub takes; nothing if they are not the
+    /// messages that the entry says it has.
+    fn records(mut self, records: Vec<Record>, messages: u64, placed: &mut Vec<Placed>) {
+        let count = |record: &Record| match record {
+            Record::Messages { frames, .. } | Record::Everybody { frames, .. } => {
+                u64::from(frames.messages)
+            }
+            Record::Up => 0,
+        };
+        if records.iter().map(count).sum::<u64>() != messages {
+            return;
+        }
+        let mut at = self.first;
+        for (index, record) in records.into_iter().enumerate() {
+            let (to, frames) = match record {
+                Record::Messages {
+                    room,
+                    except,
+                    frames,
+                } => {
+                    let except = self.client(except);
+                    let room = room_name(&room);
+                    (Audience::Room { room, except }, frames)
+                }
+                Record::Everybody { except, frames } => {
+                    let except = self.client(except);
+                    (Audience::Everybody { except }, frames)
+                }
+                Record::Up => continue,
+            };
+            let own = self
+                .receipts
+                .iter()
+                .position(|(record, _)| *record == index);
+            let receipt = own.map(|own| self.receipts.swap_remove(own).1);
+            let Frames { bytes, messages } = frames;
+            placed.push(Placed {
+                to,
+                forms: Burst::placed(bytes, messages, at).into(),
+                time: self.time,
+                receipt,
+            });
+            at = at.plus(u64::from(messages));
+        }
+    }
+
+    /// A client of the node that wrote the entry, if that is this one.
+    fn client(&self, except: u64) -> Option<ClientId> {
+        (self.is_own && except != 0).then_some(ClientId(except))
+    }
+}

@@ -1,0 +1,37 @@
+-- A node's sign of life, by the engine's clock; whoever has given none for
+-- too long is buried.
+--
+-- KEYS: log, meta, nodes
+-- ARGV: run id, epoch, node, timeout in ms, what is told of the node
+--
+-- Answers whether the log is open to this node ('open' or 'closed'), the next
+-- offset, the time, and for each living node its id, the time of its last
+-- sign of life, and what it told of itself.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HSET', KEYS[3], 'seen:' .. ARGV[3], string.format('%.0f', now),
+  'about:' .. ARGV[3], ARGV[5])
+local meta = redis.call('HMGET', KEYS[2], 'run', 'epoch', 'state', 'next', 'extra')
+local state = 'closed'
+if meta[1] == ARGV[1] and meta[2] == ARGV[2] and meta[3] == 'open' and
+  (redis.call('EXISTS', KEYS[1]) == 1 or (meta[4] == '1' and meta[5] == '0')) then
+  state = 'open'
+end
+local answer = {state, meta[4] or '0', string.format('%.0f', now)}
+local fields = redis.call('HGETALL', KEYS[3])
+local about = {}
+for index = 1, #fields, 2 do
+  local node = string.match(fields[index], '^about:(.*)')
+  if node then about[node] = fields[index + 1] end
+end
+for index = 1, #fields, 2 do
+  local node = string.match(fields[index], '^seen:(.*)')
+  if node and now - tonumber(fields[index + 1]) > tonumber(ARGV[4]) then
+    redis.call('HDEL', KEYS[3], fields[index], 'about:' .. node)
+  elseif node then
+    table.insert(answer, node)
+    table.insert(answer, fields[index + 1])
+    table.insert(answer, about[node] or '')
+  end
+end
+return answer

@@ -1,0 +1,252 @@
+//! What this node has accepted and the log does not show yet.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use crossbeam_channel::Sender;
+
+use crate::engine::records;
+use crate::hub::{Append, Audience, InboxError, Receipt};
+use crate::wire::Burst;
+
+/// The most messages of one batch …
+const BATCH_MESSAGES: usize = 512;
+/// … and the most bytes; a larger message goes alone.
+const BATCH_BYTES: usize = 256 * 1024;
+/// What a waiting burst costs beside its bytes, about.
+const PLACE: usize = 128;
+
+/// The bounded queue between the publishers and the thread that appends.
+/// What was appended counts until it has been read back, because until then
+/// only this node has it for certain.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    waiting: Mutex<Waiting>,
+    /// There is room again, or will never be.
+    room: Condvar,
+    /// There is something to append, or to do.
+    work: Condvar,
+    max_bytes: usize,
+    max_messages: usize,
+    patience: Duration,
+    pub(super) waits: AtomicU64,
+    pub(super) refused: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    items: VecDeque<Item>,
+    /// Of the items, and of the batches that were not read back.
+    load: Load,
+    /// The thread that appends is wanted.
+    nudged: bool,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Item {
+    to: Audience,
+    frames: Burst,
+    receipt: Option<Sender<Receipt>>,
+}
+
+/// How much waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Load {
+    pub(super) bytes: usize,
+    pub(super) messages: usize,
+}
+
+/// A batch that was taken from the spool.
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// Its number among those of this node.
+    pub(super) number: u64,
+    pub(super) messages: u64,
+    pub(super) records: Bytes,
+    /// Who waits for which record to be in the log.
+    pub(super) receipts: Vec<(usize, Sender<Receipt>)>,
+    pub(super) load: Load,
+    pub(super) taken: Instant,
+}
+
+impl Spool {
+    pub(super) fn new(max_bytes: usize, max_messages: usize, patience: Duration) -> Spool {
+        Spool {
+            waiting: Mutex::default(),
+            room: Condvar::new(),
+            work: Condvar::new(),
+            max_bytes,
+            max_messages,
+            patience,
+            waits: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fits(&self, waiting: &Waiting, more: Load) -> bool {
+        let load = waiting.load;
+        // One burst may always wait, however large.
+        load.messages == 0
+            || (load.bytes + more.bytes <= self.max_bytes
+                && load.messages + more.messages <= self.max_messages)
+    }
+
+    /// Takes the next batch, if anything waits.
+    pub(super) fn take(&self, number: u64) -> Option<Batch> {
+        let mut waiting = self.lock();
+        let mut records = Vec::new();
+        let mut batch = Batch {
+            number,
+            messages: 0,
+            records: Bytes::new(),
+            receipts: Vec::new(),
+            load: Load::default(),
+            taken: Instant::now(),
+        };
+        let mut count = 0;
+        while let Some(item) = waiting.items.front() {
+            let (bytes, messages) = (item.frames.bytes.len(), u64::from(item.frames.messages));
+            let is_full = records.len() + bytes > BATCH_BYTES
+                || batch.messages + messages > BATCH_MESSAGES as u64;
+            if count > 0 && is_full {
+                break;
+            }
+            let Some(item) = waiting.items.pop_front() else {
+                break;
+            };
+            let frames = &item.frames.bytes;
+            match &item.to {
+                Audience::Room { room, except } => {
+                    let except = except.map_or(0, |client| client.value());
+                    records::write_messages(&mut records, room, except, frames);
+                }
+                Audience::Everybody { except } => {
+                    let except = except.map_or(0, |client| client.value());
+                    records::write_everybody(&mut records, except, frames);
+                }
+                Audience::Client(_) | Audience::Clients(_) => {}
+            }
+            batch
+                .receipts
+                .extend(item.receipt.map(|receipt| (count, receipt)));
+            batch.messages += messages;
+            batch.load.bytes += bytes + PLACE;
+            batch.load.messages += messages as usize;
+            count += 1;
+        }
+        batch.records = records.into();
+        (count > 0).then_some(batch)
+    }
+
+    /// A batch was read back: its room is free again.
+    pub(super) fn release(&self, load: Load) {
+        let mut waiting = self.lock();
+        waiting.load.bytes = waiting.load.bytes.saturating_sub(load.bytes);
+        waiting.load.messages = waiting.load.messages.saturating_sub(load.messages);
+        drop(waiting);
+        self.room.notify_all();
+    }
+
+    /// Counts a batch again that was read back from a log that is void.
+    pub(super) fn charge(&self, load: Load) {
+        let mut waiting = self.lock();
+        waiting.load.bytes += load.bytes;
+        waiting.load.messages += load.messages;
+    }
+
+    pub(super) fn load(&self) -> Load {
+        self.lock().load
+    }
+
+    /// Waits until there is something to append, the thread is nudged, or the
+    /// deadline has come. Returns whether it was nudged.
+    pub(super) fn wait(&self, deadline: Instant) -> bool {
+        let mut waiting = self.lock();
+        while waiting.items.is_empty() && !waiting.nudged && !waiting.closed {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let woken = self.work.wait_timeout(waiting, left);
+            waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        std::mem::take(&mut waiting.nudged)
+    }
+
+    /// Has the thread that appends look what is to be done.
+    pub(super) fn nudge(&self) {
+        self.lock().nudged = true;
+        self.work.notify_all();
+    }
+
+    /// Whether nothing more is taken, and nothing is left.
+    pub(super) fn is_drained(&self) -> bool {
+        let waiting = self.lock();
+        waiting.closed && waiting.items.is_empty()
+    }
+
+    /// Takes nothing more.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.room.notify_all();
+        self.work.notify_all();
+    }
+}
+
+impl Append for Spool {
+    fn append(
+        &self,
+        to: Audience,
+        frames: Burst,
+        receipt: Option<Sender<Receipt>>,
+        may_wait: bool,
+    ) -> Result<(), InboxError> {
+        let more = Load {
+            bytes: frames.bytes.len() + PLACE,
+            messages: frames.messages as usize,
+        };
+        let mut waiting = self.lock();
+        let mut deadline = None;
+        loop {
+            if waiting.closed {
+                return Err(InboxError::Gone);
+            }
+            if self.fits(&waiting, more) {
+                break;
+            }
+            if deadline.is_none() {
+                self.waits.fetch_add(1, Ordering::Relaxed);
+            }
+            let by = *deadline.get_or_insert_with(|| Instant::now() + self.patience);
+            let left = by.saturating_duration_since(Instant::now());
+            if !may_wait || left.is_zero() {
+                self.refused
+                    .fetch_add(more.messages as u64, Ordering::Relaxed);
+                return Err(InboxError::Full);
+            }
+            let woken = self.room.wait_timeout(waiting, left);
+            waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        waiting.load.bytes += more.bytes;
+        waiting.load.messages += more.messages;
+        let was_empty = waiting.items.is_empty();
+        waiting.items.push_back(Item {
+            to,
+            frames,
+            receipt,
+        });
+        drop(waiting);
+        if was_empty {
+            self.work.notify_all();
+        }
+        Ok(())
+    }
+}

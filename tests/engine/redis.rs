@@ -1,0 +1,137 @@
+//! A redis-server of the test's own: on a free port, in a scratch folder.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::rig::eventually;
+
+/// What it keeps when it is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    Nothing,
+    /// What it wrote to its file up to a second ago, or all.
+    Aof(&'static str),
+    /// What there was at the last [`Redis::snapshot`].
+    Snapshot,
+}
+
+pub struct Redis {
+    pub port: u16,
+    keeps: Keeps,
+    folder: PathBuf,
+    process: Child,
+    pub options: Vec<&'static str>,
+}
+
+impl Redis {
+    pub fn start(keeps: Keeps) -> Redis {
+        Redis::start_with(keeps, &[])
+    }
+
+    pub fn start_with(keeps: Keeps, options: &[&'static str]) -> Redis {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("hubcast-redis-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir(&folder).unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let options = options.to_vec();
+        let process = spawn(port, keeps, &folder, &options);
+        let redis = Redis {
+            port,
+            keeps,
+            folder,
+            process,
+            options,
+        };
+        redis.await_answer();
+        redis
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    pub fn restart(&mut self) {
+        if self.keeps == Keeps::Nothing {
+            let _ = fs::remove_file(self.folder.join("dump.rdb"));
+        }
+        self.process = spawn(self.port, self.keeps, &self.folder, &self.options);
+    }
+
+    /// Waits until it answers.
+    pub fn await_answer(&self) {
+        eventually("redis-server answers", || {
+            ["PONG", "NOAUTH"]
+                .iter()
+                .any(|word| self.cli(&["PING"]).contains(word))
+        });
+    }
+
+    pub fn snapshot(&self) {
+        assert!(self.cli(&["SAVE"]).contains("OK"));
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
+    }
+
+    pub fn cli(&self, arguments: &[&str]) -> String {
+        let port = self.port.to_string();
+        let output = Command::new("redis-cli")
+            .args(["-h", "127.0.0.1", "-p", &port])
+            .args(arguments)
+            .output();
+        let output = output.expect("redis-cli is there: make test-engine installs it");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
+fn spawn(port: u16, keeps: Keeps, folder: &PathBuf, options: &[&str]) -> Child {
+    let (aof, fsync) = match keeps {
+        Keeps::Aof(fsync) => ("yes", fsync),
+        _ => ("no", "everysec"),
+    };
+    let port = port.to_string();
+    Command::new("redis-server")
+        .args(["--bind", "127.0.0.1", "--port", &port, "--save", ""])
+        .args(["--appendonly", aof, "--appendfsync", fsync])
+        .args(["--enable-debug-command", "yes"])
+        .args(options)
+        .current_dir(folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("redis-server is there: make test-engine installs it")
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// How many faults of a kind a test makes: `HUBCAST_TEST_FAULTS`, or few.
+pub fn faults(few: usize) -> usize {
+    let number = std::env::var("HUBCAST_TEST_FAULTS");
+    number.ok().and_then(|n| n.parse().ok()).unwrap_or(few)
+}
+
+pub fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
