@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use crate::close::{Cause, CloseFrame};
 use crate::config::SlowConsumer;
 use crate::names::ClientId;
 use crate::outbox::{Outbox, Outcome};
 use crate::position::Offset;
+use crate::wire::Encoding;
 use crate::wire::frame;
 use crate::wire::sse;
 
@@ -47,7 +50,7 @@ impl Hub {
                     return;
                 }
                 match self.slow_consumer {
-                    _ if self.is_ending(place) => drop(self.discard(place)),
+                    _ if self.is_ending(place) => self.discard_before_close(place),
                     SlowConsumer::Disconnect => self.evict(place),
                     SlowConsumer::DropOldest | SlowConsumer::DropNewest => self.shed(place),
                 }
@@ -109,6 +112,28 @@ impl Hub {
             });
         }
         was
+    }
+
+    /// Discards what waits before a Close. The Close was to say that the client
+    /// has all of it.
+    fn discard_before_close(&mut self, place: u32) {
+        let lost = self.first_queued(place);
+        self.discard(place);
+        let Some(member) = self.members.get(place) else {
+            return;
+        };
+        let (Some(sent), Some(lost)) = (member.client.sent.get(), lost) else {
+            return;
+        };
+        let Some((reason, _)) = sent.reason.rsplit_once("since=") else {
+            return;
+        };
+        let mut frame = sent.clone();
+        frame.reason = reason.trim_end().to_owned();
+        let frame = self.with_position(place, &frame, Some(lost.before()));
+        if let Some(member) = self.members.get_mut(place) {
+            member.outbox.replace_close(encode(&frame, member.encoding));
+        }
     }
 
     pub(super) fn evict(&mut self, place: u32) {
@@ -185,10 +210,7 @@ impl Hub {
             member.client.place.release();
             member.behind = None;
             let _ = member.client.cause.set(cause);
-            let wire = match member.encoding.is_events() {
-                false => frame::close(&frame),
-                true => sse::close_event(&frame),
-            };
+            let wire = encode(&frame, member.encoding);
             let _ = member.client.sent.set(frame);
             self.deadlines
                 .push_back((Instant::now() + self.close_timeout, id));
@@ -238,5 +260,13 @@ impl Hub {
             }
             self.deadlines.pop_front();
         }
+    }
+}
+
+/// A Close as the client receives it.
+fn encode(frame: &CloseFrame, encoding: Encoding) -> Bytes {
+    match encoding.is_events() {
+        false => frame::close(frame),
+        true => sse::close_event(frame),
     }
 }

@@ -372,6 +372,13 @@ impl Outbox {
         outcome
     }
 
+    /// Puts another Close in the place of one that waits.
+    pub(crate) fn replace_close(&mut self, frame: Bytes) {
+        if let Some(close) = self.backlog.as_mut().and_then(|b| b.close.as_mut()) {
+            *close = frame;
+        }
+    }
+
     /// Discards what the writer thread does not have yet, except a Close.
     /// Returns how many messages and bytes the whole backlog had.
     pub(crate) fn discard(&mut self) -> (usize, usize) {

@@ -376,6 +376,36 @@ fn every_close_that_the_server_begins_ends_with_where_to_resume() {
 }
 
 #[test]
+fn a_close_whose_queue_is_discarded_after_all_says_where_that_was() {
+    let mut world = World::with(SlowConsumer::Disconnect, |config| {
+        config.history = 100;
+        config.queue_total = 10;
+    });
+    let peer = world.join("/");
+    let bystander = world.join("/other");
+    bystander.socket.set_room(0);
+    peer.socket.set_room(0);
+    // The writer has the first one.
+    (1..=4).for_each(|n| {
+        world.broadcast("/", &n.to_string());
+        world.hub.end_pass();
+    });
+    world.disconnect(&peer, "bye");
+    // Too much waits for all together now.
+    world.broadcast("/other", "w");
+    world.hub.end_pass();
+    world.broadcast("/other", "v");
+    world.hub.end_pass();
+    world.write_all(&peer);
+    let received = frames(&peer.socket.take_out());
+    let (close, given) = received.split_last().unwrap();
+    assert_eq!(given, ["1"], "what waited was discarded");
+    assert!(close.starts_with("CLOSE 1000 bye since="), "{close}");
+    let again = world.resume("/", Encoding::Frames, since_in(close));
+    assert_eq!(world.all_received(&again), numbers(2..=4));
+}
+
+#[test]
 fn the_answer_to_a_close_of_the_peer_repeats_it() {
     let mut world = world();
     let peer = world.join("/");
