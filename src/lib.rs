@@ -55,6 +55,8 @@
 //! - [`Handle`] broadcasts, sends, disconnects, lists and shuts down, from
 //!   any thread.
 //! - [`Message`] is text or binary, and whole.
+//! - [`Position`] is a message's place in the log, and [`History`] what a room
+//!   remembers from one on.
 //! - [`Subscription`] gives a program every message that a room receives.
 //! - [`ClientInfo`], [`RoomInfo`] and [`Stats`] are what a handle tells.
 //!
@@ -120,6 +122,8 @@
 //! - Nothing is announced before it holds. A client that has read its 101, or
 //!   the first bytes of its event stream, is in its room: what anybody sends
 //!   from then on reaches it. Its place is free before it can read its end.
+//! - A client that comes back with a [`Position`] and is told that its resume is
+//!   complete has missed nothing, and gets nothing twice.
 //! - A slow client delays nobody else. Every queue is bounded in messages and
 //!   in bytes, and every wait on a peer has a deadline.
 //! - What was sent to a client before its Close frame is delivered before it,
