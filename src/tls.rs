@@ -82,7 +82,7 @@ impl Tls {
         }
     }
 
-    /// TLS as your program has set it up with [`rustls`](crate::rustls): with
+    /// TLS as your program has set it up with [`rustls`]: with
     /// another crypto provider, for example, or a certificate for each name.
     /// Of all settings only the list of ALPN protocols is replaced, by
     /// `http/1.1`. Nothing is read again; a resolver of your own may do that.
