@@ -49,6 +49,21 @@ impl Message {
         }
     }
 
+    /// The message as one line without its end, escaped so that it can neither
+    /// steer a terminal nor reorder its text. Of bytes it says how many they are.
+    ///
+    /// ```
+    /// use hubcast::Message;
+    ///
+    /// assert_eq!(Message::from("two\nlines").to_line(), r"two\nlines");
+    /// assert_eq!(Message::from(vec![0, 1]).to_line(), "[binary, 2 bytes]");
+    /// ```
+    pub fn to_line(&self) -> String {
+        let mut line = String::with_capacity(self.len() + 1);
+        append_line(&mut line, self.as_text().ok_or(self.len()));
+        line
+    }
+
     /// The payload's length in bytes.
     pub fn len(&self) -> usize {
         self.as_bytes().len()
@@ -58,6 +73,33 @@ impl Message {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// Appends a text as one line, or that it is this many bytes.
+pub(crate) fn append_line(out: &mut String, text: Result<&str, usize>) {
+    let text = match text {
+        Ok(text) => text.strip_suffix('\n').unwrap_or(text),
+        Err(bytes) => return out.push_str(&format!("[binary, {bytes} bytes]")),
+    };
+    for c in text.chars() {
+        if is_shown_as_is(c) {
+            out.push(c);
+        } else {
+            out.extend(c.escape_default());
+        }
+    }
+}
+
+/// Whether a terminal shows this character by itself, or as a mark on the one
+/// before it.
+fn is_shown_as_is(c: char) -> bool {
+    if c.is_ascii() {
+        return c == '\t' || !c.is_control();
+    }
+    // After another character, a combining mark is not escaped.
+    let mut pair = String::from("a");
+    pair.push(c);
+    pair.escape_debug().nth(1) == Some(c)
 }
 
 /// Shows the kind, the length and the beginning of a text, because payloads can
@@ -112,5 +154,23 @@ mod tests {
             format!("{:?}", Message::from(vec![0; 9])),
             "Binary(9 bytes)"
         );
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_or_reorder_is_escaped() {
+        let message = Message::from("a\tb\u{1b}[2J\nc\n");
+        assert_eq!(message.to_line(), "a\tb\\u{1b}[2J\\nc");
+        assert_eq!(Message::from(vec![1, 2]).to_line(), "[binary, 2 bytes]");
+        for reordering in ['\u{202e}', '\u{2066}', '\u{2028}', '\u{200b}', '\u{e0041}'] {
+            let message = Message::from(format!("a{reordering}b"));
+            let code = u32::from(reordering);
+            assert_eq!(message.to_line(), format!("a\\u{{{code:x}}}b"));
+        }
+        for shown in [
+            "\"quoted\" \\ 'as is'",
+            "e\u{301} \u{1f389} \u{65e5}\u{672c}",
+        ] {
+            assert_eq!(Message::from(shown).to_line(), shown);
+        }
     }
 }

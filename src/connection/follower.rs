@@ -1,4 +1,4 @@
-//! Waits beside a client of events until its stream ends.
+//! Waits beside the client of a stream, of events or lines, until it ends.
 
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
@@ -11,19 +11,24 @@ use crate::embed::Client;
 use crate::embed::Shared;
 use crate::hub::Command;
 use crate::net::Stream;
+use crate::wire::{Encoding, lines, sse};
 
-/// The most bytes a client of events may send after its request.
+/// The most bytes the client of a stream may send after its request.
 const MAX_INPUT: usize = 4096;
 
-/// Keeps an idle stream alive: a comment, which clients ignore.
-const KEEPALIVE: &[u8] = b": keepalive\n\n";
-
 /// Runs on the client's thread: waits for the end of the stream and keeps it
-/// alive meanwhile. What a client of events sends is discarded.
+/// alive meanwhile. What such a client sends is discarded. `beat` is how
+/// often it wants to see a sign of life.
 // Not inlined, for the sake of the stack frame of `converse`.
 #[inline(never)]
-pub(crate) fn follow(shared: &Shared, client: &Client, mut socket: &Stream) {
-    let interval = shared.config.ping_interval;
+pub(crate) fn follow(
+    shared: &Shared,
+    client: &Client,
+    mut socket: &Stream,
+    encoding: Encoding,
+    beat: Option<Duration>,
+) {
+    let interval = beat.unwrap_or(shared.config.ping_interval);
     let expires = expires(client);
     // The wait for the next keepalive, or for the end of the client's rights.
     let wait = || {
@@ -34,7 +39,7 @@ pub(crate) fn follow(shared: &Shared, client: &Client, mut socket: &Stream) {
         let _ = socket.set_read_timeout(interval.into_iter().chain(left).min());
     };
     wait();
-    // An event stream has no pong. That the client has vanished is noticed when
+    // A stream has no pong. That the client has vanished is noticed when
     // TCP gets no acknowledgement for a keepalive or a message.
     #[cfg(target_os = "linux")]
     if !interval.is_zero() {
@@ -51,7 +56,7 @@ pub(crate) fn follow(shared: &Shared, client: &Client, mut socket: &Stream) {
             Ok(n) => {
                 heard += n;
                 if heard > MAX_INPUT {
-                    break Cause::ProtocolError("a client of events has sent data".to_owned());
+                    break Cause::ProtocolError("the client of a stream has sent data".to_owned());
                 }
             }
             Err(error)
@@ -74,7 +79,7 @@ pub(crate) fn follow(shared: &Shared, client: &Client, mut socket: &Stream) {
                 silent = Instant::now();
                 let keepalive = Command::Ping {
                     id: client.id(),
-                    frame: Bytes::from_static(KEEPALIVE),
+                    frame: sign_of_life(encoding, client, beat.is_some()),
                 };
                 if shared.inbox.send(keepalive).is_err() {
                     break Cause::Shutdown;
@@ -85,4 +90,14 @@ pub(crate) fn follow(shared: &Shared, client: &Client, mut socket: &Stream) {
     };
     // Fails if the hub has set a cause first.
     let _ = client.state.cause.set(cause);
+}
+
+/// What keeps an idle stream alive.
+fn sign_of_life(encoding: Encoding, client: &Client, is_asked_for: bool) -> Bytes {
+    match encoding {
+        Encoding::Lines => Bytes::from_static(lines::KEEPALIVE),
+        _ if encoding.is_json() => lines::json_keepalive(),
+        _ if is_asked_for => sse::ping_event(client.id()),
+        _ => Bytes::from_static(sse::KEEPALIVE),
+    }
 }

@@ -21,7 +21,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
@@ -265,7 +265,7 @@ impl Connection {
         let Some(joined) = self.join(&client, entry.encoding, entry.start, entry.response) else {
             return;
         };
-        let received = self.converse(&client, entry.encoding, rest);
+        let received = self.converse(&client, entry.encoding, entry.beat, rest);
         drop(joined);
         self.departed(&client, received);
     }
@@ -311,7 +311,13 @@ impl Connection {
     // that of the log call in `join`. A stack page stays resident once it was
     // touched, for every client.
     #[inline(never)]
-    fn converse(&self, client: &Client, encoding: Encoding, rest: Vec<u8>) -> Option<CloseFrame> {
+    fn converse(
+        &self,
+        client: &Client,
+        encoding: Encoding,
+        beat: Option<Duration>,
+        rest: Vec<u8>,
+    ) -> Option<CloseFrame> {
         let mut reader = Reader::new(&self.service, client, &self.socket, encoding);
         if let Some(handler) = &self.service.hooks
             && !client.state.is_watching
@@ -319,8 +325,8 @@ impl Connection {
         {
             return reader.fail(Cause::HandlerPanicked);
         }
-        if encoding.is_events() {
-            follower::follow(&self.service.shared, client, &self.socket);
+        if encoding.is_stream() {
+            follower::follow(&self.service.shared, client, &self.socket, encoding, beat);
             return None;
         }
         // The hooks that it calls are caught one by one.

@@ -213,7 +213,8 @@ impl<'a> Relay<'a> {
         let except = (!self.service.shared.config.echo).then(|| self.client.id());
         let room = self.client.state.room.clone();
         let to = Audience::Room { room, except };
-        Ok(self.service.shared.publisher.publish(to, burst)?)
+        let publisher = &self.service.shared.publisher;
+        Ok(publisher.publish_from(self.client.id(), to, burst)?)
     }
 }
 

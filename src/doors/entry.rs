@@ -2,6 +2,7 @@
 //! subprotocol, and your program's hook.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Request;
 use http::header::{
@@ -67,6 +68,9 @@ pub(crate) struct Entry {
     pub(crate) start: Start,
     /// How it is shown to those who follow who is in its room.
     pub(crate) name: Option<String>,
+    /// How often the client of a stream wants to see a sign of life, if not as
+    /// often as all.
+    pub(crate) beat: Option<Duration>,
 }
 
 impl Doors {
@@ -146,6 +150,7 @@ impl Entry {
             rights: upgrade.rights,
             attachment: upgrade.attachment.map(Attachment::from),
             response,
+            beat: None,
             encoding: match positions {
                 true => encoding.with_positions(),
                 false => encoding,

@@ -11,6 +11,7 @@ mod entry;
 mod extensions;
 mod forwarded;
 mod hall;
+mod lines;
 mod metrics;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod model;
@@ -54,6 +55,7 @@ use crate::names::ADMIN_PREFIX;
 use crate::rights::Rights;
 use crate::secret::Secret;
 use admin::Question;
+use lines::Format;
 use origin::Origins;
 use rights::Wanted;
 
@@ -76,6 +78,8 @@ enum Door {
     WebSocket,
     /// A room, by server-sent events.
     Events,
+    /// A room, by lines.
+    Lines(Format),
     /// Publishing in a room.
     Publish,
     /// The chat page of a room.
@@ -166,6 +170,9 @@ impl Doors {
         match door {
             Door::WebSocket => self.websocket(request, caller, rights).map(Opened::Room),
             Door::Events => self.events(request, caller, rights).map(Opened::Room),
+            Door::Lines(format) => self
+                .lines(request, caller, rights, format)
+                .map(Opened::Room),
             Door::Publish => self
                 .publish(request, caller, rights, body)
                 .map(Opened::Answered),
@@ -196,6 +203,11 @@ impl Doors {
         if websocket::is_asked(request) {
             return Ok(Door::WebSocket);
         }
+        if *request.method() == Method::GET
+            && let Some(format) = lines::named(request)?
+        {
+            return Ok(Door::Lines(format));
+        }
         let accepts = |kind| accepts(request.headers(), kind);
         match *request.method() {
             Method::GET if accepts("text/event-stream") => Ok(Door::Events),
@@ -203,7 +215,10 @@ impl Doors {
                 false if accepts("application/json") => Door::Room,
                 _ if path == "/favicon.ico" => Door::Icon,
                 true => Door::Page,
-                false => Door::Hint,
+                false => match lines::accepted(request) {
+                    Some(format) if *request.method() == Method::GET => Door::Lines(format),
+                    _ => Door::Hint,
+                },
             }),
             Method::POST | Method::PUT if config.allow_publish => Ok(Door::Publish),
             Method::POST | Method::PUT => Err(publish::is_off()),
@@ -222,7 +237,7 @@ impl Doors {
         let config = self.config();
         let rooms = config.token.as_slice();
         let (origin, secrets, wanted) = match door {
-            Door::WebSocket | Door::Events | Door::Room | Door::Hint => {
+            Door::WebSocket | Door::Events | Door::Lines(_) | Door::Room | Door::Hint => {
                 (OriginRule::Rooms, rooms, Some(Wanted::Read))
             }
             // The publish token is enough: the rooms' token is not needed
@@ -264,7 +279,7 @@ impl Doors {
             self.remarks.foreign_origin(request.headers(), caller);
         }
         checked?;
-        if matches!(door, Door::Events | Door::Publish) {
+        if matches!(door, Door::Events | Door::Lines(_) | Door::Publish) {
             self.origins.check_referer(request)?;
         }
         if let Door::Admin(question) = door {

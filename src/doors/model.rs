@@ -120,7 +120,7 @@ fn show(doors: &Doors, request: &Request<()>, rest: &[u8]) {
                 Opened::Room(entry) => {
                     assert_eq!(entrance, Entrance::Main);
                     check_room(&entry.room);
-                    let status = match entry.encoding.is_events() {
+                    let status = match entry.encoding.is_stream() {
                         false => 101,
                         true => 200,
                     };

@@ -1,7 +1,9 @@
 //! The head of an event stream: a receive-only member of a room, over plain
 //! HTTP.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Request;
 use http::header::ACCESS_CONTROL_EXPOSE_HEADERS;
@@ -10,17 +12,20 @@ use super::caller::Caller;
 use super::entry::{CLIENT, Entry, finish_head};
 use super::hall::Doors;
 use super::start::wish;
-use crate::http1::Answer;
+use crate::http1::{Answer, query_parameters};
 use crate::rights::Rights;
-use crate::wire::Encoding;
+use crate::wire::{Encoding, sse};
 
-/// The answer to a request for events, and a comment so that a client sees
-/// at once that the stream is open.
-const RESPONSE: &str = "HTTP/1.1 200 OK\r\n\
-    content-type: text/event-stream\r\n\
+/// The beginning of every stream. What is on its way must be neither kept nor
+/// changed nor waited for.
+const HEAD: &str = "HTTP/1.1 200 OK\r\n\
     cache-control: no-store, no-transform\r\n\
     x-accel-buffering: no\r\n\
+    x-content-type-options: nosniff\r\n\
     connection: close\r\n";
+/// The shortest and the longest time between two signs of life that a client may
+/// ask for.
+const BEATS: RangeInclusive<u64> = 1..=3600;
 
 impl Doors {
     /// Accepts a request for events; the hook decides last, as it does for a
@@ -31,18 +36,36 @@ impl Doors {
         caller: &Caller,
         rights: Option<Arc<Rights>>,
     ) -> Result<Entry, Answer> {
-        let wish = wish(request)?;
+        let (beat, wish) = (beat(request)?, wish(request)?);
         let place = self.place(caller)?;
         let upgrade = self.admit(request, caller, rights)?;
         if wish.start.watch.is_some() {
             self.check_presence(&upgrade.room)?;
         }
-        let mut head = format!("{RESPONSE}{CLIENT}: {}\r\n", caller.id).into_bytes();
+        let head = self.stream_head(request, caller, "text/event-stream");
+        let mut head = finish_head(head, &upgrade);
+        // A comment, so that a client sees at once that the stream is open.
+        head.extend_from_slice(b": welcome\n\n");
+        if beat.is_some() {
+            head.extend_from_slice(&sse::ping_event(caller.id));
+        }
+        let entry = Entry::new(upgrade, place, head, Encoding::Events, &wish);
+        Ok(Entry { beat, ..entry })
+    }
+
+    /// The head that answers a request for a stream, but for its end.
+    pub(super) fn stream_head(
+        &self,
+        request: &Request<()>,
+        caller: &Caller,
+        kind: &str,
+    ) -> Vec<u8> {
+        let mut head =
+            format!("{HEAD}content-type: {kind}\r\n{CLIENT}: {}\r\n", caller.id).into_bytes();
         let cors = self.cors(request);
         if !cors.is_empty() {
-            head.extend_from_slice(
-                format!("{ACCESS_CONTROL_EXPOSE_HEADERS}: {CLIENT}\r\n").as_bytes(),
-            );
+            let line = format!("{ACCESS_CONTROL_EXPOSE_HEADERS}: {CLIENT}\r\n");
+            head.extend_from_slice(line.as_bytes());
         }
         for (name, value) in cors {
             head.extend_from_slice(name.as_str().as_bytes());
@@ -50,8 +73,26 @@ impl Doors {
             head.extend_from_slice(value.as_bytes());
             head.extend_from_slice(b"\r\n");
         }
-        let mut head = finish_head(head, &upgrade);
-        head.extend_from_slice(b": welcome\n\n");
-        Ok(Entry::new(upgrade, place, head, Encoding::Events, &wish))
+        head
+    }
+}
+
+/// How often a client wants to see a sign of life, `?ping=15s`.
+pub(super) fn beat(request: &Request<()>) -> Result<Option<Duration>, Answer> {
+    let Some(text) = query_parameters(request, "ping").next() else {
+        return Ok(None);
+    };
+    let text = text.unwrap_or_default();
+    let digits = text
+        .strip_suffix('s')
+        .filter(|digits| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit()));
+    let seconds = digits.and_then(|digits| digits.parse().ok());
+    match seconds.filter(|seconds| BEATS.contains(seconds)) {
+        Some(seconds) => Ok(Some(Duration::from_secs(seconds))),
+        None => {
+            let shown: String = text.chars().take(40).collect();
+            let line = format!("ping={shown:?} is not a time from 1s to 3600s, such as ping=15s");
+            Err(Answer::bad_request(line))
+        }
     }
 }

@@ -9,10 +9,10 @@ use super::Hub;
 use super::command::{Audience, Receipt};
 use super::inbox::InboxError;
 use super::permit::Permit;
-use super::resume::gap_notice;
 use super::ring::{Floor, Millis};
 use crate::outbox::Delivery;
 use crate::position::{Lineage, Offset, Position};
+use crate::wire::forms;
 use crate::wire::{Burst, Forms};
 
 /// Where messages for the log go if an engine orders it.
@@ -117,7 +117,7 @@ impl Hub {
                 continue;
             }
             let encoding = member.encoding;
-            let notice = Burst::notice(gap_notice(encoding, before, to), encoding);
+            let notice = Burst::notice(forms::gap_notice(encoding, before, to), encoding);
             let totals = &mut self.totals;
             let outcome = Delivery::prepare(&[notice], &mut self.joined, |delivery| {
                 totals.give(member, delivery)

@@ -10,9 +10,7 @@ use crate::config::SlowConsumer;
 use crate::names::ClientId;
 use crate::outbox::{Outbox, Outcome};
 use crate::position::Offset;
-use crate::wire::Encoding;
-use crate::wire::frame;
-use crate::wire::sse;
+use crate::wire::{Encoding, frame, lines, sse};
 
 use super::Hub;
 
@@ -218,8 +216,8 @@ impl Hub {
                 .totals
                 .track(&mut member.outbox, |outbox| outbox.close(wire));
         }
-        // A client of events sends no Close that could be waited for.
-        if finish || member.encoding.is_events() {
+        // The client of a stream sends no Close that could be waited for.
+        if finish || member.encoding.is_stream() {
             member.outbox.finish();
         }
         self.leave_rooms(place);
@@ -265,8 +263,10 @@ impl Hub {
 
 /// A Close as the client receives it.
 fn encode(frame: &CloseFrame, encoding: Encoding) -> Bytes {
-    match encoding.is_events() {
-        false => frame::close(frame),
-        true => sse::close_event(frame),
+    match encoding {
+        _ if encoding.is_events() => sse::close_event(frame),
+        _ if encoding.is_json() => lines::json_close_line(frame),
+        Encoding::Lines => lines::close_line(frame),
+        _ => frame::close(frame),
     }
 }

@@ -18,22 +18,26 @@ const PLACES: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     Events,
+    Lines,
+    JsonLines,
     #[cfg(feature = "deflate")]
     Deflated,
 }
 
 impl Need {
     #[cfg(not(feature = "deflate"))]
-    pub(crate) const ALL: [Need; 1] = [Need::Events];
+    pub(crate) const ALL: [Need; 3] = [Need::Events, Need::Lines, Need::JsonLines];
 
     #[cfg(feature = "deflate")]
-    pub(crate) const ALL: [Need; 2] = [Need::Events, Need::Deflated];
+    pub(crate) const ALL: [Need; 4] = [Need::Events, Need::Lines, Need::JsonLines, Need::Deflated];
 
     /// What a member needs that receives messages in this encoding.
     pub(crate) fn of(encoding: Encoding) -> Option<Need> {
         match encoding {
             Encoding::Frames | Encoding::PositionedFrames => None,
             Encoding::Events | Encoding::PositionedEvents => Some(Need::Events),
+            Encoding::Lines => Some(Need::Lines),
+            Encoding::JsonLines | Encoding::PositionedJsonLines => Some(Need::JsonLines),
             #[cfg(feature = "deflate")]
             Encoding::Deflated | Encoding::Deflated4KiB | Encoding::Deflated256 => {
                 Some(Need::Deflated)

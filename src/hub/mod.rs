@@ -345,9 +345,9 @@ impl Hub {
             start,
         } = joining;
         let (id, room) = (client.id, client.room.clone());
-        // Events have ids wherever they are of use.
-        let has_ids = start.watch.is_none() && self.rooms.history.remembers(&room);
-        let encoding = match encoding.is_events() && has_ids {
+        // Streams have positions wherever they are of use.
+        let has_positions = start.watch.is_none() && self.rooms.history.remembers(&room);
+        let encoding = match encoding.is_stream() && has_positions {
             true => encoding.with_positions(),
             false => encoding,
         };

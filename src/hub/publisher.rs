@@ -10,10 +10,12 @@ use super::committed::{Append, Committed};
 use super::inbox::{Inbox, InboxError};
 use super::interest::{Interest, Need};
 use super::permit::{NoPermit, Permits};
+use crate::names::ClientId;
 use crate::wire::Burst;
 #[cfg(feature = "deflate")]
 use crate::wire::Deflate;
 use crate::wire::Forms;
+use crate::wire::forms::LineForms;
 use crate::wire::sse;
 
 /// How long a publisher waits for a message to be in the engine's log.
@@ -59,7 +61,7 @@ impl Publisher {
     pub(crate) fn commit(&self, mut committed: Committed) -> Result<(), InboxError> {
         for placed in &mut committed.placed {
             let frames = std::mem::take(&mut placed.forms.frames);
-            placed.forms = self.forms(&placed.to, frames);
+            placed.forms = self.forms(None, &placed.to, frames);
         }
         let wait = |free: &Receiver<()>| self.inbox.gone.or_recv(free);
         committed.permit = self.permits.wait_for(committed.len(), wait);
@@ -75,7 +77,17 @@ impl Publisher {
 
     /// Publishes messages; waits while too much waits for the hub.
     pub(crate) fn publish(&self, to: Audience, burst: Burst) -> Result<(), InboxError> {
-        self.send(to, burst, None)
+        self.send(None, to, burst, None)
+    }
+
+    /// Publishes messages that a client has sent.
+    pub(crate) fn publish_from(
+        &self,
+        from: ClientId,
+        to: Audience,
+        burst: Burst,
+    ) -> Result<(), InboxError> {
+        self.send(Some(from), to, burst, None)
     }
 
     /// Publishes messages and waits until they are in the log.
@@ -85,7 +97,7 @@ impl Publisher {
         burst: Burst,
     ) -> Result<Receipt, InboxError> {
         let (sender, receipt) = bounded(1);
-        self.send(to, burst, Some(sender))?;
+        self.send(None, to, burst, Some(sender))?;
         #[cfg(feature = "redis")]
         if self.engine.is_some() {
             return self.inbox.gone.or_recv_within(&receipt, CONFIRMATION);
@@ -95,6 +107,7 @@ impl Publisher {
 
     fn send(
         &self,
+        from: Option<ClientId>,
         to: Audience,
         burst: Burst,
         receipt: Option<Sender<Receipt>>,
@@ -103,7 +116,7 @@ impl Publisher {
         if let Some(engine) = self.engine.as_ref().filter(|_| to.is_in_the_log()) {
             return engine.append(to, burst, receipt, true);
         }
-        let forms = self.forms(&to, burst);
+        let forms = self.forms(from, &to, burst);
         // Without the hub no permit comes back, and none is needed.
         let wait = |free: &Receiver<()>| self.inbox.gone.or_recv(free);
         let permit = self.permits.wait_for(forms.len(), wait);
@@ -121,7 +134,7 @@ impl Publisher {
         if let Some(engine) = self.engine.as_ref().filter(|_| to.is_in_the_log()) {
             return engine.append(to, burst, None, false);
         }
-        let forms = self.forms(&to, burst);
+        let forms = self.forms(None, &to, burst);
         let permit = self.permits.try_take(&forms);
         let permit = permit.map_err(|NoPermit| InboxError::Full)?;
         self.inbox.try_send(Command::Publish {
@@ -133,7 +146,7 @@ impl Publisher {
     }
 
     /// Encodes what the audience needs beside plain frames.
-    fn forms(&self, to: &Audience, frames: Burst) -> Forms {
+    fn forms(&self, from: Option<ClientId>, to: &Audience, frames: Burst) -> Forms {
         let is_needed = |need| match to {
             Audience::Room { room, .. } => self.interest.is_in(need, room),
             Audience::Everybody { .. } | Audience::Client(_) | Audience::Clients(_) => {
@@ -142,6 +155,12 @@ impl Publisher {
         };
         Forms {
             events: is_needed(Need::Events).then(|| sse::encode(&frames)),
+            lines: LineForms::encode(
+                &frames,
+                is_needed(Need::Lines),
+                is_needed(Need::JsonLines),
+                from,
+            ),
             #[cfg(feature = "deflate")]
             deflated: self
                 .deflate

@@ -25,7 +25,7 @@ use crate::position::{Offset, Position};
 use crate::since::Since;
 use crate::wire::Forms;
 use crate::wire::{Burst, Encoding};
-use crate::wire::{positions, sse};
+use crate::wire::{forms, lines, positions, sse};
 
 /// The most bytes of frames in one piece, and one message more.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -92,11 +92,12 @@ impl Hub {
         }
         let mut notices = Vec::new();
         if encoding.has_positions() {
-            notices.push(match encoding.is_events() {
-                false => positions::at(at, how),
-                true => sse::preamble(at, retry()),
+            notices.push(match encoding {
+                Encoding::PositionedEvents => sse::preamble(at, retry()),
+                Encoding::PositionedJsonLines => lines::at(at, how),
+                _ => positions::at(at, how),
             });
-            notices.extend(gap.map(|from| gap_notice(encoding, from, at)));
+            notices.extend(gap.map(|from| forms::gap_notice(encoding, from, at)));
         }
         let notices = notices.into_iter();
         let notices = notices.map(|bytes| Burst::notice(bytes, encoding));
@@ -196,7 +197,7 @@ impl Hub {
             self.counters.gaps.add(1);
             if encoding.has_positions() {
                 let [from, to] = [from, to].map(|offset| self.log.position(offset));
-                let notice = gap_notice(encoding, from, to);
+                let notice = forms::gap_notice(encoding, from, to);
                 bursts.push(Burst::notice(notice, encoding));
             } else if self.slow_consumer == SlowConsumer::Disconnect {
                 behind.go_back_to(from);
@@ -271,11 +272,4 @@ impl Hub {
 fn retry() -> Duration {
     let random = RandomState::new().hash_one(0);
     Duration::from_millis(500 + random % 1001)
-}
-
-pub(super) fn gap_notice(encoding: Encoding, from: Position, to: Position) -> Bytes {
-    match encoding.is_events() {
-        false => positions::gap(from, to),
-        true => sse::gap(from, to),
-    }
 }

@@ -34,7 +34,7 @@ use crate::names::ClientId;
 use crate::net::{Outlet, Sent};
 use crate::position::{Epoch, Offset, Position};
 use crate::wire::Encoding;
-use crate::wire::{frame, positions, sse};
+use crate::wire::{forms, frame};
 
 use backlog::{Backlog, Gap, Item, Load};
 
@@ -485,10 +485,7 @@ impl Outbox {
 /// Says where messages were dropped.
 fn gap_notice((encoding, epoch): (Encoding, Epoch), gap: Gap) -> Bytes {
     let [from, to] = [gap.from, gap.to].map(|offset| Position { epoch, offset });
-    match encoding.is_events() {
-        false => positions::gap(from, to),
-        true => sse::gap(from, to),
-    }
+    forms::gap_notice(encoding, from, to)
 }
 
 /// What a non-blocking send took; nothing if it would block.

@@ -22,6 +22,12 @@ pub(crate) enum Encoding {
     Events,
     /// Server-sent events that have their positions as ids.
     PositionedEvents,
+    /// Lines of text.
+    Lines,
+    /// Lines of JSON.
+    JsonLines,
+    /// Lines of JSON that have their positions.
+    PositionedJsonLines,
     /// WebSocket frames, compressed where that makes a message shorter.
     #[cfg(feature = "deflate")]
     Deflated,
@@ -37,7 +43,10 @@ impl Encoding {
     /// All of them, each before what it is made of: a form that is missing is
     /// made. Before plain frames the one that may take the compressed form away.
     #[cfg(feature = "deflate")]
-    pub(crate) const ALL: [Encoding; 7] = [
+    pub(crate) const ALL: [Encoding; 10] = [
+        Encoding::PositionedJsonLines,
+        Encoding::JsonLines,
+        Encoding::Lines,
         Encoding::PositionedEvents,
         Encoding::Events,
         Encoding::PositionedFrames,
@@ -50,7 +59,10 @@ impl Encoding {
     /// All of them, each before what it is made of: a form that is missing is
     /// made.
     #[cfg(not(feature = "deflate"))]
-    pub(crate) const ALL: [Encoding; 4] = [
+    pub(crate) const ALL: [Encoding; 7] = [
+        Encoding::PositionedJsonLines,
+        Encoding::JsonLines,
+        Encoding::Lines,
         Encoding::PositionedEvents,
         Encoding::Events,
         Encoding::PositionedFrames,
@@ -60,14 +72,19 @@ impl Encoding {
     /// Whether the client is told where each message stands in the log, and
     /// where something is missing.
     pub(crate) fn has_positions(self) -> bool {
-        self == self.with_positions()
+        matches!(
+            self,
+            Encoding::PositionedFrames | Encoding::PositionedEvents | Encoding::PositionedJsonLines
+        )
     }
 
-    /// The encoding of the same kind that has positions.
+    /// The encoding of the same kind that has positions, if there is one.
     pub(crate) fn with_positions(self) -> Encoding {
-        match self.is_events() {
-            false => Encoding::PositionedFrames,
-            true => Encoding::PositionedEvents,
+        match self {
+            Encoding::Events => Encoding::PositionedEvents,
+            Encoding::JsonLines => Encoding::PositionedJsonLines,
+            _ if self.is_stream() => self,
+            _ => Encoding::PositionedFrames,
         }
     }
 
@@ -97,17 +114,27 @@ impl Encoding {
 
     /// Whether messages may be compressed, in both directions.
     pub(crate) fn is_deflated(self) -> bool {
-        !matches!(self, Encoding::Frames) && !self.is_events() && !self.has_positions()
+        !matches!(self, Encoding::Frames) && !self.is_stream() && !self.has_positions()
     }
 
     /// Whether these are server-sent events.
     pub(crate) fn is_events(self) -> bool {
         matches!(self, Encoding::Events | Encoding::PositionedEvents)
     }
+
+    /// Whether these are lines of JSON.
+    pub(crate) fn is_json(self) -> bool {
+        matches!(self, Encoding::JsonLines | Encoding::PositionedJsonLines)
+    }
+
+    /// Whether this is the body of an answer of HTTP, whose client sends nothing.
+    pub(crate) fn is_stream(self) -> bool {
+        self.is_events() || self.is_json() || self == Encoding::Lines
+    }
 }
 
-/// One or more whole messages as wire bytes, one frame (or event) each, in
-/// order.
+/// One or more whole messages as wire bytes, one frame (or event, or line) each,
+/// in order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Burst {
     pub(crate) bytes: Bytes,
@@ -170,7 +197,7 @@ impl Burst {
         }
     }
 
-    /// Events, of which each ends where `ends` says.
+    /// Events or lines, of which each ends where `ends` says.
     pub(super) fn of_events(bytes: Bytes, ends: Vec<usize>) -> Burst {
         let offsets = Vec::new();
         Burst {
@@ -180,6 +207,11 @@ impl Burst {
             details: Some(Arc::new(Details { ends, offsets })),
             ..Burst::default()
         }
+    }
+
+    /// The same, which are not events but something like them.
+    pub(super) fn encoded_as(self, encoding: Encoding) -> Burst {
+        Burst { encoding, ..self }
     }
 
     /// Where a message of the burst stands in the log; [`Offset::NONE`] if it
@@ -271,7 +303,7 @@ impl Burst {
                 return None;
             }
             let start = at;
-            at = match self.encoding.is_events() {
+            at = match self.encoding.is_stream() {
                 // Most bursts are a single message: no header to read.
                 _ if self.messages == 1 => self.bytes.len(),
                 false => at + frame_len(rest),

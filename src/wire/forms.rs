@@ -1,8 +1,12 @@
 //! The same messages in several encodings.
 
+use bytes::Bytes;
+
 use super::burst::{Burst, Encoding};
+use super::lines::{self, Taken};
 use super::{positions, sse};
-use crate::position::Epoch;
+use crate::names::ClientId;
+use crate::position::{Epoch, Position};
 
 /// The same messages in every encoding that somebody needs.
 ///
@@ -13,8 +17,34 @@ use crate::position::Epoch;
 pub(crate) struct Forms {
     pub(crate) frames: Burst,
     pub(crate) events: Option<Burst>,
+    /// Boxed, because commands of the hub hold forms, and few rooms need these.
+    pub(crate) lines: Option<Box<LineForms>>,
     #[cfg(feature = "deflate")]
     pub(crate) deflated: Option<Burst>,
+}
+
+/// The same messages in lines, for those rooms that programs follow so.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LineForms {
+    text: Option<Burst>,
+    json: Option<Burst>,
+}
+
+impl LineForms {
+    /// Encodes the lines that somebody needs, if somebody does.
+    pub(crate) fn encode(
+        frames: &Burst,
+        needs_text: bool,
+        needs_json: bool,
+        from: Option<ClientId>,
+    ) -> Option<Box<LineForms>> {
+        (needs_text || needs_json).then(|| {
+            Box::new(LineForms {
+                text: needs_text.then(|| lines::encode(frames)),
+                json: needs_json.then(|| lines::encode_json(frames, Some(Taken::now(from)))),
+            })
+        })
+    }
 }
 
 impl Forms {
@@ -22,6 +52,8 @@ impl Forms {
     pub(crate) fn len(&self) -> usize {
         let others = [
             self.events.as_ref(),
+            self.lines.as_ref().and_then(|lines| lines.text.as_ref()),
+            self.lines.as_ref().and_then(|lines| lines.json.as_ref()),
             #[cfg(feature = "deflate")]
             self.deflated.as_ref(),
         ];
@@ -33,8 +65,16 @@ impl Forms {
     /// messages were on their way. Nothing is compressed here; plain frames will
     /// do.
     pub(crate) fn complete(&mut self, encoding: Encoding) {
+        let frames = &self.frames;
         if encoding.is_events() {
-            self.events.get_or_insert_with(|| sse::encode(&self.frames));
+            self.events.get_or_insert_with(|| sse::encode(frames));
+        } else if encoding.is_json() {
+            let encode = || lines::encode_json(frames, None);
+            let lines = self.lines.get_or_insert_default();
+            lines.json.get_or_insert_with(encode);
+        } else if encoding == Encoding::Lines {
+            let lines = self.lines.get_or_insert_default();
+            lines.text.get_or_insert_with(|| lines::encode(frames));
         }
     }
 
@@ -55,6 +95,19 @@ impl Forms {
             Encoding::PositionedEvents => {
                 let events = self.events.clone().unwrap_or_default();
                 sse::with_ids(&events.placed_like(&self.frames), epoch)
+            }
+            Encoding::Lines => {
+                let lines = self.lines.as_mut().and_then(|lines| lines.text.take());
+                lines.unwrap_or_default().placed_like(&self.frames)
+            }
+            Encoding::JsonLines => {
+                let objects = self.lines.as_mut().and_then(|lines| lines.json.take());
+                objects.unwrap_or_default().placed_like(&self.frames)
+            }
+            Encoding::PositionedJsonLines => {
+                let objects = self.lines.as_ref().and_then(|lines| lines.json.clone());
+                let objects = objects.unwrap_or_default().placed_like(&self.frames);
+                lines::with_positions(&objects, epoch)
             }
             #[cfg(feature = "deflate")]
             Encoding::Deflated => {
@@ -83,8 +136,19 @@ impl From<Burst> for Forms {
         Forms {
             frames,
             events: None,
+            lines: None,
             #[cfg(feature = "deflate")]
             deflated: None,
         }
+    }
+}
+
+/// Says to a client that follows positions that between two of them something
+/// is missing.
+pub(crate) fn gap_notice(encoding: Encoding, from: Position, to: Position) -> Bytes {
+    match encoding {
+        Encoding::PositionedEvents => sse::gap(from, to),
+        Encoding::PositionedJsonLines => lines::gap(from, to),
+        _ => positions::gap(from, to),
     }
 }

@@ -1,5 +1,5 @@
-//! Protocol bytes, without I/O: messages as WebSocket frames and as
-//! server-sent events, and a client's bytes back to messages. Everything that
+//! Protocol bytes, without I/O: messages as WebSocket frames, as server-sent
+//! events and as lines, and a client's bytes back to messages. Everything that
 //! publishes, delivers or reads uses it.
 
 pub(crate) mod burst;
@@ -7,9 +7,10 @@ mod collected;
 mod decoder;
 #[cfg(feature = "deflate")]
 mod deflate;
-mod forms;
+pub(crate) mod forms;
 pub(crate) mod frame;
 pub(crate) mod json;
+pub(crate) mod lines;
 #[cfg(feature = "deflate")]
 mod pool;
 pub(crate) mod positions;

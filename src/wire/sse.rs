@@ -8,7 +8,11 @@ use data_encoding::BASE64;
 
 use super::burst::Burst;
 use crate::close::CloseFrame;
+use crate::names::ClientId;
 use crate::position::{Epoch, Offset, Position};
+
+/// Keeps an idle stream alive: a comment, which clients ignore.
+pub(crate) const KEEPALIVE: &[u8] = b": keepalive\n\n";
 
 /// What an event adds to each line of a text.
 const LINE: &[u8] = b"data: ";
@@ -115,6 +119,11 @@ fn binary_event(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(b"event: binary\ndata: ");
     out.extend_from_slice(BASE64.encode(bytes).as_bytes());
     out.extend_from_slice(b"\n\n");
+}
+
+/// A sign of life that a page can see. It tells the client its id.
+pub(crate) fn ping_event(id: ClientId) -> Bytes {
+    Bytes::from(format!("event: ping\ndata: {id}\n\n"))
 }
 
 /// The last event of a stream, with the code and reason of a Close frame.

@@ -14,6 +14,7 @@ mod admin;
 mod events;
 mod guards;
 mod json;
+mod lines;
 mod page;
 mod pipe;
 mod publish;

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hubcast::{Handle, Message, Reception, Subscription};
+use hubcast::{Handle, Reception, Subscription};
 use rustix::event::{PollFd, PollFlags, poll};
 
 /// A line longer than this is broadcast in pieces.
@@ -156,7 +156,7 @@ fn print_messages(mut messages: Subscription, mut output: impl Write) -> io::Res
     let mut lost = Losses::new("standard output is too slow: messages were missed");
     while let Some(reception) = messages.next_or_gap() {
         let mut line = match reception {
-            Reception::Message(message) => printable(&message),
+            Reception::Message(message) => message.to_line(),
             Reception::Gap(missed) => {
                 lost.add(missed, "a line in brackets says where");
                 format!("[{missed} messages missed: this output was not read]")
@@ -168,35 +168,6 @@ fn print_messages(mut messages: Subscription, mut output: impl Write) -> io::Res
     }
     lost.log_rest();
     Ok(())
-}
-
-/// A message as one line, escaped so that it cannot steer a terminal or reorder
-/// its text.
-fn printable(message: &Message) -> String {
-    let Some(text) = message.as_text() else {
-        return format!("[binary, {} bytes]", message.len());
-    };
-    let mut line = String::with_capacity(text.len() + 1);
-    for c in text.strip_suffix('\n').unwrap_or(text).chars() {
-        if is_shown_as_is(c) {
-            line.push(c);
-        } else {
-            line.extend(c.escape_default());
-        }
-    }
-    line
-}
-
-/// Whether a terminal shows this character by itself, or as a mark on the one
-/// before it.
-fn is_shown_as_is(c: char) -> bool {
-    if c.is_ascii() {
-        return c == '\t' || !c.is_control();
-    }
-    // After another character, a combining mark is not escaped.
-    let mut pair = String::from("a");
-    pair.push(c);
-    pair.escape_debug().nth(1) == Some(c)
 }
 
 /// Counts lost messages, and logs them at most once in `LOG_PAUSE`.
@@ -320,24 +291,6 @@ mod tests {
         // A character that is no message by itself is lost, and counted.
         let (texts, lost) = messages(3, "ab\u{1f389}cd\n".as_bytes());
         assert_eq!((texts.concat().as_str(), lost), ("abcd", 1));
-    }
-
-    #[test]
-    fn what_a_terminal_would_obey_or_reorder_is_escaped() {
-        let message = Message::from("a\tb\u{1b}[2J\nc\n");
-        assert_eq!(printable(&message), "a\tb\\u{1b}[2J\\nc");
-        assert_eq!(printable(&Message::from(vec![1, 2])), "[binary, 2 bytes]");
-        for reordering in ['\u{202e}', '\u{2066}', '\u{2028}', '\u{200b}', '\u{e0041}'] {
-            let message = Message::from(format!("a{reordering}b"));
-            let code = u32::from(reordering);
-            assert_eq!(printable(&message), format!("a\\u{{{code:x}}}b"));
-        }
-        for shown in [
-            "\"quoted\" \\ 'as is'",
-            "e\u{301} \u{1f389} \u{65e5}\u{672c}",
-        ] {
-            assert_eq!(printable(&Message::from(shown)), shown);
-        }
     }
 
     #[test]

@@ -70,10 +70,9 @@ fn who_asks_for_no_page_is_told_what_this_is() {
     let with_page = server(|_| {});
     let without = server(|config| config.page = false);
     for (server, headers) in [
-        (&with_page, &[][..]),
-        (&with_page, &["Accept: */*"]),
+        (&with_page, &["Accept: image/png"][..]),
         (&without, &[HTML]),
-        (&without, &[]),
+        (&without, &["Accept: image/png"]),
     ] {
         let request = plain("GET", "/", headers);
         let answer = ask_for_line(server.local_addr(), &request);
@@ -154,7 +153,7 @@ fn a_head_is_answered_as_a_get_without_the_body() {
     let server = server(|config| config.allow_origin = vec!["https://app.example".to_owned()]);
     for (target, headers) in [
         ("/", &[HTML][..]),
-        ("/lobby", &[]),
+        ("/lobby", &["Accept: image/png"]),
         ("/", &["Origin: http://evil.example"]),
         ("/%ff", &[HTML]),
         ("/favicon.ico", &[]),

@@ -46,12 +46,14 @@ fn head_of(address: SocketAddr, request: &[u8]) -> Answer {
 
 /// A request through each door that a token guards.
 fn through_each_door(target: &str, headers: &[&str]) -> Vec<(u16, Vec<u8>)> {
+    let picture = [headers, &["Accept: image/png"]].concat();
     let count = [headers, &["Accept: application/json"]].concat();
     vec![
         (101, websocket(target, headers)),
         (200, follow(target, headers)),
         (202, post(target, headers, b"hi")),
-        (426, plain("GET", target, headers)),
+        (200, plain("GET", target, headers)),
+        (426, plain("GET", target, &picture)),
         (200, plain("GET", target, &count)),
     ]
 }

@@ -237,25 +237,9 @@ pub fn all() -> Vec<Case> {
         [post, vec![b'x'; 200_000]].concat(),
     );
 
-    let plain = request("GET / HTTP/1.1", &["Host: localhost"]);
-    cases.add(426, "a plain GET", plain.clone());
-    cases.add(
-        426,
-        "two plain GETs in a row",
-        [&plain[..], &plain].concat(),
-    );
-    cases.add(
-        426,
-        "curl",
-        request(
-            "GET /lobby HTTP/1.1",
-            &[
-                "Host: localhost:8080",
-                "User-Agent: curl/8.5.0",
-                "Accept: */*",
-            ],
-        ),
-    );
+    let plain = request("GET / HTTP/1.1", &["Host: localhost", "Accept: image/png"]);
+    cases.add(426, "a GET of a picture", plain.clone());
+    cases.add(426, "two of them in a row", [&plain[..], &plain].concat());
     cases.add(
         426,
         "another protocol",
