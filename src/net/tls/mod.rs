@@ -4,7 +4,7 @@
 //! One connection is used by two threads: one reads, and one sends (the hub, or
 //! the client's writer thread). Whoever sends encrypts. The session's state is
 //! behind a mutex that is held for one record's cryptography and never across a
-//! system call. The hub tries it for [`PATIENCE`](session) and otherwise
+//! system call. The hub tries it for 2 µs and otherwise
 //! treats the client as one whose socket is full. rustls 0.24 splits a
 //! connection in a sending and a receiving half, which needs no such lock; only
 //! this module would change.
