@@ -23,6 +23,7 @@ use crate::names::ClientId;
 use crate::net::{Outlet, Sent};
 use crate::outbox::{Chunk, StartWriter};
 use crate::outbox::{Outbox, OutboxRules};
+use crate::since::Since;
 use crate::wire::burst::single;
 use crate::wire::{Burst, BurstBuilder, Encoding};
 use crate::wire::{Decoder, Incoming};
@@ -79,9 +80,14 @@ struct World {
     hub: Hub,
     sink: Arc<Sink>,
     chunks: Receiver<Chunk>,
+    rules: Arc<OutboxRules>,
 }
 
 fn world(clients: u64) -> World {
+    world_with(clients, &Config::default())
+}
+
+fn world_with(clients: u64, config: &Config) -> World {
     let (sender, chunks) = bounded(clients as usize);
     let rules = Arc::new(OutboxRules {
         max_messages: 1024,
@@ -90,25 +96,38 @@ fn world(clients: u64) -> World {
         writers: Box::new(Chunks(sender)),
     });
     let sink = Arc::new(Sink::default());
-    let mut hub = Hub::new(
-        &Config::default(),
+    let hub = Hub::new(
+        config,
         Arc::default(),
         Arc::new(Interest::new()),
         Box::new(Memory::new()),
     );
-    let peer = SocketAddr::from(([127, 0, 0, 1], 1)).into();
-    for id in (1..=clients).map(ClientId) {
-        let place = Place::anywhere();
-        hub.apply(Command::Join(Box::new(Joining {
+    let mut world = World {
+        hub,
+        sink,
+        chunks,
+        rules,
+    };
+    (1..=clients).for_each(|id| world.join(id, None));
+    world
+}
+
+impl World {
+    fn join(&mut self, id: u64, since: Option<Since>) {
+        let (id, place) = (ClientId(id), Place::anywhere());
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1)).into();
+        self.hub.apply(Command::Join(Box::new(Joining {
             client: Arc::new(ClientState::new(id, peer, "/".into(), place, None)),
-            outbox: Outbox::new(id, sink.clone(), rules.clone()),
+            outbox: Outbox::new(id, self.sink.clone(), self.rules.clone()),
             encoding: Encoding::Frames,
             answer: Bytes::new(),
             following: None,
-            start: Start::default(),
+            start: Start {
+                since,
+                ..Start::default()
+            },
         })));
     }
-    World { hub, sink, chunks }
 }
 
 fn publish(hub: &mut Hub, burst: &Burst) {
@@ -188,6 +207,38 @@ fn hub_and_outbox() {
             }
         },
     );
+}
+
+#[test]
+#[ignore = "measures; `make bench-micro` runs it"]
+fn history() {
+    println!();
+    let small = burst(128);
+    let mut config = Config::default();
+    for history in [0, 100] {
+        config.history = history;
+        let mut world = world_with(100, &config);
+        for messages in [1, 64] {
+            measure(
+                &format!("delivery, 100 clients, {messages} a pass, history {history}"),
+                100 * messages,
+                || {
+                    (0..messages).for_each(|_| publish(&mut world.hub, &small));
+                    world.hub.end_pass();
+                },
+            );
+        }
+    }
+    let mut world = world_with(0, &config);
+    (0..100).for_each(|_| publish(&mut world.hub, &small));
+    let mut id = 0;
+    measure("a client that resumes with 100 messages", 1, || {
+        id += 1;
+        let since = Some(Since::Last(100));
+        world.join(id, since);
+        let id = ClientId(id);
+        world.hub.apply(Command::Leave { id });
+    });
 }
 
 #[test]
