@@ -153,7 +153,12 @@ impl TokenVerifier {
         TokenVerifier(Arc::new(verify))
     }
 
-    pub(crate) fn verify(&self, token: &str) -> Result<Rights, &'static str> {
+    /// The rights that a token gives now.
+    ///
+    /// # Errors
+    ///
+    /// Why it gives none, as it follows "the token".
+    pub fn verify(&self, token: &str) -> Result<Rights, &'static str> {
         let rights = (self.0)(token)?;
         match rights.have_expired() {
             true => Err("has expired"),

@@ -218,3 +218,56 @@ fn a_file_of_tokens_is_read_again_when_it_changes() {
     assert_eq!(ann.data().payload, b"still here");
     fs::remove_file(&path).unwrap();
 }
+
+/// A token of these claims, signed with a secret.
+#[cfg(feature = "jwt")]
+fn signed(claims: &str, secret: &str) -> String {
+    use data_encoding::BASE64URL_NOPAD;
+    use ring::hmac;
+
+    let encode = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
+    let message = format!("{}.{}", encode(r#"{"alg":"HS256"}"#), encode(claims));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let signature = hmac::sign(&key, message.as_bytes());
+    format!("{message}.{}", BASE64URL_NOPAD.encode(signature.as_ref()))
+}
+
+#[cfg(feature = "jwt")]
+#[test]
+fn a_signed_token_says_by_itself_what_it_allows() {
+    let secret = "0123456789abcdef0123456789abcdef";
+    let path = tokens_file("jwt", secret);
+    let args = ["--jwt-key", path.to_str().unwrap(), "--allow-publish"];
+    let program = Program::start(&args);
+    let until = |seconds: u64| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        now.unwrap().as_secs() + seconds
+    };
+    let claims = format!(r#"{{"sub":"ann","read":"/lobby","exp":{}}}"#, until(60));
+    let token = signed(&claims, secret);
+    let mut ann = Raw::open(program.address, &format!("/lobby?token={token}"));
+    ann.send(Opcode::Text, b"let me");
+    ann.expect_close(1008);
+    let forged = signed(
+        &claims.replace("/lobby", "/*"),
+        "another secret of thirty-two bytes",
+    );
+    let expired = signed(
+        &format!(r#"{{"read":"/*","exp":{}}}"#, until(0) - 60),
+        secret,
+    );
+    let huge = "x".repeat(64 * 1024);
+    for (target, token, status, word) in [
+        ("/other", &token, 403, "does not allow to read"),
+        ("/lobby", &forged, 401, "wrong signature"),
+        ("/lobby", &expired, 401, "has expired"),
+        ("/lobby", &huge, 431, "larger than"),
+    ] {
+        let bearer = format!("Authorization: Bearer {token}");
+        let request = plain("GET", target, &["Accept: application/json", &bearer]);
+        let answer = ask(program.address, &request);
+        assert_eq!(answer.status, status, "{target}: {}", answer.body);
+        assert!(answer.body.contains(word), "{}", answer.body);
+    }
+    fs::remove_file(&path).unwrap();
+}

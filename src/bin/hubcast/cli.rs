@@ -10,6 +10,8 @@ use hubcast::{Config, Secret};
 
 use crate::environment::Variable;
 use crate::generate::Artifact;
+#[cfg(feature = "jwt")]
+use crate::jwt::Key;
 use crate::listen::Address;
 use crate::room::Room;
 use crate::token;
@@ -25,8 +27,9 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// The features of Cargo.toml, and whether each is in this binary.
-const FEATURES: [(&str, bool); 4] = [
+const FEATURES: [(&str, bool); 5] = [
     ("cli", cfg!(feature = "cli")),
+    ("jwt", cfg!(feature = "jwt")),
     ("deflate", cfg!(feature = "deflate")),
     ("tls", cfg!(feature = "tls")),
     ("redis", cfg!(feature = "redis")),
@@ -408,9 +411,20 @@ struct Guards {
     #[arg(long, value_name = "FILE")]
     tokens: Option<PathBuf>,
 
+    /// Take tokens that are signed with this key (JWT): a public key (PEM) of
+    /// P-256 or Ed25519, or a secret of at least 32 bytes
+    #[cfg(feature = "jwt")]
+    #[arg(long, value_name = "FILE")]
+    jwt_key: Option<PathBuf>,
+
+    /// Take those signed tokens alone that are for this audience
+    #[cfg(feature = "jwt")]
+    #[arg(long, value_name = "NAME", requires = "jwt_key")]
+    jwt_audience: Option<String>,
+
     /// Ignore what a client sends to a room that its token lets it only read,
     /// instead of closing it with 1008
-    #[arg(long, requires = "tokens")]
+    #[arg(long)]
     ignore_writes: bool,
 
     /// The name of a cookie that may bring a token; other sites' pages are kept
@@ -479,6 +493,14 @@ impl Options {
     /// The file of tokens, if there is one.
     pub(crate) fn tokens(&self) -> Result<Option<Tokens>, String> {
         self.guards.tokens.as_deref().map(Tokens::open).transpose()
+    }
+
+    /// The key of signed tokens, if there is one.
+    #[cfg(feature = "jwt")]
+    pub(crate) fn jwt_key(&self) -> Result<Option<Key>, String> {
+        let audience = self.guards.jwt_audience.as_deref();
+        let open = |path: &PathBuf| Key::open(path, audience);
+        self.guards.jwt_key.as_ref().map(open).transpose()
     }
 
     pub(crate) fn has_tls(&self) -> bool {

@@ -300,7 +300,7 @@ mod tests {
             let value = another_value(option, arg);
             let needed: &[(&str, &str)] = match option {
                 "exit-on-eof" => &[("HUBCAST_STDIN", "/")],
-                "ignore-writes" => &[("HUBCAST_TOKENS", "x")],
+                "jwt-audience" => &[("HUBCAST_JWT_KEY", "x")],
                 "publish-token" => &[("HUBCAST_ALLOW_PUBLISH", "1")],
                 _ => &[],
             };

@@ -20,6 +20,8 @@ use crate::tokens::Tokens;
 mod cli;
 mod environment;
 mod generate;
+#[cfg(feature = "jwt")]
+mod jwt;
 mod listen;
 mod pipe;
 mod room;
@@ -100,6 +102,10 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
     let mut config = options.config().map_err(|line| (WRONG_USAGE, line))?;
     let tokens = options.tokens().map_err(|line| (WRONG_USAGE, line))?;
     config.token_verifier = tokens.as_ref().map(Tokens::verifier);
+    #[cfg(feature = "jwt")]
+    if let Some(key) = options.jwt_key().map_err(|line| (WRONG_USAGE, line))? {
+        config.token_verifier = Some(key.verifier(config.token_verifier.take()));
+    }
     let addresses = options.listen().map_err(|line| (WRONG_USAGE, line))?;
     let shutdown_timeout = config.shutdown_timeout;
     let max_message_size = config.max_message_size;
