@@ -16,7 +16,7 @@ use crate::hub::{ClientInfo, RoomInfo};
 use crate::wire::json::{self, Object};
 
 /// The methods that are answered.
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, DELETE, OPTIONS");
 /// What is said of a path that means nothing.
 #[cfg(feature = "redis")]
 const UNKNOWN: &str =
@@ -35,6 +35,8 @@ pub(super) enum Question {
     Rooms,
     #[cfg(feature = "redis")]
     Nodes,
+    /// Disconnect whom the path names.
+    Remove,
     /// Which methods there are.
     Methods,
     /// A path that means nothing.
@@ -54,6 +56,11 @@ impl Question {
             _ => Question::Unknown,
         }
     }
+}
+
+/// Whether a path names a client, or a room.
+fn names_clients(path: &str) -> bool {
+    path.starts_with("/-/clients/") || path.starts_with("/-/rooms/")
 }
 
 pub(super) fn far_away() -> Answer {
@@ -84,6 +91,7 @@ impl Doors {
         }
         match *request.method() {
             Method::GET | Method::HEAD => Ok(Question::of(request.uri().path())),
+            Method::DELETE if names_clients(request.uri().path()) => Ok(Question::Remove),
             Method::OPTIONS => Ok(Question::Methods),
             _ => {
                 Err(Answer::text(StatusCode::METHOD_NOT_ALLOWED, "ask with GET")
@@ -93,14 +101,14 @@ impl Doors {
     }
 
     /// Answers what the operator asks.
-    pub(super) fn answer(&self, question: Question) -> Answer {
+    pub(super) fn answer(&self, question: Question, path: &str) -> Answer {
         // It may be secret, and its URL may hold a token.
-        self.answer_to(question)
+        self.answer_to(question, path)
             .header(CACHE_CONTROL, HeaderValue::from_static("no-store"))
             .header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
     }
 
-    fn answer_to(&self, question: Question) -> Answer {
+    fn answer_to(&self, question: Question, path: &str) -> Answer {
         let shared = &self.handle.shared;
         match question {
             Question::Health | Question::Ready if shared.stop.is_triggered() => stopping(),
@@ -114,6 +122,7 @@ impl Doors {
             Question::Rooms => self.list(|handle| Ok(rooms_json(&handle.rooms()?))),
             #[cfg(feature = "redis")]
             Question::Nodes => self.nodes(),
+            Question::Remove => self.remove(path).unwrap_or_else(|refused| refused),
             Question::Methods => Answer::new(StatusCode::NO_CONTENT, "text/plain", String::new())
                 .header(ALLOW, METHODS),
             Question::Unknown => Answer::text(StatusCode::NOT_FOUND, UNKNOWN),
@@ -212,14 +221,14 @@ mod tests {
     fn lists_are_made_one_at_a_time() {
         let running = Server::bind("127.0.0.1:0").unwrap().spawn().unwrap();
         let doors = Doors::new(running.handle(), None, Places::unlimited()).unwrap();
-        assert_eq!(doors.answer(Question::Clients).status, StatusCode::OK);
+        assert_eq!(doors.answer(Question::Clients, "").status, StatusCode::OK);
         let turn = doors.listing.lock().unwrap();
         for question in [Question::Clients, Question::Rooms] {
-            let status = doors.answer(question).status;
+            let status = doors.answer(question, "").status;
             assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{question:?}");
         }
-        assert_eq!(doors.answer(Question::Metrics).status, StatusCode::OK);
+        assert_eq!(doors.answer(Question::Metrics, "").status, StatusCode::OK);
         drop(turn);
-        assert_eq!(doors.answer(Question::Rooms).status, StatusCode::OK);
+        assert_eq!(doors.answer(Question::Rooms, "").status, StatusCode::OK);
     }
 }

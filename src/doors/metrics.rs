@@ -2,6 +2,7 @@
 
 use std::fmt::{Display, Write};
 
+use super::process;
 #[cfg(feature = "redis")]
 use crate::engine::{Engine, Status};
 use crate::stats::{Counters, FAN_OUT_BOUNDS};
@@ -111,6 +112,12 @@ pub(crate) fn text(counters: &Counters, waiting: usize) -> String {
         sample(&mut out, name, &label("reason", reason), count);
     }
     fan_out(&mut out, counters);
+    about_the_build(&mut out);
+    for (name, kind, help, value) in process::figures() {
+        let _ = writeln!(out, "# HELP process_{name} {help}");
+        let _ = writeln!(out, "# TYPE process_{name} {kind}");
+        let _ = writeln!(out, "process_{name} {value}");
+    }
     out
 }
 
@@ -180,6 +187,12 @@ pub(super) fn engine(out: &mut String, engine: &Engine) {
         head(out, kind, name, help);
         sample(out, name, "", value);
     }
+}
+
+fn about_the_build(out: &mut String) {
+    head(out, Gauge, "build_info", "1, with the version of hubcast.");
+    let version = label("version", env!("CARGO_PKG_VERSION"));
+    sample(out, "build_info", &version, 1);
 }
 
 fn head(out: &mut String, kind: Kind, name: &str, help: &str) {

@@ -21,8 +21,10 @@ mod origin;
 mod pace;
 mod page;
 mod plain_text;
+mod process;
 mod publish;
 mod remarks;
+mod removal;
 mod retries;
 mod rights;
 mod room;
@@ -184,7 +186,10 @@ impl Doors {
                  for example: websocat ws://HOST:PORT/",
             )),
             Door::Preflight => Ok(Opened::Answered(preflight(request))),
-            Door::Admin(question) => Ok(Opened::Answered(self.answer(question))),
+            Door::Admin(question) => {
+                let path = request.uri().path();
+                Ok(Opened::Answered(self.answer(question, path)))
+            }
         }
     }
 

@@ -239,6 +239,7 @@ fn check_head(bytes: &[u8], status: u16) -> (&[u8], Option<usize>) {
         "content-length",
         "content-security-policy",
         "content-type",
+        "date",
         "hubcast-client",
         "idempotent-replayed",
         "referrer-policy",

@@ -12,7 +12,7 @@ use super::caller::Caller;
 use super::entry::{CLIENT, Entry, finish_head};
 use super::hall::Doors;
 use super::start::wish;
-use crate::http1::{Answer, query_parameters};
+use crate::http1::{Answer, http_date, query_parameters};
 use crate::rights::Rights;
 use crate::wire::{Encoding, sse};
 
@@ -60,8 +60,12 @@ impl Doors {
         caller: &Caller,
         kind: &str,
     ) -> Vec<u8> {
-        let mut head =
-            format!("{HEAD}content-type: {kind}\r\n{CLIENT}: {}\r\n", caller.id).into_bytes();
+        let date = http_date();
+        let lines = format!(
+            "date: {date}\r\ncontent-type: {kind}\r\n{CLIENT}: {}\r\n",
+            caller.id
+        );
+        let mut head = [HEAD, lines.as_str()].concat().into_bytes();
         let cors = self.cors(request);
         if !cors.is_empty() {
             let line = format!("{ACCESS_CONTROL_EXPOSE_HEADERS}: {CLIENT}\r\n");

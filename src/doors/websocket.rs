@@ -17,7 +17,7 @@ use super::hall::Doors;
 use super::start::wish;
 use super::token;
 use crate::embed::Upgrade;
-use crate::http1::Answer;
+use crate::http1::{Answer, http_date};
 use crate::http1::{single, tokens};
 use crate::rights::Rights;
 use crate::wire::Encoding;
@@ -142,9 +142,11 @@ pub(super) fn upgrade_required(line: &str) -> Answer {
 
 /// The 101 answer (RFC 6455 §4.2.2), but for the extensions and the empty line.
 fn response(key: &HeaderValue, subprotocol: Option<&str>) -> String {
+    let date = http_date();
     let accept = accept_key(key.as_bytes());
     let mut text = format!(
         "HTTP/1.1 101 Switching Protocols\r\n\
+         date: {date}\r\n\
          upgrade: websocket\r\n\
          connection: upgrade\r\n\
          sec-websocket-accept: {accept}\r\n"

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 
+use super::date::http_date;
 use crate::net::Stream;
 use crate::net::send_all;
 
@@ -107,6 +108,7 @@ impl Answer {
             line("content-type", self.content_type.as_bytes());
             line("content-length", self.body.len().to_string().as_bytes());
         }
+        line("date", http_date().as_bytes());
         if !names_connection {
             line("connection", b"close");
         }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::net::SocketAddr;
 
-use hubcast::{CloseCode, Running, Server};
+use hubcast::{CloseCode, Running, Secret, Server};
 use rustix::process::Signal;
 
 use super::json::Json;
@@ -468,11 +468,88 @@ fn the_operator_asks_by_get_only() {
             let request = plain(method, path, &["Content-Length: 0"]);
             let answer = ask_for_line(server.local_addr(), &request);
             assert_eq!(answer.status, 405, "{method} {path}");
-            assert_eq!(answer.header("allow"), "GET, HEAD, OPTIONS");
+            assert_eq!(answer.header("allow"), "GET, HEAD, DELETE, OPTIONS");
         }
         assert_eq!(
             look(server.local_addr(), &format!("{path}?x=y"), &[]).status,
             200
+        );
+    }
+}
+
+#[test]
+fn the_operator_disconnects_a_client_or_a_room() {
+    let server = server(|_| {});
+    let mut members = [(); 2].map(|()| Raw::connect(&server, "/lob%20by"));
+    let mut other = Raw::connect(&server, "/other");
+    let delete =
+        |path: &str, headers: &[&str]| ask(server.local_addr(), &plain("DELETE", path, headers));
+    let id = server.handle().clients_in("/other").unwrap()[0].id;
+    for path in [
+        "/-/clients/999",
+        "/-/clients/",
+        "/-/clients/x",
+        "/-/rooms/nobody",
+        "/-/rooms/%ff",
+    ] {
+        let status = delete(path, &[]).status;
+        assert!(matches!(status, 404 | 400), "{path}: {status}");
+    }
+    for site in ["Origin: https://evil.example", "Sec-Fetch-Site: cross-site"] {
+        assert_eq!(delete("/-/rooms/lob%20by", &[site]).status, 403, "{site}");
+    }
+    assert_eq!(server.handle().clients().unwrap().len(), 3);
+    let answer = delete("/-/rooms/lob%20by", &[]);
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (200, "{\"disconnected\":2}\n")
+    );
+    for member in &mut members {
+        member.expect_close(1008);
+    }
+    let answer = delete(&format!("/-/clients/{id}"), &[]);
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (200, "{\"disconnected\":1}\n")
+    );
+    other.expect_close(1008);
+    assert_eq!(delete(&format!("/-/clients/{id}"), &[]).status, 404);
+}
+
+#[test]
+fn who_is_not_the_operator_disconnects_nobody() {
+    let server = server(|config| {
+        config.token = Some(Secret::from("for rooms"));
+        config.admin_token = Some(Secret::from("for the operator"));
+    });
+    // Another machine's, by the proxy on this one.
+    let status = |bearer: &str| {
+        let headers = ["X-Forwarded-For: 192.0.2.1", bearer];
+        ask(
+            server.local_addr(),
+            &plain("DELETE", "/-/rooms/lobby", &headers),
+        )
+        .status
+    };
+    assert_eq!(status("X-Nothing: y"), 401);
+    assert_eq!(status("Authorization: Bearer for rooms"), 401);
+    assert_eq!(status("Authorization: Bearer for the operator"), 404);
+}
+
+#[test]
+fn the_metrics_tell_of_the_build_and_the_process() {
+    let server = server(|_| {});
+    let text = look(server.local_addr(), "/-/metrics", &[]).body;
+    for name in [
+        "hubcast_build_info{version=\"",
+        "process_cpu_seconds_total ",
+        "process_resident_memory_bytes ",
+        "process_open_fds ",
+        "process_threads ",
+    ] {
+        assert!(
+            text.lines().any(|line| line.starts_with(name)),
+            "{name}: {text}"
         );
     }
 }

@@ -100,7 +100,7 @@ fn no_page_of_another_site_reads_the_operators_paths_whatever_is_allowed() {
         ];
         let preflight = ask(address, &plain("OPTIONS", path, &asks));
         assert_eq!(preflight.status, 204);
-        assert_eq!(preflight.header("allow"), "GET, HEAD, OPTIONS");
+        assert_eq!(preflight.header("allow"), "GET, HEAD, DELETE, OPTIONS");
     }
 }
 
