@@ -174,3 +174,14 @@ fn moderated_rewrites_stops_and_disconnects() {
     say(&mut ann, "peace");
     assert_eq!(next_text(&mut ann), "1: peace", "nothing of bob's came");
 }
+
+#[test]
+fn the_dashboard_gives_a_newcomer_what_was_before() {
+    let example = Example::start("dashboard", &[]);
+    let mut first = example.connect("/memory");
+    let figure = next_text(&mut first);
+    assert!(figure.parse::<u64>().unwrap() > 0, "{figure}");
+    // The last figures are there at once.
+    let mut second = example.connect("/memory");
+    assert_eq!(next_text(&mut second), figure);
+}
