@@ -19,7 +19,7 @@ FUZZ = PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) +nightly fuzz run \
 	--fuzz-dir tests/fuzz --target-dir target/fuzz/build
 
 .DEFAULT_GOAL := help
-.PHONY: run-demo packaging dist deb test-deb test-resume help run build test ci fmt fmt-check lint deps doc bench bench-peers bench-micro test-browser picture browser-tools autobahn test-clients test-proxies proxies-tools fuzz fuzz-reduce soak abuse test-netns netns-tools engine-tools test-engine run-cluster
+.PHONY: run-demo test-guide-clients packaging dist deb test-deb test-resume help run build test ci fmt fmt-check lint deps doc bench bench-peers bench-micro test-browser picture browser-tools autobahn test-clients test-proxies proxies-tools fuzz fuzz-reduce soak abuse test-netns netns-tools engine-tools test-engine run-cluster
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -137,6 +137,9 @@ test-clients: browser-tools build ## Bring websocat, Python, Node and Chromium i
 	CHROMIUM=$(CHROMIUM) sh tests/clients/install.sh
 	CHROMIUM=$(CHROMIUM) python3 tests/clients/with_server.py --within 240 -- \
 	    python3 tests/clients/run.py
+
+test-guide-clients: browser-tools build ## Run the guide's clients, and cut their connections
+	python3 tests/clients/guide.py
 
 test-proxies: proxies-tools build ## Try the guide's nginx and Caddy configurations before the server
 	python3 tests/proxies/run.py

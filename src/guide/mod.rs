@@ -11,6 +11,8 @@
 macro_rules! chapter {
     ($name:ident, $text:expr) => {
         /// [contributing]: crate::guide::contributing
+        /// [clients]: crate::guide::clients
+        /// [positions]: crate::guide::history#a-client-that-knows-where-it-is
         /// [doors]: crate::guide::doors
         /// [close-codes]: crate::guide::doors#close-codes
         /// [statuses]: crate::guide::doors#statuses
@@ -39,6 +41,7 @@ macro_rules! chapter {
 chapter!(doors, include_str!("doors.md"));
 chapter!(history, include_str!("history.md"));
 chapter!(presence, include_str!("presence.md"));
+chapter!(clients, include_str!("clients.md"));
 chapter!(operating, include_str!("operating.md"));
 chapter!(nodes, include_str!("nodes.md"));
 chapter!(memory, include_str!("memory.md"));
