@@ -68,12 +68,7 @@ fn session(node: &Node, away: &mut Away, backoff: &mut Backoff) -> Result<(), Fa
 /// Comes to a log that is open.
 fn attach(node: &Node, connection: &mut Connection) -> Result<Open, Fault> {
     let holding = node.detach();
-    let others = node
-        .lock()
-        .signs
-        .iter()
-        .map(|sign| sign.node.clone())
-        .collect::<Vec<_>>();
+    let others = node.others();
     loop {
         match node.keys.attach(connection, &node.id, &holding, &others)? {
             Attached::Open(open) => return Ok(open),
@@ -122,8 +117,10 @@ fn plan(
     if same && remains.last >= head || !same && remains.depth > depth {
         return theirs;
     }
-    // Entries can be added if none is missing in between.
+    // Entries can be added if none is missing in between. Where none is left,
+    // the batch numbers there are not those of the entries.
     let reaches = begin.is_some_and(|begin| begin <= remains.last);
+    let reaches = reaches && remains.last > Offset::NONE;
     Plan {
         replace: !(same && reaches),
         lineage: Some(own.clone()),
@@ -317,9 +314,44 @@ impl Course<'_> {
             is_open,
             next,
             nodes,
+            left,
         } = beat;
         node.status.beat(next, nodes.len() as u64);
-        node.lock().signs = nodes;
+        node.see(nodes, &left);
         Ok((!is_open).then_some(Next::Attach))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a node with messages 5 to 9 of the epoch `bbbbbbbb` does about what
+    /// is left in the engine.
+    #[test]
+    fn the_end_is_added_only_to_its_own_beginning() {
+        let lineage = |text: &str| Lineage::new(Epoch::parse(text).unwrap());
+        let own = lineage("bbbbbbbb");
+        // Depth, epoch, and last offset of what is left; whether it is
+        // replaced; where the log ends then.
+        for (depth, epoch, last, replace, end) in [
+            (0, None, 0, true, 9),
+            (2, Some("bbbbbbbb"), 0, true, 9),
+            (2, Some("bbbbbbbb"), 3, true, 9),
+            (2, Some("bbbbbbbb"), 4, false, 9),
+            (2, Some("bbbbbbbb"), 9, false, 9),
+            (2, Some("bbbbbbbb"), 11, false, 11),
+            (1, Some("aaaaaaaa"), 20, true, 9),
+            (3, Some("cccccccc"), 7, false, 7),
+        ] {
+            let remains = Remains {
+                depth,
+                lineage: epoch.map(lineage),
+                last: Offset(last),
+            };
+            let plan = plan(&remains, Some(&own), 2, Offset(9), Some(Offset(4)));
+            let planned = (plan.replace, plan.end);
+            assert_eq!(planned, (replace, Offset(end)), "{remains:?}");
+        }
     }
 }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use super::connection::Fault;
 use super::status::Status;
 
-/// The pauses between attempts.
+/// The pauses between attempts: an engine that has restarted is soon found.
 const MIN_PAUSE: Duration = Duration::from_millis(50);
-const MAX_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_millis(200);
 
 /// Whether the engine is away, and since when.
 #[derive(Debug)]

@@ -107,6 +107,8 @@ pub(super) struct Beat {
     pub(super) is_open: bool,
     pub(super) next: Offset,
     pub(super) nodes: Vec<Sign>,
+    /// The nodes that have said goodbye lately.
+    pub(super) left: Vec<String>,
 }
 
 /// A node's last sign of life.
@@ -280,6 +282,11 @@ impl Keys {
             return Err(odd("beat"));
         };
         let now = now.number().ok_or_else(|| odd("beat"))?;
+        let left = signs
+            .chunks_exact(3)
+            .filter(|sign| sign[1].text() == Some("left"));
+        let left = left.filter_map(|sign| Some(sign[0].text()?.to_owned()));
+        let left = left.collect();
         let signs = signs.chunks_exact(3).filter_map(|sign| {
             Some(Sign {
                 node: sign[0].text()?.to_owned(),
@@ -291,6 +298,7 @@ impl Keys {
             is_open: state.text() == Some("open"),
             next: Offset(next.number().ok_or_else(|| odd("beat"))?),
             nodes: signs.collect(),
+            left,
         })
     }
 

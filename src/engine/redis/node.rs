@@ -60,6 +60,9 @@ pub(super) struct Progress {
     /// The newest batch of each node that was given to the hub.
     delivered: HashMap<String, u64>,
     pub(super) signs: Vec<Sign>,
+    /// The nodes that are waited for when the log must be put back, and when
+    /// each gave its last sign.
+    alive: HashMap<String, Instant>,
 }
 
 /// What becomes of entries that were read.
@@ -102,6 +105,7 @@ impl Node {
                 next_batch: 1,
                 delivered: HashMap::new(),
                 signs: Vec::new(),
+                alive: HashMap::new(),
             }),
             changed: Condvar::new(),
         }
@@ -163,6 +167,24 @@ impl Node {
     pub(super) fn doubt(&self) {
         self.lock().is_doubtful = true;
         self.spool.nudge();
+    }
+
+    /// Takes the signs of life that the engine has. It may have forgotten nodes
+    /// that are alive, so all are waited for until they were silent for too
+    /// long, but for those that have said goodbye.
+    pub(super) fn see(&self, signs: Vec<Sign>, left: &[String]) {
+        let mut progress = self.lock();
+        let now = Instant::now();
+        let is_recent = |seen: &Instant| now.duration_since(*seen) < self.timeout;
+        let alive = &mut progress.alive;
+        alive.retain(|node, seen| is_recent(seen) && !left.contains(node));
+        alive.extend(signs.iter().map(|sign| (sign.node.clone(), now)));
+        progress.signs = signs;
+    }
+
+    /// The nodes that are waited for when the log must be put back.
+    pub(super) fn others(&self) -> Vec<String> {
+        self.lock().alive.keys().cloned().collect()
     }
 
     /// Puts a batch among those that were not read back, before it is
@@ -269,8 +291,12 @@ impl Node {
     pub(super) fn take(&self, run: &str, entries: Vec<Entry>) -> Taken {
         let mut progress = self.lock();
         let progress = &mut *progress;
-        let is_attached = progress.open.as_ref().is_some_and(|open| open.run == run);
-        let Some(lineage) = progress.lineage.clone().filter(|_| is_attached) else {
+        // What was asked for before the node attached may be void since.
+        let is_current = |own: &Lineage| {
+            let open = progress.open.as_ref();
+            open.is_some_and(|open| open.run == run && open.lineage.epoch() == own.epoch())
+        };
+        let Some(lineage) = progress.lineage.clone().filter(is_current) else {
             return Taken::Nothing;
         };
         let mut committed = Committed::default();
@@ -354,7 +380,11 @@ impl Node {
             self.status.duplicates.add(1);
         }
         progress.retention.read(&entry);
-        progress.tail.push(entry);
+        // One without messages need not be put back, and is read again after
+        // each restart.
+        if entry.messages > 0 {
+            progress.tail.push(entry);
+        }
     }
 
     /// Whether the reader is at this log already.
@@ -489,5 +519,129 @@ impl Place {
     /// A client of the node that wrote the entry, if that is this one.
     fn client(&self, except: u64) -> Option<ClientId> {
         (self.is_own && except != 0).then_some(ClientId(except))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::position::Epoch;
+
+    fn node() -> Node {
+        Node::new(
+            ("me".to_owned(), "me".to_owned()),
+            Address::parse("redis://nowhere").unwrap(),
+            Duration::from_secs(3600),
+            Keys::new("test"),
+            Arc::new(Spool::new(1000, 1000, Duration::ZERO)),
+            (
+                Tail::new(1000),
+                Retention::new(1000, Duration::from_secs(1)),
+            ),
+            Arc::new(Stop::new().unwrap()),
+        )
+    }
+
+    fn epoch(text: &str) -> Epoch {
+        Epoch::parse(text).unwrap()
+    }
+
+    fn signs(nodes: &[&str]) -> Vec<Sign> {
+        let sign = |node: &&str| Sign {
+            node: (*node).to_owned(),
+            age: 0,
+            about: String::new(),
+        };
+        nodes.iter().map(sign).collect()
+    }
+
+    /// An engine that comes back empty knows only the nodes that have given a
+    /// sign since. The others are waited for all the same, or the log would be
+    /// put back without what only they have of it.
+    #[test]
+    fn a_node_that_the_engine_has_forgotten_is_waited_for() {
+        let node = node();
+        let others = || {
+            let mut others = node.others();
+            others.sort_unstable();
+            others
+        };
+        node.see(signs(&["b", "c", "d", "me"]), &[]);
+        node.see(signs(&["b", "c", "me"]), &["d".to_owned()]);
+        assert_eq!(others(), ["b", "c", "me"], "d has said goodbye");
+        node.see(signs(&["me"]), &[]);
+        node.see(signs(&["b", "me"]), &[]);
+        assert_eq!(others(), ["b", "c", "me"], "c has given no sign again yet");
+    }
+
+    /// Entries without messages are read again after each restart, and two of
+    /// one place in the log could not be put back.
+    #[test]
+    fn entries_without_messages_are_not_put_back() {
+        let node = node();
+        let lineage = Lineage::new(epoch("aaaaaaaa"));
+        let open = Open {
+            run: "run".to_owned(),
+            depth: 1,
+            lineage,
+            next: Offset(1),
+        };
+        node.attached(open.clone());
+        node.adopt(&open, None);
+        let mut records = Vec::new();
+        records::write_up(&mut records);
+        let probe = Entry {
+            id: Id {
+                last: Offset::NONE,
+                extra: 1,
+            },
+            node: "b".to_owned(),
+            batch: 1,
+            messages: 0,
+            epoch: epoch("aaaaaaaa"),
+            time: 1,
+            records: records.into(),
+        };
+        for _ in 0..2 {
+            let taken = node.take("run", vec![probe.clone()]);
+            assert!(matches!(taken, Taken::Entries(..)), "{taken:?}");
+        }
+        assert_eq!(node.tail().3, []);
+    }
+
+    /// A reply that was under way while the log was put back may have what is
+    /// void.
+    #[test]
+    fn what_was_read_before_the_node_attached_is_not_taken() {
+        let node = node();
+        let mut lineage = Lineage::new(epoch("aaaaaaaa"));
+        let mut open = Open {
+            run: "run".to_owned(),
+            depth: 1,
+            lineage: lineage.clone(),
+            next: Offset(1),
+        };
+        node.attached(open.clone());
+        node.adopt(&open, None);
+        let entry = Entry {
+            id: Id {
+                last: Offset(3),
+                extra: 0,
+            },
+            node: "b".to_owned(),
+            batch: 1,
+            messages: 3,
+            epoch: epoch("aaaaaaaa"),
+            time: 1,
+            records: bytes::Bytes::new(),
+        };
+        node.detach();
+        lineage.begin(epoch("bbbbbbbb"), Offset(0));
+        open.lineage = lineage;
+        node.attached(open.clone());
+        let taken = node.take("run", vec![entry]);
+        assert!(matches!(taken, Taken::Nothing), "{taken:?}");
+        let adopted = node.adopt(&open, None).unwrap().0;
+        assert_eq!(adopted.break_at, None, "nothing of it was given to anybody");
     }
 }

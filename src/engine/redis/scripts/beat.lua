@@ -6,7 +6,8 @@
 --
 -- Answers whether the log is open to this node ('open' or 'closed'), the next
 -- offset, the time, and for each living node its id, the time of its last
--- sign of life, and what it told of itself.
+-- sign of life, and what it told of itself; for one that has said goodbye
+-- lately its id, 'left', and nothing.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('HSET', KEYS[3], 'seen:' .. ARGV[3], string.format('%.0f', now),
@@ -25,6 +26,14 @@ for index = 1, #fields, 2 do
   if node then about[node] = fields[index + 1] end
 end
 for index = 1, #fields, 2 do
+  local left = string.match(fields[index], '^left:(.*)')
+  if left and now - tonumber(fields[index + 1]) > tonumber(ARGV[4]) then
+    redis.call('HDEL', KEYS[3], fields[index])
+  elseif left then
+    table.insert(answer, left)
+    table.insert(answer, 'left')
+    table.insert(answer, '')
+  end
   local node = string.match(fields[index], '^seen:(.*)')
   if node and now - tonumber(fields[index + 1]) > tonumber(ARGV[4]) then
     redis.call('HDEL', KEYS[3], fields[index], 'about:' .. node)
