@@ -66,7 +66,7 @@ pub struct Config {
     /// The most messages that wait for one client; see also
     /// [`queue_bytes`](Config::queue_bytes). Whichever is reached first
     /// makes the client a slow consumer, but one message may always wait,
-    /// however large. Default: 1,024.
+    /// however large. Each takes 48 bytes beside its content. Default: 8,192.
     pub queue_messages: usize,
     /// The most bytes that wait for one client. Default: 1 MiB.
     pub queue_bytes: usize,
@@ -333,7 +333,7 @@ impl Default for Config {
             deflate_threshold: 256,
             #[cfg(feature = "deflate")]
             deflate_level: 1,
-            queue_messages: 1024,
+            queue_messages: 8192,
             queue_bytes: 1024 * 1024,
             queue_total: 256 * 1024 * 1024,
             unsent_bytes: 128 * 1024,

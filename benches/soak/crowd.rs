@@ -21,7 +21,7 @@ const TICK: Duration = Duration::from_millis(10);
 /// How often the server is asked who is still there.
 const LOOK: Duration = Duration::from_secs(1);
 /// The server's default limits, which no backlog may exceed.
-const QUEUE_MESSAGES: usize = 1024;
+const QUEUE_MESSAGES: usize = 8192;
 const QUEUE_BYTES: usize = 1024 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -172,7 +172,7 @@ struct Messages {
 #[command(next_help_heading = "Slow clients")]
 struct SlowClients {
     /// The most messages that may wait for one client
-    #[arg(long, value_name = "N", default_value = "1024")]
+    #[arg(long, value_name = "N", default_value = "8192")]
     #[arg(aliases = ["queue-len", "max-queue", "outbox-messages"])]
     queue_messages: usize,
 
