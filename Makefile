@@ -19,7 +19,7 @@ FUZZ = PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) +nightly fuzz run \
 	--fuzz-dir tests/fuzz --target-dir target/fuzz/build
 
 .DEFAULT_GOAL := help
-.PHONY: run-demo test-guide-clients packaging dist deb test-deb test-resume help run build test ci fmt fmt-check lint deps doc bench bench-peers bench-micro test-browser picture browser-tools autobahn test-clients test-proxies proxies-tools fuzz fuzz-reduce soak abuse test-netns netns-tools engine-tools test-engine run-cluster
+.PHONY: bench-returning run-demo test-guide-clients packaging dist deb test-deb test-resume help run build test ci fmt fmt-check lint deps doc bench bench-peers bench-micro test-browser picture browser-tools autobahn test-clients test-proxies proxies-tools fuzz fuzz-reduce soak abuse test-netns netns-tools engine-tools test-engine run-cluster
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -188,6 +188,9 @@ target/tools/bin/cargo-fuzz:
 
 soak: ## Full load beside slow clients, then ten minutes of churn (SOAK='--help')
 	$(CARGO) bench --bench soak -- soak $(SOAK)
+
+bench-returning: ## Ten thousand clients that come back at once and catch up
+	$(CARGO) bench --bench soak -- returning $(SOAK)
 
 abuse: ## What a malicious client may try, while others chat on
 	$(CARGO) bench --bench soak -- abuse $(SOAK)

@@ -120,6 +120,12 @@ impl Client {
         Ok(String::from_utf8_lossy(&self.buffer[..self.used]).into_owned())
     }
 
+    /// The head of an HTTP answer, if all of it has been read.
+    pub(crate) fn head(&mut self) -> Option<String> {
+        self.used = head_end(&self.buffer)?;
+        Some(String::from_utf8_lossy(&self.buffer[..self.used]).into_owned())
+    }
+
     /// The address by which the server knows this client.
     pub(crate) fn local(&self) -> Result<SocketAddr> {
         Ok(self.socket.local_addr()?)

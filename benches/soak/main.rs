@@ -5,9 +5,9 @@
 //! In reading order: healthy clients beside slow ones ([`beside`], [`crowd`]); clients
 //! that come and go at random ([`churn`], [`order`]); attacks ([`abuse`], [`attacks`],
 //! [`sharing`])
-//! while a [`canary`] chats on; peers that die without a word ([`dead_peers`]); and
-//! what all of them use: the [`server`], a [`client`], [`random`] numbers, and the [`kit`]
-//! that both benchmarks share.
+//! while a [`canary`] chats on; a crowd that comes back at once ([`returning`]); peers
+//! that die without a word ([`dead_peers`]); and what all of them use: the [`server`], a
+//! [`client`], [`random`] numbers, and the [`kit`] that both benchmarks share.
 //!
 //! A run fails on what must never happen: a message lost, doubled or out of order for
 //! a client that keeps up, a slow client that stays, a thread, a descriptor or a
@@ -27,6 +27,7 @@ mod kit;
 mod options;
 mod order;
 mod random;
+mod returning;
 mod server;
 mod sharing;
 
@@ -75,6 +76,7 @@ fn run(what: What, options: &Options) -> Result<()> {
         What::Load => beside::run(options),
         What::Churn => churn::run(options),
         What::Abuse => abuse::run(options),
+        What::Returning => returning::run(options),
         What::DeadPeers => dead_peers::run(options),
     }
 }

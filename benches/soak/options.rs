@@ -53,6 +53,8 @@ pub(crate) enum What {
     Churn,
     /// What a malicious client may try.
     Abuse,
+    /// Ten thousand clients that come back at once.
+    Returning,
     /// Peers whose cable is pulled, in network namespaces of their own; needs root.
     DeadPeers,
 }
