@@ -72,6 +72,9 @@ thread_local! {
             config.subprotocol = vec!["chat".to_owned()];
             config.allow_origin = vec!["https://a.example".to_owned()];
             config.admin_listen = Some("127.0.0.1:0".to_owned());
+            config.history = 10;
+            config.presence = true;
+            config.trust_proxy = vec!["127.0.0.0/8".to_owned()];
         }),
     ];
     /// A connection whose peer has gone: every read says so.
@@ -241,6 +244,8 @@ fn check_head(bytes: &[u8], status: u16) -> (&[u8], Option<usize>) {
         "content-type",
         "date",
         "hubcast-client",
+        "hubcast-position",
+        "hubcast-resume",
         "idempotent-replayed",
         "referrer-policy",
         "retry-after",
