@@ -223,8 +223,12 @@ pub enum Cause {
     /// What the client sent did not go into the log in time, because the engine
     /// is away and too much waits for it; closed with 1013.
     EngineAway,
-    /// The server shut down; closed with 1001.
+    /// The server shut down; closed with 1001, or by a
+    /// [`drain`](crate::Config::drain) with 1012.
     Shutdown,
+    /// The client had been here for [`Config::max_age`](crate::Config::max_age);
+    /// closed with 1001.
+    MaxAge,
     /// A hook of the handler panicked; closed with 1011.
     HandlerPanicked,
     /// The system refused the client's writer thread.
@@ -239,12 +243,16 @@ pub enum Cause {
 
 impl Cause {
     /// Whether this is an ordinary end: a Close from the peer, a disconnect by
-    /// your program, one that the client asked for in case it cannot resume, or
-    /// the server's shutdown.
+    /// your program, one that the client asked for in case it cannot resume, its
+    /// age, or the server's shutdown.
     pub fn is_normal(&self) -> bool {
         matches!(
             self,
-            Cause::ClosedByPeer | Cause::Disconnected | Cause::IncompleteResume | Cause::Shutdown
+            Cause::ClosedByPeer
+                | Cause::Disconnected
+                | Cause::IncompleteResume
+                | Cause::Shutdown
+                | Cause::MaxAge
         )
     }
 
@@ -255,7 +263,7 @@ impl Cause {
     }
 
     /// The names of all causes.
-    pub(crate) const NAMES: [&'static str; 22] = [
+    pub(crate) const NAMES: [&'static str; 23] = [
         "closed_by_peer",
         "end_of_stream",
         "read_failed",
@@ -278,6 +286,7 @@ impl Cause {
         "read_only",
         "token_expired",
         "engine_away",
+        "max_age",
     ];
 
     /// The place of this cause in [`Cause::NAMES`].
@@ -305,6 +314,7 @@ impl Cause {
             Cause::ReadOnly => 19,
             Cause::TokenExpired => 20,
             Cause::EngineAway => 21,
+            Cause::MaxAge => 22,
         }
     }
 
@@ -331,7 +341,7 @@ impl Cause {
             Cause::TooLarge => Some(CloseCode::TOO_LARGE),
             Cause::EngineAway => Some(CloseCode::TRY_AGAIN_LATER),
             Cause::IncompleteResume => Some(CloseCode::INCOMPLETE_RESUME),
-            Cause::Shutdown => Some(CloseCode::GOING_AWAY),
+            Cause::Shutdown | Cause::MaxAge => Some(CloseCode::GOING_AWAY),
             Cause::HandlerPanicked | Cause::InternalError => Some(CloseCode::INTERNAL_ERROR),
         }
     }
@@ -377,6 +387,7 @@ impl fmt::Display for Cause {
             Cause::IncompleteResume => write!(f, "messages are missing for a resume"),
             Cause::EngineAway => write!(f, "the engine is away and too much waits for it"),
             Cause::Shutdown => write!(f, "server shutdown"),
+            Cause::MaxAge => write!(f, "reached max-age"),
             Cause::HandlerPanicked => write!(f, "handler panicked"),
             Cause::NoWriterThread => write!(f, "the system refused a writer thread"),
             Cause::InvalidDeflate => write!(f, "message that cannot be inflated"),

@@ -206,6 +206,17 @@ pub struct Config {
     /// How long a shutdown may take; what is left then is aborted and
     /// counted. Default: 5 s.
     pub shutdown_timeout: Duration,
+    /// Over how long a shutdown closes the clients, one after the other, so that
+    /// they do not all come back at the same moment. For the first quarter of it
+    /// the server goes on as before, but `/-/readyz` says 503, so that a load
+    /// balancer sends new clients elsewhere; then it accepts nobody, and closes
+    /// the clients with 1012, each with the time after which to come back. Zero:
+    /// all at once, with 1001. Default: 0.
+    pub drain: Duration,
+    /// After how long a client is closed with 1001, so that clients spread over
+    /// new servers; of each up to an eighth less, so that those that came
+    /// together do not go together. Zero: never. Default: 0.
+    pub max_age: Duration,
     /// The read buffer of one client, in bytes. A larger one costs that much
     /// for every client and saves system calls for large messages. Default:
     /// 4 KiB.
@@ -380,6 +391,8 @@ impl Default for Config {
             write_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
             shutdown_timeout: Duration::from_secs(5),
+            drain: Duration::ZERO,
+            max_age: Duration::ZERO,
             read_buffer: 4096,
             stack_size: 256 * 1024,
             fan_out_threads: 0,
@@ -501,8 +514,11 @@ impl Config {
             ("close-timeout", self.close_timeout),
             ("shutdown-timeout", self.shutdown_timeout),
             ("presence-grace", self.presence_grace),
+            ("drain", self.drain),
+            ("max-age", self.max_age),
         ] {
-            if duration.is_zero() && !matches!(name, "ping-interval" | "presence-grace") {
+            let may_be_zero = ["ping-interval", "presence-grace", "drain", "max-age"];
+            if duration.is_zero() && !may_be_zero.contains(&name) {
                 return Err(Error::config(format!("{name} must be more than 0")));
             }
             not_too_long(name, duration)?;

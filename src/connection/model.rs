@@ -155,6 +155,7 @@ impl Ground {
             publisher,
             inbox,
             stop: Stop::new().unwrap(),
+            leaving: None,
             certificates: None,
             counters: Arc::default(),
         });

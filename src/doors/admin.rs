@@ -131,6 +131,9 @@ impl Doors {
 
     /// Why this server should get no new clients, if so.
     fn flaw(&self) -> Option<&'static str> {
+        if self.handle.shared.is_leaving() {
+            return Some("this server is about to stop");
+        }
         #[cfg(feature = "redis")]
         if let Some(engine) = &self.handle.shared.engine {
             return engine.flaw();

@@ -98,6 +98,7 @@ fn doors(change: impl FnOnce(&mut Config)) -> Doors {
         publisher: Publisher::new(inbox.clone()),
         inbox,
         stop: Stop::new().unwrap(),
+        leaving: None,
         certificates: None,
         counters: Arc::default(),
     };

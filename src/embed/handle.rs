@@ -437,7 +437,8 @@ impl Handle {
 
     /// Begins the orderly end of the server and returns at once. No new
     /// connections are accepted; every client gets its queued messages and a
-    /// Close with 1001. What is left after
+    /// Close with 1001, or one after the other as
+    /// [`Config::drain`](crate::Config::drain) says. What is left after
     /// [`Config::shutdown_timeout`](crate::Config::shutdown_timeout) is
     /// aborted. To wait for the end as well, use
     /// [`Running::shutdown`](crate::Running::shutdown). A second call does
@@ -455,7 +456,8 @@ impl Handle {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn shutdown(&self) {
-        self.shared.stop.trigger();
+        let leaving = self.shared.leaving.as_ref();
+        leaving.unwrap_or(&self.shared.stop).trigger();
     }
 
     /// Reads the certificate's files again, now. That happens by itself, too:

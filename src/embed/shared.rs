@@ -17,10 +17,20 @@ pub(crate) struct Shared {
     pub(crate) inbox: Inbox,
     pub(crate) publisher: Publisher,
     pub(crate) stop: Stop,
+    /// The event before that one: soon the server stops. There if it drains.
+    pub(crate) leaving: Option<Stop>,
     /// `None`: all listeners speak plain text.
     pub(crate) certificates: Option<Certificates>,
     pub(crate) counters: Arc<Counters>,
     /// There if the log is that of several nodes.
     #[cfg(feature = "redis")]
     pub(crate) engine: Option<Engine>,
+}
+
+impl Shared {
+    /// Whether the server stops, or soon does.
+    pub(crate) fn is_leaving(&self) -> bool {
+        let soon = self.leaving.as_ref().is_some_and(Stop::is_triggered);
+        soon || self.stop.is_triggered()
+    }
 }

@@ -1,6 +1,7 @@
 //! All commands of the hub.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam_channel::Sender;
@@ -100,6 +101,8 @@ pub(crate) enum Command {
     },
     /// List the rooms.
     Rooms { reply: Sender<Vec<RoomInfo>> },
+    /// Close every client, one after the other over this time.
+    Drain { over: Duration },
     /// Close every client, now and from now on.
     Shutdown,
     /// End the connections whose Close was sent, without waiting for the

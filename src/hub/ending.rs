@@ -1,11 +1,11 @@
 //! How a member's connection ends: closed, evicted, failed, aborted.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::close::{Cause, CloseFrame};
+use crate::close::{Cause, CloseCode, CloseFrame};
 use crate::config::SlowConsumer;
 use crate::names::ClientId;
 use crate::outbox::{Outbox, Outcome};
@@ -145,7 +145,7 @@ impl Hub {
         let cause = Cause::Evicted { messages, bytes };
         let frame = cause.close_frame(reason);
         let frame = self.with_position(place, &frame, lost.map(Offset::before));
-        self.close_with(id, frame, cause, false);
+        self.close_with(id, frame, cause, false, None);
     }
 
     fn first_queued(&self, place: u32) -> Option<Offset> {
@@ -191,10 +191,33 @@ impl Hub {
             Cause::ClosedByPeer => frame,
             _ => self.with_position(place, &frame, None),
         };
-        self.close_with(id, frame, cause, finish);
+        self.close_with(id, frame, cause, finish, None);
     }
 
-    fn close_with(&mut self, id: ClientId, frame: CloseFrame, cause: Cause, finish: bool) {
+    /// Closes a client that is asked to come back after some time, which the
+    /// frame says, too.
+    pub(super) fn close_to_return(
+        &mut self,
+        id: ClientId,
+        frame: &CloseFrame,
+        cause: Cause,
+        after: Option<Duration>,
+    ) {
+        let Some(&place) = self.places.get(&id) else {
+            return;
+        };
+        let frame = self.with_position(place, frame, None);
+        self.close_with(id, frame, cause, false, after);
+    }
+
+    fn close_with(
+        &mut self,
+        id: ClientId,
+        frame: CloseFrame,
+        cause: Cause,
+        finish: bool,
+        retry: Option<Duration>,
+    ) {
         let Some(&place) = self.places.get(&id) else {
             return;
         };
@@ -208,7 +231,10 @@ impl Hub {
             member.client.place.release();
             member.behind = None;
             let _ = member.client.cause.set(cause);
-            let wire = encode(&frame, member.encoding);
+            let wire = match retry {
+                Some(retry) if member.encoding.is_events() => sse::retry_event(&frame, retry),
+                _ => encode(&frame, member.encoding),
+            };
             let _ = member.client.sent.set(frame);
             self.deadlines
                 .push_back((Instant::now() + self.close_timeout, id));
@@ -241,6 +267,25 @@ impl Hub {
     pub(super) fn close_for_shutdown(&mut self, id: ClientId) {
         let frame = Cause::Shutdown.close_frame("server shutdown");
         self.close(id, frame, Cause::Shutdown, false);
+    }
+
+    /// Closes the members whose time has come, by their age or in a drain.
+    pub(super) fn end_planned(&mut self) {
+        while let Some(id) = self.planned.take_due() {
+            let retry = self.planned.retry(id);
+            let (frame, cause) = match retry {
+                None => {
+                    let cause = Cause::MaxAge;
+                    (cause.close_frame("reached max-age; come back"), cause)
+                }
+                Some(retry) => {
+                    let reason = format!("restarting; come back in {:.1} s", retry.as_secs_f64());
+                    let frame = CloseFrame::new(CloseCode::SERVICE_RESTART, reason);
+                    (frame, Cause::Shutdown)
+                }
+            };
+            self.close_to_return(id, &frame, cause, retry);
+        }
     }
 
     /// Aborts the connections whose closing has taken too long.

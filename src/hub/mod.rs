@@ -25,6 +25,7 @@ pub(crate) mod log;
 mod member;
 mod permit;
 mod places;
+mod planned;
 mod presence;
 mod publisher;
 mod queries;
@@ -72,6 +73,7 @@ use crate::stats::Counters;
 use crate::wire::{Burst, Encoding};
 
 use member::{Member, Totals};
+use planned::Planned;
 
 /// The most commands of one pass.
 const PASS: usize = 256;
@@ -109,6 +111,7 @@ pub(crate) struct Hub {
     /// When to abort the connections whose Close is under way. All have the
     /// same timeout, so the front of the queue is due first.
     deadlines: VecDeque<(Instant, ClientId)>,
+    planned: Planned,
     /// How many members are in more than one room.
     in_many_rooms: usize,
     totals: Totals,
@@ -144,6 +147,7 @@ impl Hub {
             presence_grace: config.presence_grace,
             dirty: Vec::new(),
             deadlines: VecDeque::new(),
+            planned: Planned::new(config.max_age),
             in_many_rooms: 0,
             totals: Totals::default(),
             stopping: false,
@@ -238,13 +242,16 @@ impl Hub {
         let abort = self.deadlines.front().map(|(at, _)| *at);
         let forget = self.rooms.history.next_look();
         let leave = self.graces.front().map(|(until, _)| *until);
-        abort.into_iter().chain(forget).chain(leave).min()
+        let end = self.planned.next();
+        let all = abort.into_iter().chain(forget).chain(leave).chain(end);
+        all.min()
     }
 
     /// Fans out what the pass has gathered, and aborts the connections whose
     /// time is up.
     pub(crate) fn end_pass(&mut self) {
         self.flush();
+        self.end_planned();
         self.catch_up();
         self.tell_presence();
         self.rooms.forget_old();
@@ -319,6 +326,10 @@ impl Hub {
             Command::Rooms { reply } => drop(reply.try_send(self.flushed().room_infos())),
             Command::Here { room, reply } => drop(reply.try_send(self.flushed().here(&room))),
             Command::Count { room, reply } => drop(reply.try_send(self.flushed().count(&room))),
+            Command::Drain { over } => {
+                let hub = self.flushed();
+                hub.planned.drain(over, hub.places.keys().copied());
+            }
             Command::Shutdown => self.flushed().shut_down(),
             Command::EndClosed => self.end_closed(),
             Command::Abort => self.members.iter().for_each(|(_, m)| m.outbox.abort()),
@@ -345,6 +356,7 @@ impl Hub {
             start,
         } = joining;
         let (id, room) = (client.id, client.room.clone());
+        self.planned.join(&client);
         // Streams have positions wherever they are of use.
         let has_positions = start.watch.is_none() && self.rooms.history.remembers(&room);
         let encoding = match encoding.is_stream() && has_positions {
@@ -384,6 +396,9 @@ impl Hub {
         let Some(place) = self.places.remove(&id) else {
             return;
         };
+        if let Some(member) = self.members.get(place) {
+            self.planned.leave(&member.client);
+        }
         self.leave_rooms(place);
         // Its backlog is lost with it, and counted.
         self.discard(place);

@@ -19,9 +19,9 @@ use crate::doors::Entrance;
 use crate::http1::{Answer, DRAIN, NO_THREAD, RETRY_AFTER, STOPPING};
 use crate::names::{ClientId, Peer};
 use crate::net::Outlet;
-use crate::net::Stream;
 use crate::net::poll_until;
 use crate::net::{LISTEN_BACKLOG, Listener};
+use crate::net::{Stop, Stream};
 
 /// The first wait after an error that lasts, such as a lack of descriptors; it
 /// doubles up to [`MAX_BACKOFF`].
@@ -29,6 +29,8 @@ const MIN_BACKOFF: Duration = Duration::from_millis(10);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 /// The shortest time between two log lines about the same error.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// For which part of a drain the server goes on accepting: one in this many.
+pub(super) const OPEN_SHARE: u32 = 4;
 /// The most refused connections that are kept until their answer was read.
 /// Beyond that the oldest are closed.
 const MAX_REFUSALS: usize = 32;
@@ -79,11 +81,14 @@ pub(super) fn accept(
     })
 }
 
-/// Accepts connections at one gate until the server stops. When it returns, for
-/// whatever reason, the server stops, so that no other gate goes on alone.
+/// Accepts connections at one gate until the server stops. When it returns, the
+/// server stops, so that no other gate goes on alone; where it drains, all gates
+/// end by themselves.
 fn accept_at(gate: &Gate, service: &Arc<Service>, readers: &Readers) -> io::Result<()> {
     let result = Acceptor::new(gate, service, readers).run();
-    service.shared.stop.trigger();
+    if result.is_err() || !service.shared.is_leaving() {
+        service.shared.stop.trigger();
+    }
     result
 }
 
@@ -99,6 +104,8 @@ struct Acceptor<'a> {
     /// How many handshakes had made way when that was looked at last.
     displaced: u64,
     logged: Option<Instant>,
+    /// Until when a server that drains accepts.
+    until: Option<Instant>,
 }
 
 impl<'a> Acceptor<'a> {
@@ -111,12 +118,13 @@ impl<'a> Acceptor<'a> {
             backoff: MIN_BACKOFF,
             displaced: 0,
             logged: None,
+            until: None,
         }
     }
 
     /// Runs on the accept thread until the server stops.
     fn run(&mut self) -> io::Result<()> {
-        while !self.service.shared.stop.is_triggered() {
+        while !self.is_over() {
             match self.gate.listener.accept() {
                 Ok((socket, peer)) => {
                     self.backoff = MIN_BACKOFF;
@@ -134,6 +142,22 @@ impl<'a> Acceptor<'a> {
             self.turn_away();
         }
         Ok(())
+    }
+
+    /// Whether nobody is accepted any more.
+    fn is_over(&mut self) -> bool {
+        let shared = &self.service.shared;
+        if self.until.is_none() && shared.is_leaving() {
+            self.until = Some(Instant::now() + shared.config.drain / OPEN_SHARE);
+        }
+        shared.stop.is_triggered() || self.until.is_some_and(|until| until <= Instant::now())
+    }
+
+    /// The event that ends the wait for connections.
+    fn event(&self) -> &Stop {
+        let shared = &self.service.shared;
+        let leaving = shared.leaving.as_ref().filter(|_| self.until.is_none());
+        leaving.unwrap_or(&shared.stop)
     }
 
     /// Answers those who were still waiting to be accepted when the server
@@ -157,10 +181,11 @@ impl<'a> Acceptor<'a> {
 
     /// Waits for a connection, the end of a refused one, or the stop.
     fn wait(&mut self) -> io::Result<()> {
-        let deadline = self.refusals.front().map(|(at, _)| *at);
+        let refusal = self.refusals.front().map(|(at, _)| *at);
+        let deadline = refusal.into_iter().chain(self.until).min();
         let mut fds = vec![
             PollFd::new(&self.gate.listener, PollFlags::IN),
-            PollFd::from_borrowed_fd(self.service.shared.stop.event(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.event().event(), PollFlags::IN),
         ];
         let sockets = self.refusals.iter().map(|(_, socket)| socket);
         fds.extend(sockets.map(|s| PollFd::from_borrowed_fd(s.as_fd(), PollFlags::IN)));

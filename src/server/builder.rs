@@ -349,7 +349,10 @@ impl ServerBuilder {
                 );
             }
         }
-        let stop = Stop::new().map_err(|error| Error::start("cannot make a socket pair", error))?;
+        let event =
+            || Stop::new().map_err(|error| Error::start("cannot make a socket pair", error));
+        let stop = event()?;
+        let leaving = (!config.drain.is_zero()).then(event).transpose()?;
         let limit = ClientLimit::new(config.max_clients, config.max_handshakes);
         for remark in config.remarks() {
             log::warn!("{remark}");
@@ -411,6 +414,7 @@ impl ServerBuilder {
             publisher,
             inbox,
             stop,
+            leaving,
             certificates,
             counters,
         });

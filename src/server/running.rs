@@ -43,6 +43,7 @@ impl Running {
     }
 
     /// Ends the server in order and waits for its end, for at most
+    /// [`Config::drain`](crate::Config::drain),
     /// [`Config::shutdown_timeout`](crate::Config::shutdown_timeout) and a
     /// second. No new connections are accepted; every client gets its queued
     /// messages and a Close with 1001.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::accept::{Gate, accept};
+use super::accept::{Gate, OPEN_SHARE, accept};
 use super::capacity::ClientLimit;
 use crate::connection::Service;
 use crate::connection::Threads;
@@ -56,9 +56,12 @@ impl Run {
     pub(super) fn until_stopped(self) -> Result<Summary, Error> {
         self.announce();
         let accepted = accept(&self.gates, &self.service, &self.threads);
-        self.service.shared.stop.trigger();
         // Nobody new from here on; the port is free.
         drop(self.gates);
+        if accepted.is_ok() {
+            drain(&self.service.shared, &self.threads);
+        }
+        self.service.shared.stop.trigger();
         #[cfg(feature = "redis")]
         let deadline = Instant::now() + self.service.shared.config.shutdown_timeout;
         #[cfg(feature = "redis")]
@@ -105,6 +108,20 @@ impl Run {
                 }
             }
         }
+    }
+}
+
+/// Closes the clients one after the other, if the server drains. Until then it
+/// serves them as ever.
+fn drain(shared: &Shared, threads: &Threads) {
+    let over = shared.config.drain - shared.config.drain / OPEN_SHARE;
+    if over.is_zero() || shared.stop.is_triggered() {
+        return;
+    }
+    let clients = shared.counters.clients.get();
+    log::info!("draining over {over:?}, clients={clients}");
+    if shared.inbox.send(Command::Drain { over }).is_ok() {
+        threads.wait_for_none(Instant::now() + over);
     }
 }
 

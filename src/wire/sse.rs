@@ -135,6 +135,12 @@ pub(crate) fn close_event(frame: &CloseFrame) -> Bytes {
     Bytes::from(format!("event: close\ndata: {code} {reason}\n\n"))
 }
 
+/// The same for a client that is asked to come back after this time.
+pub(crate) fn retry_event(frame: &CloseFrame, after: Duration) -> Bytes {
+    let retry = format!("retry: {}\n", after.as_millis());
+    Bytes::from([retry.as_bytes(), &close_event(frame)].concat())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,9 +13,10 @@ use rustix::process::Signal;
 
 use crate::http::{ask_for_line, read_line};
 use crate::kit::frame::{Opcode, masked};
-use crate::kit::http::handshake;
+use crate::kit::http::{follow, handshake, plain};
 use crate::support::{
-    Program, Raw, connect, deadline, dial, eventually, next_close, server, tight_server,
+    Program, Raw, connect, connect_to, deadline, dial, eventually, next_close, next_text, server,
+    tight_server,
 };
 
 /// What a loaded machine may take on top of a deadline.
@@ -421,4 +422,82 @@ fn a_client_that_vanishes_during_the_shutdown_is_not_waited_for() {
     let summary = server.wait().unwrap();
     assert!(start.elapsed() < Duration::from_secs(1) + SLACK);
     assert_eq!((summary.aborted, summary.left), (0, 0));
+}
+
+#[test]
+fn a_drain_is_announced_and_closes_one_after_the_other() {
+    let mut program = Program::start(&["--drain=2s"]);
+    let address = program.address;
+    let status = |path: &str| ask_for_line(address, &plain("GET", path, &[])).status;
+    assert_eq!(status("/-/readyz"), 200);
+    let mut clients = [(); 3].map(|()| connect_to(address, "/"));
+    let mut events = dial(address);
+    events.write_all(&follow("/", &[])).unwrap();
+    program.expect_log("joined, clients=4");
+    program.signal(Signal::TERM);
+    program.expect_log("signal received");
+    eventually("the server not to be ready", || status("/-/readyz") == 503);
+    assert_eq!(status("/-/healthz"), 200);
+    // It goes on, and lets in who has not heard of it.
+    let mut late = connect_to(address, "/");
+    late.send("as ever".into()).unwrap();
+    for client in &mut clients {
+        assert_eq!(next_text(client), "as ever");
+    }
+    program.expect_log("draining over 1.5s, clients=5");
+    assert!(TcpStream::connect(address).is_err(), "the port is closed");
+    let begun = Instant::now();
+    let ends: Vec<_> = clients
+        .into_iter()
+        .chain([late])
+        .map(|mut client| {
+            thread::spawn(move || {
+                let (code, reason) = next_close(&mut client);
+                let _ = client.flush();
+                (code, reason, Instant::now())
+            })
+        })
+        .collect();
+    let mut stream = String::new();
+    events.read_to_string(&mut stream).unwrap();
+    assert!(stream.contains("\nretry: 1"), "{stream}");
+    assert!(stream.contains("event: close\ndata: 1012 restarting; come back in 1."));
+    let mut times = Vec::new();
+    for end in ends {
+        let (code, reason, at) = end.join().unwrap();
+        assert_eq!(code, 1012);
+        assert!(
+            reason.starts_with("restarting; come back in 1."),
+            "{reason}"
+        );
+        times.push(at);
+    }
+    let last = times.iter().max().unwrap();
+    assert!(*last - begun > Duration::from_millis(500), "{times:?}");
+    assert_eq!(program.wait().code(), Some(0));
+    assert!(program.whole_log().ends_with("aborted=0 left=0\n"));
+}
+
+#[test]
+fn a_second_signal_ends_a_drain_at_once() {
+    let mut program = Program::start(&["--drain=10m"]);
+    let _client = Raw::open(program.address, "/");
+    program.signal(Signal::TERM);
+    program.expect_log("signal received");
+    program.signal(Signal::TERM);
+    assert_eq!(program.wait().code(), Some(130));
+}
+
+#[test]
+fn a_client_is_closed_at_its_age() {
+    let server = server(|config| config.max_age = Duration::from_millis(200));
+    let start = Instant::now();
+    let mut client = connect(&server, "/");
+    let close = next_close(&mut client);
+    assert_eq!(close, (1001, "reached max-age; come back".to_owned()));
+    assert!(start.elapsed() >= Duration::from_millis(150), "{start:?}");
+    let _ = client.flush();
+    eventually("the client to be counted", || {
+        server.handle().stats().departed("max_age") == 1
+    });
 }

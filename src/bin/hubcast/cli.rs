@@ -330,6 +330,17 @@ struct Connections {
     #[arg(long, value_name = "TIME", default_value = "5s")]
     shutdown_timeout: Time,
 
+    /// Over how long a stop closes the clients one after the other; for the first
+    /// quarter of it the server is not ready and goes on; 0: all at once
+    #[arg(long, value_name = "TIME", default_value = "0")]
+    drain: Time,
+
+    /// After how long a client is closed to come back, so that clients spread
+    /// over new servers; 0: never
+    #[arg(long, value_name = "TIME", default_value = "0")]
+    #[arg(alias = "max-connection-age")]
+    max_age: Time,
+
     /// The read buffer of one client
     #[arg(long, value_name = "SIZE", default_value = "4KiB")]
     #[arg(alias = "read-buffer-size")]
@@ -619,6 +630,8 @@ impl Connections {
         config.pong_timeout = self.pong_timeout.0;
         config.close_timeout = self.close_timeout.0;
         config.shutdown_timeout = self.shutdown_timeout.0;
+        config.drain = self.drain.0;
+        config.max_age = self.max_age.0;
         config.read_buffer = self.read_buffer.0;
         config.stack_size = self.stack_size.0;
         config.fan_out_threads = self.fan_out_threads;

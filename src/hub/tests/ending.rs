@@ -268,3 +268,62 @@ fn the_hub_ends_when_nobody_can_send_to_it_any_more() {
     drop(inbox);
     World::new().hub.run(&commands);
 }
+
+#[test]
+fn a_drain_closes_one_after_the_other_each_with_its_own_delay() {
+    let mut world = World::new();
+    let peers = [(); 4].map(|()| world.join("/"));
+    let over = Duration::from_secs(4000);
+    world.hub.apply(Command::Drain { over });
+    let out = peers.each_ref().map(|peer| world.received(peer));
+    let mut first = out.into_iter().flatten();
+    let close = first.next().unwrap();
+    assert!(close.starts_with("CLOSE 1012 restarting; come back in "));
+    assert_eq!(first.next(), None, "the others have their time");
+    world.broadcast("/", "as ever");
+    let heard = peers
+        .iter()
+        .filter(|peer| world.received(peer) == ["as ever"]);
+    assert_eq!(heard.count(), 3);
+    let next = world.hub.next_deadline().unwrap() - Instant::now();
+    assert!(next <= over / 4, "{next:?}");
+    // Who comes late has no time, but a delay of its own.
+    let late = [(); 2].map(|()| world.join("/"));
+    let late = late.each_ref().map(|peer| world.received(peer).concat());
+    assert!(
+        late[0].contains("come back in ") && late[0] != late[1],
+        "{late:?}"
+    );
+    world.hub.apply(Command::Shutdown);
+    let close = "CLOSE 1001 server shutdown";
+    let rest = peers.iter().filter(|peer| world.received(peer) == [close]);
+    assert_eq!(rest.count(), 3);
+}
+
+#[test]
+fn a_client_ends_at_its_age() {
+    let mut world = World::with(SlowConsumer::Disconnect, |config| {
+        config.max_age = Duration::from_nanos(1);
+    });
+    let peer = world.join("/");
+    let close = "CLOSE 1001 reached max-age; come back";
+    assert_eq!(world.received(&peer), [close]);
+    assert_eq!(peer.state.cause.get(), Some(&Cause::MaxAge));
+}
+
+#[test]
+fn those_that_came_together_do_not_go_together_and_those_that_left_are_forgotten() {
+    let age = Duration::from_secs(80);
+    let mut world = World::with(SlowConsumer::Disconnect, |config| config.max_age = age);
+    let start = Instant::now();
+    let peers: Vec<Peer> = (0..20).map(|_| world.join("/")).collect();
+    let mut ends = BTreeSet::new();
+    for peer in &peers {
+        let end = world.hub.next_deadline().unwrap();
+        assert!(end >= start + age / 8 * 7 && end <= Instant::now() + age);
+        ends.insert(end);
+        world.leave(peer);
+    }
+    assert!(ends.len() > 3);
+    assert_eq!(world.hub.next_deadline(), None);
+}
