@@ -156,7 +156,14 @@ impl Origins {
     /// Refuses requests of pages that this host does not serve, whatever is
     /// listed.
     pub(super) fn check_own(request: &Request<()>) -> Result<(), Answer> {
-        Origins(Vec::new()).check(request)
+        let checked = Origins(Vec::new()).check(request);
+        checked.map_err(|answer| match answer.status {
+            StatusCode::FORBIDDEN => Answer::text(
+                StatusCode::FORBIDDEN,
+                "pages of other Origins are never answered here, whatever --allow-origin lists",
+            ),
+            _ => answer,
+        })
     }
 
     /// Refuses requests that come from a page of another site by a browser

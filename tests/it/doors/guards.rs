@@ -86,6 +86,8 @@ fn no_page_of_another_site_reads_the_operators_paths_whatever_is_allowed() {
                 let answer = ask(address, &plain(method, path, &[origin]));
                 let refused = if method == "POST" { 405 } else { 403 };
                 assert_eq!(answer.status, refused, "{method} {path} {origin}");
+                let misleads = answer.body.contains("operator can allow it");
+                assert!(!misleads, "{method} {path} {origin}: {answer:?}");
                 assert_eq!(answer.header("access-control-allow-origin"), "");
             }
         }
