@@ -9,6 +9,8 @@ SOAK ?=
 CHROMIUM ?= chromium
 # How often each test of make test-engine kills redis-server.
 FAULTS ?= 3
+# With ENGINE=all, make test-engine runs those that take minutes, too.
+ENGINE ?=
 # How long each fuzz target runs.
 FUZZ_SECONDS ?= 600
 # cargo-deny, wherever it is.
@@ -157,9 +159,10 @@ engine-tools:
 	@command -v redis-server >/dev/null && command -v redis-cli >/dev/null || { \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server; }
 
-test-engine: engine-tools ## Several nodes on a Redis that fails in all ways; FAULTS=20 kills a test
+test-engine: engine-tools netns-tools ## Several nodes on a Redis that fails in all ways (needs root); FAULTS=20 kills a test, ENGINE=all
 	$(CARGO) test --lib engine::redis::tests -- --ignored
-	HUBCAST_TEST_FAULTS=$(FAULTS) $(CARGO) test --test engine -- --ignored --nocapture --test-threads=1
+	HUBCAST_TEST_FAULTS=$(FAULTS) $(CARGO) test --test engine -- --ignored --nocapture --test-threads=1 \
+		$(if $(filter all,$(ENGINE)),,--skip slow::)
 
 run-cluster: engine-tools build ## A Redis and three nodes on this machine; a page each
 	sh tests/engine/cluster.sh

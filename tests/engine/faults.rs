@@ -7,24 +7,24 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::redis::{Keeps, Redis, faults, seconds};
-use crate::rig::{Load, Node};
+use crate::rig::{Load, Node, Tally};
 
 const ROOMS: [&str; 2] = ["/a", "/b"];
 const PAUSE: Duration = Duration::from_millis(1);
 /// A restart is followed by messages again within this time.
 const RECOVERY: Duration = Duration::from_secs(1);
 
-fn three(redis: &Redis) -> [Node; 3] {
+pub fn three(redis: &Redis) -> [Node; 3] {
     [(); 3].map(|()| Node::start(redis, &[]))
 }
 
-fn load(nodes: &[Node; 3]) -> Load {
+pub fn load(nodes: &[Node; 3]) -> Load {
     Load::start(&nodes.each_ref(), &ROOMS, PAUSE)
 }
 
-fn report(what: &str, faults: usize, messages: u64, pauses: &[Duration]) {
+pub fn report(what: &str, faults: usize, tally: Tally, pauses: &[Duration]) {
     let longest = pauses.iter().max().copied().unwrap_or_default();
-    println!("{what}: {faults} faults, {messages} messages, longest pause {longest:.2?}");
+    println!("{what}: {faults} faults, {tally}, longest pause {longest:.2?}");
 }
 
 /// Kills redis-server under load, again and again.

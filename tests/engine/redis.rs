@@ -27,6 +27,8 @@ pub struct Redis {
     folder: PathBuf,
     process: Child,
     pub options: Vec<&'static str>,
+    /// The network namespace in which it runs.
+    namespace: Option<String>,
 }
 
 impl Redis {
@@ -35,6 +37,10 @@ impl Redis {
     }
 
     pub fn start_with(keeps: Keeps, options: &[&'static str]) -> Redis {
+        Redis::start_in(None, keeps, options)
+    }
+
+    pub fn start_in(namespace: Option<&str>, keeps: Keeps, options: &[&'static str]) -> Redis {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("hubcast-redis-{}-{number}", std::process::id());
@@ -44,13 +50,15 @@ impl Redis {
         let port = free.local_addr().unwrap().port();
         drop(free);
         let options = options.to_vec();
-        let process = spawn(port, keeps, &folder, &options);
+        let namespace = namespace.map(str::to_owned);
+        let process = spawn(namespace.as_deref(), port, keeps, &folder, &options);
         let redis = Redis {
             port,
             keeps,
             folder,
             process,
             options,
+            namespace,
         };
         redis.await_answer();
         redis
@@ -69,7 +77,14 @@ impl Redis {
         if self.keeps == Keeps::Nothing {
             let _ = fs::remove_file(self.folder.join("dump.rdb"));
         }
-        self.process = spawn(self.port, self.keeps, &self.folder, &self.options);
+        let namespace = self.namespace.as_deref();
+        self.process = spawn(
+            namespace,
+            self.port,
+            self.keeps,
+            &self.folder,
+            &self.options,
+        );
     }
 
     /// Waits until it answers.
@@ -91,7 +106,7 @@ impl Redis {
 
     pub fn cli(&self, arguments: &[&str]) -> String {
         let port = self.port.to_string();
-        let output = Command::new("redis-cli")
+        let output = within(self.namespace.as_deref(), "redis-cli")
             .args(["-h", "127.0.0.1", "-p", &port])
             .args(arguments)
             .output();
@@ -100,13 +115,31 @@ impl Redis {
     }
 }
 
-fn spawn(port: u16, keeps: Keeps, folder: &PathBuf, options: &[&str]) -> Child {
+/// A command that runs in a network namespace.
+fn within(namespace: Option<&str>, program: &str) -> Command {
+    match namespace {
+        None => Command::new(program),
+        Some(namespace) => {
+            let mut command = Command::new("ip");
+            command.args(["netns", "exec", namespace, program]);
+            command
+        }
+    }
+}
+
+fn spawn(
+    namespace: Option<&str>,
+    port: u16,
+    keeps: Keeps,
+    folder: &PathBuf,
+    options: &[&str],
+) -> Child {
     let (aof, fsync) = match keeps {
         Keeps::Aof(fsync) => ("yes", fsync),
         _ => ("no", "everysec"),
     };
     let port = port.to_string();
-    Command::new("redis-server")
+    within(namespace, "redis-server")
         .args(["--bind", "127.0.0.1", "--port", &port, "--save", ""])
         .args(["--appendonly", aof, "--appendfsync", fsync])
         .args(["--enable-debug-command", "yes"])

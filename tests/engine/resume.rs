@@ -80,7 +80,7 @@ fn a_client_hops_between_nodes() {
         }
         hops += 1;
     }
-    let sent = load.check();
+    let sent = load.check().accepted;
     follower.follow(&nodes[0], Instant::now() + seconds(2));
     in_order("the follower", &follower.heard);
     assert_eq!(
@@ -113,7 +113,7 @@ fn nodes_are_restarted_one_after_the_other() {
         nodes[at] = Node::start(&redis, &[]);
         thread::sleep(Duration::from_millis(100));
     }
-    let sent = load.check();
+    let sent = load.check().accepted;
     follower.follow(&nodes[1], Instant::now() + seconds(2));
     in_order("the follower", &follower.heard);
     assert_eq!((follower.heard.len() as u64, follower.gaps), (sent, 0));

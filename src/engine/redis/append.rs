@@ -226,7 +226,7 @@ impl Course<'_> {
     /// Appends what comes.
     fn flow(&mut self) -> Result<Next, Fault> {
         let node = self.node;
-        let mut probed = Instant::now();
+        let mut probed = None;
         let mut sent = Instant::now();
         loop {
             if node.stop.is_triggered() {
@@ -239,7 +239,8 @@ impl Course<'_> {
                 return Ok(Next::Attach);
             }
             let mut batch = None;
-            if probed.elapsed() >= PROBE_INTERVAL {
+            // The first one tells the others that this node is there.
+            if probed.is_none_or(|probed: Instant| probed.elapsed() >= PROBE_INTERVAL) {
                 batch = Some(node.begin_probe());
             } else if node.spool.wait(self.next_beat) && node.lock().is_doubtful {
                 return Ok(Next::Attach);
@@ -251,7 +252,8 @@ impl Course<'_> {
             let Some((number, messages, records, trim)) = batch else {
                 continue;
             };
-            (sent, probed) = (Instant::now(), Instant::now());
+            sent = Instant::now();
+            probed = Some(sent);
             if self.append(number, messages, &records, trim)? == Appended::Closed {
                 return Ok(Next::Attach);
             }

@@ -299,6 +299,10 @@ impl Node {
         let Some(lineage) = progress.lineage.clone().filter(is_current) else {
             return Taken::Nothing;
         };
+        if Node::is_read(progress) {
+            // What comes now was written by nodes that live.
+            progress.hear(&entries);
+        }
         let mut committed = Committed::default();
         let mut cursor = None;
         for entry in entries {
@@ -452,6 +456,18 @@ impl Progress {
         }
     }
 
+    /// A node of which the signs of life do not tell yet is alive all the
+    /// same, if it appends.
+    fn hear(&mut self, entries: &[Entry]) {
+        let now = Instant::now();
+        for entry in entries {
+            match self.alive.get_mut(&entry.node) {
+                Some(seen) => *seen = now,
+                None => drop(self.alive.insert(entry.node.clone(), now)),
+            }
+        }
+    }
+
     fn forget_nodes(&mut self) {
         if self.delivered.len() >= KNOWN_NODES {
             let signs = &self.signs;
@@ -572,6 +588,38 @@ mod tests {
         node.see(signs(&["me"]), &[]);
         node.see(signs(&["b", "me"]), &[]);
         assert_eq!(others(), ["b", "c", "me"], "c has given no sign again yet");
+    }
+
+    /// A node that has just come is waited for, too, although the signs of
+    /// life were read before it came. What was written long ago says nothing.
+    #[test]
+    fn a_node_that_appends_is_waited_for() {
+        let node = node();
+        let open = Open {
+            run: "run".to_owned(),
+            depth: 1,
+            lineage: Lineage::new(epoch("aaaaaaaa")),
+            next: Offset(2),
+        };
+        node.attached(open.clone());
+        let entry = |of: &str, last: u64| Entry {
+            id: Id {
+                last: Offset(last),
+                extra: 0,
+            },
+            node: of.to_owned(),
+            batch: 1,
+            messages: 1,
+            epoch: epoch("aaaaaaaa"),
+            time: 1,
+            records: bytes::Bytes::new(),
+        };
+        node.adopt(&open, Some(&entry("old", 1)));
+        for (of, last) in [("old", 1), ("new", 2)] {
+            let taken = node.take("run", vec![entry(of, last)]);
+            assert!(matches!(taken, Taken::Entries(..)), "{taken:?}");
+        }
+        assert_eq!(node.others(), ["new"]);
     }
 
     /// Entries without messages are read again after each restart, and two of

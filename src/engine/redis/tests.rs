@@ -309,6 +309,25 @@ fn a_node_that_is_missing_or_fails_to_restore_is_waited_for_once() {
     assert!(again > waited + Duration::from_millis(2500), "{again:?}");
 }
 
+/// It is not always the one that restores who finds that the time is over.
+#[test]
+#[ignore = "make test-engine runs it"]
+fn the_one_that_restores_waits_no_longer_than_the_others() {
+    let server = Server::start("chosen");
+    let connection = &mut server.connect();
+    let a = holding(1, Some("aaaaaaaa"), 7);
+    let b = holding(1, Some("aaaaaaaa"), 6);
+    for (node, holding) in [("a", &a), ("b", &b)] {
+        let wait = server.attach(connection, node, holding, &["gone"]);
+        assert!(matches!(wait, Attached::Wait), "{wait:?}");
+    }
+    thread::sleep(Duration::from_millis(3100));
+    let wait = server.attach(connection, "b", &b, &["gone"]);
+    assert!(matches!(wait, Attached::Wait), "a has more: {wait:?}");
+    let restore = server.attach(connection, "a", &a, &["gone"]);
+    assert!(matches!(restore, Attached::Restore(_)), "{restore:?}");
+}
+
 #[test]
 #[ignore = "make test-engine runs it"]
 fn signs_of_life_are_by_the_clock_of_the_engine() {

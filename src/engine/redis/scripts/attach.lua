@@ -72,7 +72,8 @@ for index = 1, #attached, 2 do
     missing = true
   end
 end
-if missing and now < deadline then
+-- Once a node was chosen to restore, nobody is waited for any more.
+if missing and not meta.restorer and now < deadline then
   return {'wait', string.format('%.0f', deadline - now)}
 end
 
