@@ -282,6 +282,12 @@ pub struct Config {
     /// The token that is needed to publish over HTTP; a server that listens
     /// beyond the loopback addresses needs one. Default: none.
     pub publish_token: Option<Secret>,
+    /// A folder whose files are answered with, to everybody and whatever token
+    /// there is, before the chat page. `index.html` stands for a folder. Not
+    /// shown are names that begin with a dot, and what links lead to outside of
+    /// the folder. Only with the feature `pages`. Default: none.
+    #[cfg(feature = "pages")]
+    pub pages: Option<std::path::PathBuf>,
     /// Whether a browser that opens a room gets a chat page for it. Default:
     /// true.
     pub page: bool,
@@ -407,6 +413,8 @@ impl Default for Config {
             token_cookie: None,
             publish_token: None,
             admin_token: None,
+            #[cfg(feature = "pages")]
+            pages: None,
             page: true,
             admin: true,
             admin_listen: None,

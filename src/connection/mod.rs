@@ -27,7 +27,7 @@ use http::StatusCode;
 
 use crate::close::{Cause, CloseFrame, Departure};
 use crate::doors::{self, Caller, Entrance, Entry, Opened};
-use crate::embed::Client;
+use crate::embed::{Client, Shared};
 use crate::http1::Body;
 use crate::http1::{Answer, DRAIN, stopping};
 use crate::http1::{Head, NoHead, read_head};
@@ -39,7 +39,6 @@ use crate::net::Outlet;
 use crate::net::Stream;
 use crate::net::{NoHeader, read_proxy_header};
 use crate::outbox::Outbox;
-use crate::stats::Counters;
 use crate::wire::Encoding;
 use admission::Slot;
 use reader::Reader;
@@ -242,12 +241,7 @@ impl Connection {
     /// Answers a request that is for no room. The log line names no header
     /// and no query: they may hold secrets.
     fn answer(&self, answer: &Answer) {
-        deliver(
-            answer,
-            &self.socket,
-            self.peer,
-            &self.service.shared.counters,
-        );
+        deliver(answer, &self.socket, self.peer, &self.service.shared);
     }
 
     /// Serves the client until it leaves.
@@ -368,13 +362,13 @@ impl Connection {
 }
 
 /// Answers a request that makes no client.
-fn deliver(answer: &Answer, socket: &Stream, peer: Peer, counters: &Counters) {
+fn deliver(answer: &Answer, socket: &Stream, peer: Peer, shared: &Shared) {
     let status = answer.status.as_u16();
     if status >= 400 {
-        counters.refused.count(status);
+        shared.counters.refused.count(status);
         log::debug!("peer={peer} refused: {status} {:?}", answer.body.trim_end());
     }
-    if let Err(error) = answer.deliver(socket) {
+    if let Err(error) = answer.deliver(socket, &shared.stop) {
         log::debug!("peer={peer} answer not delivered: {error}");
     }
 }

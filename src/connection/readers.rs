@@ -67,7 +67,7 @@ fn pass_on(clients: &Pool<Box<Entered>>, entered: Box<Entered>) {
         // The client, and its connection, was dropped.
         log::warn!("no thread for a client: {error}");
         let answer = Answer::unavailable(NO_THREAD, RETRY_AFTER);
-        deliver(&answer, &socket, peer, &service.shared.counters);
+        deliver(&answer, &socket, peer, &service.shared);
     }
 }
 

@@ -9,6 +9,8 @@ mod caller;
 mod entry;
 #[cfg(feature = "deflate")]
 mod extensions;
+#[cfg(feature = "pages")]
+mod files;
 mod forwarded;
 mod hall;
 mod lines;
@@ -74,7 +76,7 @@ pub(crate) enum Opened {
 }
 
 /// What a request is for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Door {
     /// A room, by WebSocket.
     WebSocket,
@@ -84,6 +86,9 @@ enum Door {
     Lines(Format),
     /// Publishing in a room.
     Publish,
+    /// A file of the folder of pages.
+    #[cfg(feature = "pages")]
+    File(files::Found),
     /// The chat page of a room.
     Page,
     /// How many clients a room has.
@@ -165,7 +170,7 @@ impl Doors {
     ) -> Result<Opened, Answer> {
         the_host(request)?;
         let door = self.find(request, caller)?;
-        let rights = self.guard(door, request, caller)?;
+        let rights = self.guard(&door, request, caller)?;
         if !matches!(door, Door::WebSocket) {
             self.remarks.lost_upgrade(request, caller);
         }
@@ -178,6 +183,8 @@ impl Doors {
             Door::Publish => self
                 .publish(request, caller, rights, body)
                 .map(Opened::Answered),
+            #[cfg(feature = "pages")]
+            Door::File(found) => Ok(Opened::Answered(files::answer(found, request))),
             Door::Page => page::answer(request).map(Opened::Answered),
             Door::Room => self.room(request, caller, rights).map(Opened::Answered),
             Door::Icon => Ok(Opened::Answered(no_icon())),
@@ -214,6 +221,14 @@ impl Doors {
             return Ok(Door::Lines(format));
         }
         let accepts = |kind| accepts(request.headers(), kind);
+        #[cfg(feature = "pages")]
+        if let Some(folder) = &config.pages
+            && matches!(*request.method(), Method::GET | Method::HEAD)
+            && !accepts("text/event-stream")
+            && let Some(found) = files::find(folder, path)
+        {
+            return Ok(Door::File(found));
+        }
         match *request.method() {
             Method::GET if accepts("text/event-stream") => Ok(Door::Events),
             Method::GET | Method::HEAD => Ok(match config.page && accepts("text/html") {
@@ -238,7 +253,7 @@ impl Doors {
 
     /// The conditions of each door, all in one place, so that none is
     /// forgotten.
-    fn needs(&self, door: Door) -> Needs<'_> {
+    fn needs(&self, door: &Door) -> Needs<'_> {
         let config = self.config();
         let rooms = config.token.as_slice();
         let (origin, secrets, wanted) = match door {
@@ -254,6 +269,8 @@ impl Doors {
                 }
                 None => (OriginRule::Rooms, rooms, Some(Wanted::Write)),
             },
+            #[cfg(feature = "pages")]
+            Door::File(_) => (OriginRule::None, &[][..], None),
             Door::Page | Door::Icon => (OriginRule::None, &[][..], None),
             Door::Preflight => (OriginRule::Rooms, &[][..], None),
             // Who may enter a room is not yet the operator, and a page that may
@@ -270,7 +287,7 @@ impl Doors {
     /// Returns the client's rights, where they have a limit.
     fn guard(
         &self,
-        door: Door,
+        door: &Door,
         request: &Request<()>,
         caller: &Caller,
     ) -> Result<Option<Arc<Rights>>, Answer> {
@@ -289,7 +306,7 @@ impl Doors {
         }
         if let Door::Admin(question) = door {
             return self
-                .guard_operators(question, request, caller)
+                .guard_operators(*question, request, caller)
                 .map(|()| None);
         }
         match needs.wanted {
@@ -336,6 +353,8 @@ pub(crate) fn check(config: &Config) -> Result<(), Error> {
     entry::check_subprotocols(&config.subprotocol)?;
     token::check_cookie(config)?;
     Origins::parse(&config.allow_origin)?;
+    #[cfg(feature = "pages")]
+    files::check(config)?;
     Proxies::parse(&config.trust_proxy).map(drop)
 }
 

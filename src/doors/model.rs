@@ -133,7 +133,7 @@ fn show(doors: &Doors, request: &Request<()>, rest: &[u8]) {
                 Opened::Answered(answer) => check_answer(&answer),
             }
             if let Ok(Door::Publish) = doors.find(request, &caller)
-                && doors.guard(Door::Publish, request, &caller).is_ok()
+                && doors.guard(&Door::Publish, request, &caller).is_ok()
                 && let Ok(upgrade) = doors.admit(request, &caller, None)
                 && let Ok(head) = publish::head_of(request, MAX_BODY)
             {

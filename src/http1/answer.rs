@@ -1,14 +1,15 @@
 //! An HTTP answer and its delivery.
 
-use std::io::{self, IoSlice};
+use std::fs::File;
+use std::io::{self, IoSlice, Read};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 
 use super::date::http_date;
-use crate::net::Stream;
 use crate::net::send_all;
+use crate::net::{Stop, Stream};
 
 /// How long an answered connection is drained, so that what the peer still
 /// sends causes no reset, which would destroy the answer.
@@ -21,14 +22,18 @@ pub(crate) const STOPPING: &str = "the server is shutting down; try again later"
 pub(crate) const NO_THREAD: &str = "the server has no thread for more; try again later";
 /// How long an answer may take to be written.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How much of a file is sent at once.
+const PIECE: usize = 16 * 1024;
 
 /// An HTTP answer that ends the connection.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) content_type: HeaderValue,
     pub(crate) body: String,
+    /// In place of the body: a file, and how many bytes of it.
+    pub(crate) file: Option<(File, u64)>,
     /// Whether the request was a HEAD: the body is announced and not sent.
     pub(crate) head_only: bool,
 }
@@ -48,6 +53,7 @@ impl Answer {
             headers: Vec::new(),
             content_type: HeaderValue::from_static(content_type),
             body,
+            file: None,
             head_only: false,
         }
     }
@@ -106,7 +112,9 @@ impl Answer {
         };
         if self.has_body() {
             line("content-type", self.content_type.as_bytes());
-            line("content-length", self.body.len().to_string().as_bytes());
+            let body = self.body.len() as u64;
+            let len = self.file.as_ref().map_or(body, |(_, len)| *len);
+            line("content-length", len.to_string().as_bytes());
         }
         line("date", http_date().as_bytes());
         if !names_connection {
@@ -122,14 +130,36 @@ impl Answer {
     /// Writes the answer, and closes the socket so that the answer arrives: our
     /// direction first, then a short drain. All of it has a deadline, so that a
     /// peer that reads slowly does not keep its place.
-    pub(crate) fn deliver(&self, socket: &Stream) -> io::Result<()> {
+    /// A file may take longer, each piece by itself, until the server stops.
+    pub(crate) fn deliver(&self, socket: &Stream, stop: &Stop) -> io::Result<()> {
         let head = self.head();
         let mut slices = [IoSlice::new(&head), IoSlice::new(self.sent_body())];
-        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        let mut deadline = Instant::now() + ANSWER_TIMEOUT;
         send_all(socket, &mut slices, deadline)?;
+        if let Some((file, len)) = self.file.as_ref().filter(|_| !self.head_only) {
+            send_file(file.take(*len), *len, socket, stop)?;
+            deadline = Instant::now() + ANSWER_TIMEOUT;
+        }
         socket.finish_within(deadline.saturating_duration_since(Instant::now()));
         socket.drain(Instant::now() + DRAIN)
     }
+}
+
+/// Sends a file piece by piece, so that none is in memory as a whole. One that
+/// has become shorter cuts the connection: its length was announced.
+fn send_file(mut file: impl Read, len: u64, socket: &Stream, stop: &Stop) -> io::Result<()> {
+    let mut piece = vec![0; PIECE];
+    let mut left = len;
+    while left > 0 {
+        let read = file.read(&mut piece)?;
+        if read == 0 || stop.is_triggered() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        send_all(socket, &mut [IoSlice::new(&piece[..read])], deadline)?;
+        left -= read as u64;
+    }
+    Ok(())
 }
 
 /// The answer while the server stops.

@@ -12,6 +12,8 @@ use crate::support::dial;
 
 mod admin;
 mod events;
+#[cfg(feature = "pages")]
+mod files;
 mod guards;
 mod json;
 mod lines;

@@ -116,7 +116,7 @@ impl Answer {
         end.map_err(|error| format!("no end of stream: {error}, after {text:?}"))?;
         let answer = Answer::parse(&text)?;
         let length = match answer.status {
-            204 => String::new(),
+            204 | 304 => String::new(),
             _ => answer.body.len().to_string(),
         };
         if answer.header("content-length") != length {

@@ -27,11 +27,12 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// The features of Cargo.toml, and whether each is in this binary.
-const FEATURES: [(&str, bool); 5] = [
+const FEATURES: [(&str, bool); 6] = [
     ("cli", cfg!(feature = "cli")),
     ("jwt", cfg!(feature = "jwt")),
     ("deflate", cfg!(feature = "deflate")),
     ("tls", cfg!(feature = "tls")),
+    ("pages", cfg!(feature = "pages")),
     ("redis", cfg!(feature = "redis")),
 ];
 
@@ -460,6 +461,12 @@ pub(crate) struct Doors {
     #[arg(long, value_name = "TOKEN", requires = "allow_publish")]
     publish_token: Option<String>,
 
+    /// Answer with the files of this folder; where there is none, with the chat
+    /// page
+    #[cfg(feature = "pages")]
+    #[arg(long, value_name = "FOLDER", aliases = ["static", "staticdir"])]
+    pages: Option<PathBuf>,
+
     /// Give browsers no chat page
     #[arg(long)]
     no_page: bool,
@@ -700,6 +707,8 @@ impl Doors {
         config.allow_publish = self.allow_publish;
         let token: Option<Secret> = self.publish_token.as_deref().map(token::bare);
         config.publish_token = token;
+        #[cfg(feature = "pages")]
+        config.pages.clone_from(&self.pages);
         config.page = !self.no_page;
         config.admin = !self.no_admin;
         config.admin_token = self.admin_token.as_deref().map(token::bare);
