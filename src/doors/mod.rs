@@ -46,7 +46,8 @@ use std::sync::Arc;
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, HeaderName, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, HeaderName, HeaderValue,
+    ORIGIN, VARY,
 };
 use http::{Method, Request, StatusCode};
 
@@ -65,6 +66,11 @@ use rights::Wanted;
 
 /// The methods that are answered.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, OPTIONS");
+
+/// What a page of an allowed site may read of the headers.
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "hubcast-client, hubcast-position, hubcast-resume, idempotent-replayed, retry-after",
+);
 
 /// The outcome of a request.
 #[derive(Debug)]
@@ -154,6 +160,7 @@ impl Doors {
         let mut headers = vec![
             (VARY, HeaderValue::from_static("origin")),
             (ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone()),
+            (ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED),
         ];
         if self.config().token_cookie.is_some() {
             let yes = HeaderValue::from_static("true");
@@ -185,7 +192,7 @@ impl Doors {
                 .map(Opened::Answered),
             #[cfg(feature = "pages")]
             Door::File(found) => Ok(Opened::Answered(files::answer(found, request))),
-            Door::Page => page::answer(request).map(Opened::Answered),
+            Door::Page => self.page(request).map(Opened::Answered),
             Door::Room => self.room(request, caller, rights).map(Opened::Answered),
             Door::Icon => Ok(Opened::Answered(no_icon())),
             Door::Hint => Err(websocket::upgrade_required(
@@ -369,7 +376,8 @@ fn preflight(request: &Request<()>) -> Answer {
     if !request.headers().contains_key(ORIGIN) {
         return answer;
     }
-    let headers = HeaderValue::from_static("authorization, content-type, idempotency-key");
+    let headers =
+        HeaderValue::from_static("authorization, content-type, idempotency-key, last-event-id");
     answer
         .header(ACCESS_CONTROL_ALLOW_METHODS, METHODS)
         .header(ACCESS_CONTROL_ALLOW_HEADERS, headers)

@@ -7,6 +7,7 @@ use http::header::{
 use http::{Request, StatusCode};
 
 use super::entry::room_of;
+use super::hall::Doors;
 use crate::http1::Answer;
 
 /// Each piece is a file that editors and formatters understand.
@@ -25,22 +26,30 @@ const PAGE: &str = concat!(
 /// server. The hashes are those of the two elements' contents; a test checks
 /// them.
 const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-T4S8wdjejw/WSydly97CG0Am8DZkX4CJlEYHkelo1eA='; \
-    script-src 'sha256-4wPxK6EL9PfHpO4zs2Uy2AuWY363gUt7XXD2eIuD7rQ='; \
+    style-src 'sha256-62PDf5KYvSYFX76RZHV5JTDGcOsbnyfw4BMyVWbkpGg='; \
+    script-src 'sha256-w0joqnhDsKgrq5ypon9fZDxSZGH4eiKRA9ZXSOmmEFg='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
-/// The page. It is the same for every room: it reads its own address.
-pub(super) fn answer(request: &Request<()>) -> Result<Answer, Answer> {
-    room_of(request.uri().path())?;
-    let page = Answer::new(StatusCode::OK, "text/html; charset=utf-8", PAGE.to_owned());
-    Ok(page
-        .header(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY))
-        .header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
-        .header(REFERRER_POLICY, HeaderValue::from_static("no-referrer"))
-        .header(CACHE_CONTROL, HeaderValue::from_static("no-cache"))
-        // Other clients get another answer at this address.
-        .header(VARY, HeaderValue::from_static("accept")))
+impl Doors {
+    /// The page. It reads its own address, and on its body what the room can do
+    /// beyond passing messages on.
+    pub(super) fn page(&self, request: &Request<()>) -> Result<Answer, Answer> {
+        let room = room_of(request.uri().path())?;
+        let settings = self.config().room_settings(&room);
+        let html = match settings.history > 0 {
+            true => PAGE.replacen("<body ", "<body data-remembers ", 1),
+            false => PAGE.to_owned(),
+        };
+        let page = Answer::new(StatusCode::OK, "text/html; charset=utf-8", html);
+        Ok(page
+            .header(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY))
+            .header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
+            .header(REFERRER_POLICY, HeaderValue::from_static("no-referrer"))
+            .header(CACHE_CONTROL, HeaderValue::from_static("no-cache"))
+            // Other clients get another answer at this address.
+            .header(VARY, HeaderValue::from_static("accept")))
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
-use http::header::ACCESS_CONTROL_EXPOSE_HEADERS;
 
 use super::caller::Caller;
 use super::entry::{CLIENT, Entry, finish_head};
@@ -66,12 +65,7 @@ impl Doors {
             caller.id
         );
         let mut head = [HEAD, lines.as_str()].concat().into_bytes();
-        let cors = self.cors(request);
-        if !cors.is_empty() {
-            let line = format!("{ACCESS_CONTROL_EXPOSE_HEADERS}: {CLIENT}\r\n");
-            head.extend_from_slice(line.as_bytes());
-        }
-        for (name, value) in cors {
+        for (name, value) in self.cors(request) {
             head.extend_from_slice(name.as_str().as_bytes());
             head.extend_from_slice(b": ");
             head.extend_from_slice(value.as_bytes());

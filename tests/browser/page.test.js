@@ -1,16 +1,18 @@
 // The page in a real browser, against the real server: what a person sees and does.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 
 import { page as html, policy } from './csp.js';
-import { DEADLINE, Events, launch, Person, post, publish, Server, typed, until, Websocat, within } from './support.js';
+import { DEADLINE, Events, launch, Line, Person, post, publish, Server, typed, until, Websocat, within } from './support.js';
 
 // What Chromium itself writes into the console while a server goes and comes, and where it lets nobody in.
-const RESTARTING = [/^WebSocket connection to .* failed/, /net::ERR_(CONNECTION_(REFUSED|RESET)|EMPTY_RESPONSE)/, /status of 503/];
+const RESTARTING = [/^WebSocket connection to .* failed/, /net::ERR_(CONNECTION_(REFUSED|RESET)|EMPTY_RESPONSE|SOCKET_NOT_CONNECTED)/, /status of 503/];
 const UNAUTHORIZED = [/^WebSocket connection to .* failed/, /status of 401/];
 
 let browser;
@@ -351,6 +353,209 @@ test('the keyboard is enough', { timeout: 2 * DEADLINE }, async () => {
   await alice.connected();
   assert.equal(await alice.name.inputValue(), 'Alice the first');
   assert.equal(await focused(), 'text');
+});
+
+// ---- Where the room remembers ----
+
+async function cuttable(...options) {
+  const server = await serve('--allow-publish', ...options);
+  const line = await Line.to(server);
+  running.push(line);
+  return [server, line];
+}
+
+// A page and an EventSource are cut off while 200 messages are sent. What each of them shows in the end.
+async function cutOff(...options) {
+  const [server, line] = await cuttable(...options);
+  const alice = await Person.at(browser, line.http('/cut'), 'Alice');
+  await alice.connected();
+  await alice.page.evaluate((url) => new Promise((opened) => {
+    window.heard = [];
+    const source = new EventSource(url);
+    source.onmessage = (event) => window.heard.push(event.data);
+    source.addEventListener('gap', () => window.heard.push('gap'));
+    source.onopen = () => opened();
+  }), line.http('/cut'));
+  for (let n = 1; n <= 200; n += 1) {
+    if (n === 20) line.cut();
+    await publish(server.http('/cut'), `message ${n}`);
+  }
+  await alice.page.locator('[data-state="waiting"]').waitFor();
+  line.mend();
+  await alice.sees('message 200');
+  await alice.connected();
+  await within(alice.page.waitForFunction(() => window.heard.includes('message 200')), 'the EventSource to come back');
+  await publish(server.http('/cut'), 'the end');
+  await alice.sees('the end');
+  await within(alice.page.waitForFunction(() => window.heard.at(-1) === 'the end'), 'the end at the EventSource');
+  alice.hasCleanConsole(...RESTARTING);
+  return [alice, await alice.page.evaluate(() => window.heard)];
+}
+
+test('a page and an EventSource that are cut off have every message, once and in order', { timeout: 4 * DEADLINE }, async () => {
+  const [alice, heard] = await cutOff('--history', '1000');
+  const expected = [...Array.from({ length: 200 }, (_, n) => `message ${n + 1}`), 'the end'];
+  assert.deepEqual(await alice.texts(), expected);
+  assert.deepEqual(heard, expected);
+  assert.equal(await alice.page.locator('.gap').count(), 0);
+  const notes = await alice.page.locator('.note:visible').allTextContents();
+  assert.match(notes.join('|'), /^\d\d:\d\d · The connection was lost\.\|\d\d:\d\d · Connected again after \d+ s\.$/);
+  await alice.picture('resumed');
+});
+
+test('where the room has forgotten, a page and an EventSource show that something is missing', { timeout: 4 * DEADLINE }, async () => {
+  const [alice, heard] = await cutOff('--history', '100');
+  const kept = [...Array.from({ length: 100 }, (_, n) => `message ${n + 101}`), 'the end'];
+  const texts = await alice.page.locator('#list .text, #list .gap').allTextContents();
+  const missing = texts.indexOf('Messages are missing here');
+  assert.deepEqual(texts.slice(missing + 1), kept);
+  assert.ok(missing >= 19 && missing < 30, `${missing}`);
+  assert.deepEqual(texts.slice(0, missing), Array.from({ length: missing }, (_, n) => `message ${n + 1}`));
+  assert.equal(await alice.page.locator('.gap').count(), 1);
+  assert.deepEqual(heard.slice(heard.indexOf('gap') + 1), kept);
+  assert.equal(heard.filter((text) => text === 'gap').length, 1);
+  await alice.page.locator('.gap').scrollIntoViewIfNeeded();
+  await alice.picture('gap');
+});
+
+test('a page of an allowed other site reads where it is', { timeout: 2 * DEADLINE }, async () => {
+  const site = createServer((_, answer) => answer.setHeader('content-type', 'text/html').end('<!doctype html>')).listen(0, '127.0.0.1');
+  await once(site, 'listening');
+  running.push({ stop: () => { site.closeAllConnections(); site.close(); } });
+  const origin = `http://127.0.0.1:${site.address().port}`;
+  const server = await serve('--allow-publish', '--history', '10', '--allow-origin', origin);
+  await post(server.http('/'), 'something');
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  await page.goto(origin);
+  const read = (url, headers) => page.evaluate(async ([url, headers]) => {
+    const answer = await fetch(url, { headers });
+    return ['hubcast-client', 'hubcast-position', 'hubcast-resume'].map((name) => answer.headers.get(name));
+  }, [url, headers]);
+  const events = { accept: 'text/event-stream' };
+  const [client, position, resume] = await read(server.http('/'), events);
+  assert.match(client, /^\d+$/);
+  assert.match(position, /^\w{8}-1$/);
+  assert.equal(resume, null);
+  assert.deepEqual((await read(`${server.http('/')}?since=${position}`, events)).slice(1), [position, 'complete']);
+  const older = 'k3f9x2qa-1';
+  assert.deepEqual((await read(server.http('/'), { ...events, 'last-event-id': older })).slice(2), ['incomplete']);
+});
+
+test('a page opens with what was said before, and after a reload shows what is new', { timeout: 4 * DEADLINE }, async () => {
+  const server = await serve('--allow-publish', '--history', '300', '--token', 't');
+  const room = server.http('/past');
+  const tell = async (text, type = 'text/plain') => {
+    const answer = await fetch(room, { method: 'POST', body: text, headers: { authorization: 'Bearer t', 'content-type': type } });
+    assert.equal(answer.status, 202);
+  };
+  for (const text of ['first', 'Bob: second\nand more', '!at k3f9x2qa-1 new\nthird']) await tell(text);
+  await tell(Buffer.from([1, 2, 10, 3]), 'application/octet-stream');
+  const alice = await Person.at(browser, `${room}?token=t`, 'Alice');
+  await alice.connected();
+  assert.equal((await alice.sees('second\nand more')).name, 'Bob');
+  const past = ['first', 'second\nand more', '!at k3f9x2qa-1 new\nthird', 'Binary message, 4 bytes'];
+  assert.deepEqual(await alice.texts(), past);
+  await alice.say('of my own');
+  assert.equal((await alice.sees('of my own')).mine, true);
+  await tell(Buffer.from([10, 10, 10]), 'application/octet-stream');
+  await alice.sees('Binary message, 3 bytes');
+  await tell('a line\nof two');
+  await alice.sees('a line\nof two');
+  const all = [...past, 'of my own', 'Binary message, 3 bytes', 'a line\nof two'];
+  assert.deepEqual(await alice.texts(), all);
+
+  await alice.page.reload();
+  await alice.connected();
+  await alice.sees('a line\nof two');
+  assert.deepEqual(await alice.texts(), all);
+  assert.equal((await alice.sees('of my own')).mine, true);
+  assert.equal(await alice.page.locator('.note:visible').count(), 0);
+
+  await alice.page.goto('about:blank');
+  await tell('while away');
+  await alice.page.goto(room);
+  await alice.sees('while away');
+  const shown = await alice.page.locator('#list .text, #list .note').allTextContents();
+  assert.deepEqual(shown, [...all, 'New since you were here', 'while away']);
+  await alice.picture('new-since');
+
+  // More than the page begins with: it says that something is between.
+  await alice.page.goto('about:blank');
+  for (let n = 1; n <= 250; n += 1) await tell(`flood ${n}`);
+  await alice.page.goto(room);
+  await alice.sees('flood 250');
+  const rest = await alice.page.locator('#list .text, #list .note').allTextContents();
+  assert.deepEqual(rest, ['Messages are missing here', ...Array.from({ length: 200 }, (_, n) => `flood ${n + 51}`)]);
+  alice.hasCleanConsole();
+});
+
+test('what is remembered has the time at which it was said', { timeout: 2 * DEADLINE }, async () => {
+  const server = await serve('--allow-publish', '--history', '10');
+  await post(server.http('/past'), 'long ago');
+  const alice = await Person.at(browser, server.http('/past'), 'Alice', { before: (page) => page.clock.install({ time: Date.now() + 3600e3 }) });
+  await alice.connected();
+  const said = await alice.page.locator('#list time').getAttribute('title');
+  const now = await alice.page.evaluate(() => moment.format(Date.now()));
+  assert.notEqual(said, now);
+});
+
+test('an own message whose echo was lost with the connection finds its place', { timeout: 4 * DEADLINE }, async () => {
+  for (const options of [[], ['--no-echo']]) {
+    const [server, line] = await cuttable('--history', '100', ...options);
+    const alice = await Person.at(browser, line.http('/own'), 'Alice');
+    await alice.connected();
+    // The server hears what is said, but its answer is lost.
+    line.mute();
+    await alice.say('did this arrive?');
+    await until(async () => (await recalled(server.http('/own'))).includes('Alice: did this arrive?'), 'the message at the server');
+    await publish(server.http('/own'), 'Bob: it did');
+    line.cut();
+    await alice.page.locator('[data-state="waiting"]').waitFor();
+    line.mend();
+    await alice.sees('it did');
+    assert.deepEqual(await alice.texts(), ['did this arrive?', 'it did']);
+    assert.equal((await alice.sees('did this arrive?')).mine, true);
+    assert.equal(await alice.page.locator('.unsure').count(), 0);
+    await alice.say('and this?');
+    await alice.sees('and this?');
+  }
+});
+
+async function recalled(url) {
+  const answer = await fetch(`${url}?last=100`, { headers: { accept: 'application/json' } });
+  return (await answer.json()).messages.map(({ text }) => text);
+}
+
+test('where nothing is remembered, the page asks for nothing more than before', { timeout: 2 * DEADLINE }, async () => {
+  const server = await serve();
+  const sockets = [];
+  const alice = await Person.at(browser, server.http('/plain'), 'Alice', { before: (page) => page.on('websocket', (ws) => sockets.push(ws.url())) });
+  await alice.reads('#here', /^1 here$/);
+  assert.deepEqual(sockets, [server.ws('/plain')]);
+  assert.deepEqual(alice.requests.filter((url) => !url.startsWith('data:')), [server.http('/plain'), server.http('/plain')]);
+  await alice.say('k3f9x2qa-1\n!gap a b');
+  await alice.sees('k3f9x2qa-1\n!gap a b');
+});
+
+test('a page of a room that remembers copes with a server that knows no positions', { timeout: 4 * DEADLINE }, async () => {
+  const server = await serve('--history', '10');
+  const line = await Line.to(server, (piece) => Buffer.from(piece.toString('latin1').replace('hubcast.positions', 'hubcast.something'), 'latin1'));
+  running.push(line);
+  const alice = await Person.at(browser, line.http('/old'), 'Alice', {
+    before: (page) => page.route(`${line.http('/old')}?*`, (route) => route.fulfill({ json: { room: '/old', clients: 1 } })),
+  });
+  await alice.connected();
+  await alice.say('k3f9x2qa-1\n!gap a b');
+  await alice.sees('k3f9x2qa-1\n!gap a b');
+  line.cut();
+  await alice.page.locator('[data-state="waiting"]').waitFor();
+  line.mend();
+  await alice.reads('#list', /What was said meanwhile is not shown/);
+  await alice.connected();
+  await alice.say('as it is');
+  await alice.sees('as it is');
+  assert.deepEqual(await alice.texts(), ['k3f9x2qa-1\n!gap a b', 'as it is']);
 });
 
 // From here on the server's side of the connection is played by the test: the page is the real one, its server misbehaves.

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { EventEmitter, once } from 'node:events';
 import { accessSync, constants, mkdirSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { env } from 'node:process';
 import { createInterface } from 'node:readline';
@@ -115,6 +116,48 @@ export class Server {
   stop() { return this.child.stop(); }
   http(room) { return `http://127.0.0.1:${this.port}${room}`; }
   ws(room) { return `ws://127.0.0.1:${this.port}${room}`; }
+}
+
+/** The network between a browser and the server, which can be cut. */
+export class Line {
+  /** `change` is given what the browser says, in pieces, and returns what the server hears. */
+  static async to(server, change) {
+    const line = new Line();
+    line.ends = new Set();
+    line.isCut = false;
+    line.entry = createServer((near) => {
+      if (line.isCut) return near.destroy();
+      const far = connect(server.port, '127.0.0.1');
+      near.far = far;
+      if (change) near.on('data', (piece) => far.write(change(piece)));
+      for (const [end, other] of [[near, far], [far, near]]) {
+        line.ends.add(end);
+        end.on('error', () => {}).on('close', () => { line.ends.delete(end); other.destroy(); });
+        if (end === far || !change) end.pipe(other);
+      }
+    });
+    line.entry.listen(0, '127.0.0.1');
+    await once(line.entry, 'listening');
+    line.port = line.entry.address().port;
+    return line;
+  }
+
+  cut() {
+    this.isCut = true;
+    for (const end of this.ends) end.destroy();
+  }
+
+  mend() { this.isCut = false; }
+
+  /** What the server says from now on goes nowhere. */
+  mute() { for (const end of this.ends) end.far?.unpipe(end).resume(); }
+
+  stop() {
+    this.cut();
+    return new Promise((closed) => { this.entry.close(closed); });
+  }
+
+  http(room) { return `http://127.0.0.1:${this.port}${room}`; }
 }
 
 /** websocat in a room: what somebody at a terminal reads and writes. */

@@ -4,6 +4,8 @@ const MAX_SHOWN = 1000;        // messages kept in the document; older ones make
 const PORTION = 200;           // messages put into the document at once; between two portions the page does whatever else is asked of it
 const MAX_CHARS = 20000;       // characters shown of one message
 const MAX_LINES = 200;         // lines shown of one message
+const FILL = 200;              // messages that the page begins with, where the room remembers
+const POSITIONS = 'hubcast.positions';   // the subprotocol in which each message begins with a line about its position
 // Received text meets a pattern only when it was cut, and no pattern may look at a character more often than a few times.
 const NAMED = /^(\S[^\r\n]{0,39}?): ([^]*)$/;   // what stands before the first ": " is a name if it is short
 // Controls, and what is not seen itself but reorders, breaks or hides other text. Combining marks, joiners, direction marks and
@@ -27,6 +29,9 @@ const room = clean(decoded(path));
 const address = location.origin.replace('http', 'ws') + path;
 const nickname = stored('localStorage', 'hubcast.name');
 const token = stored('sessionStorage', 'hubcast.token');
+const remembers = 'remembers' in document.body.dataset;     // whether the room does
+const place = stored('sessionStorage', `hubcast.place ${path}`);   // the position of the newest message that was shown
+const mine = stored('sessionStorage', `hubcast.mine ${path}`);     // positions of own messages
 
 function decoded(path) {
   try { return decodeURIComponent(path); } catch { return path; }
@@ -51,6 +56,8 @@ function stored(area, key) {
 // ---- The connection ----
 
 let socket = null;      // the attempt or connection there is
+let reached = '';       // the position up to which everything has come; none where the server tells none
+let filled = false;     // whether the page has begun with what the room remembers
 let attempts = 0;       // since the last steady connection
 let retryAt = 0;        // when the next attempt starts; 0 while none is planned
 let retryTimer = 0;
@@ -58,22 +65,33 @@ let lost = null;        // when and why the connection was lost that had been op
 let drop = null;        // gives the connection up at once, as lost at this time
 let beatAt = Date.now();
 
-function connect() {
+async function connect() {
   clearTimeout(retryTimer);
   retryAt = 0;
   $('countdown').textContent = '…';
   $('retry').hidden = true;
   enter('connecting', attempts || lost ? 'Reconnecting…' : 'Connecting…');
+  if (!remembers || await catchUp()) open();
+}
 
-  const ws = socket = new WebSocket(address, token.value ? ['hubcast', `hubcast.token.${base64url(token.value)}`] : []);
+function open() {
+  const wanted = remembers && (reached ? `since=${reached}` : !filled && `last=${FILL}`);
+  const offers = token.value || remembers ? ['hubcast'] : [];
+  if (remembers) offers.unshift(POSITIONS);
+  if (token.value) offers.push(`hubcast.token.${base64url(token.value)}`);
+  const ws = socket = new WebSocket(wanted ? `${address}?${wanted}` : address, offers);
+  ws.binaryType = 'arraybuffer';
   const limit = setTimeout(() => ws.close(), CONNECT_LIMIT);
   let steady = 0;
   ws.onopen = () => {
     clearTimeout(limit);
     steady = setTimeout(() => { attempts = 0; }, STEADY);
+    filled = true;
+    // Without positions nothing can be resumed.
+    if (ws.protocol !== POSITIONS) reached = '';
     onOpen();
   };
-  ws.onmessage = ({ data }) => receive(data);
+  ws.onmessage = ({ data }) => { if (ws.protocol === POSITIONS) unwrap(data); else receive(data); };
   const end = (code, reason, at) => {
     clearTimeout(limit);
     clearTimeout(steady);
@@ -89,7 +107,7 @@ function connect() {
 function onOpen() {
   enter('open', 'Connected');
   $('trouble').hidden = true;
-  if (lost) note(`Connected again after ${duration(Date.now() - lost.at)}. What was said meanwhile is not shown.`);
+  if (lost) note(`Connected again after ${duration(Date.now() - lost.at)}.${reached ? '' : ' What was said meanwhile is not shown.'}`);
   lost = null;
   askHere();
 }
@@ -98,17 +116,21 @@ function onLost(code, reason, at = Date.now()) {
   const why = explain(code, reason);
   lost = { at, why };
   flush(Infinity);
-  note(why);
   pending.splice(0).forEach(doubt);
+  note(why);
   // Ended on purpose by the application: coming back by itself would be arguing.
   if (code === 1000 || code >= 4000) giveUp(why); else retry(why);
 }
 
 // Before a connection opens, the browser keeps the server's answer from the page, so a plain request asks again.
 async function onRefused() {
-  const cause = lost && Date.now() - lost.at < RESTART && lost.why;
   let status = 0;
   try { ({ status } = await ask(path)); } catch {}
+  refused(status);
+}
+
+function refused(status) {
+  const cause = lost && Date.now() - lost.at < RESTART && lost.why;
   if (status === 401) askToken();
   else if (status === 403) giveUp('The server does not let you into this room.');
   else if (status === 429 || status === 503) retry(cause || 'The server takes nobody in at the moment.');
@@ -177,6 +199,76 @@ function beat() {
 $('retry').addEventListener('click', () => { focusWriting(); connect(); });
 addEventListener('online', () => { if (retryAt) connect(); else askHere(true); });
 setInterval(beat, BEAT);
+
+// ---- What the room remembers ----
+
+// It comes by a plain request, which tells the times as well; the connection then goes on from there. Returns whether one is to
+// be opened.
+async function catchUp() {
+  if (!reached && filled) return true;
+  let answer;
+  try { answer = await ask(`${path}?${reached ? `since=${reached}` : `last=${FILL}`}`); } catch {}
+  if (!answer || [401, 403, 429, 503].includes(answer.status)) {
+    refused(answer?.status ?? 0);
+    return false;
+  }
+  // Of an answer that was cut short, or another server's, nothing is taken: the connection itself brings what it can.
+  try { recall(await answer.json()); } catch {}
+  return true;
+}
+
+function recall({ position, oldest, complete, messages }) {
+  // After a reload, what the page had shown before it.
+  const shown = !reached && place.value;
+  const known = shown ? messages.findLastIndex((message) => reaches(shown, message.position)) + 1 : 0;
+  const isWhole = reached ? complete
+    : !shown || known || !messages.length || (reaches(shown, oldest) && messages.length < FILL);
+  if (!isWhole) gap();
+  const surplus = Math.max(0, messages.length - MAX_SHOWN);
+  gone += surplus;
+  const own = new Set(mine.value.split(' '));
+  for (const [index, message] of messages.entries()) {
+    if (index < surplus) continue;
+    if (known && index === known) show({ line: 'New since you were here' });
+    const wire = message.text === undefined ? null : trimmed(message.text);
+    const said = wire === null ? binary(atob(message.base64).length) : parse(wire);
+    // What was sent without an echo is shown anew, where it belongs.
+    const sent = unplaced.findIndex((each) => each.wire === wire);
+    if (sent >= 0) unplaced.splice(sent, 1)[0].item.remove();
+    said.mine = sent >= 0 || own.has(message.position);
+    show({ said, at: new Date(message.at) });
+    if (reached) unread += 1;
+  }
+  unplaced.length = 0;
+  reached = position;
+  filled = true;
+  keepPlace();
+}
+
+// Whether the first of two positions is not before the second. Those of two logs cannot be compared.
+function reaches(position, other) {
+  const [[log, offset], [otherLog, otherOffset]] = [position, other].map((each) => each.split('-'));
+  return log === otherLog && Number(offset) >= Number(otherOffset);
+}
+
+// Where positions are told, each message begins with a line of the server's own.
+function unwrap(data) {
+  const isText = typeof data === 'string';
+  const start = isText ? data : String.fromCharCode(...new Uint8Array(data, 0, Math.min(data.byteLength, 200)));
+  const end = start.indexOf('\n');
+  if (end < 0) return receive(data);
+  const [first, ...words] = start.slice(0, end).split(' ');
+  if (first === '!at') reached = words[0];
+  else if (first === '!gap') { reached = words[1]; gap(); }
+  else if (first === '!direct') receive(data.slice(end + 1));
+  else if (first[0] !== '!') { reached = first; receive(data.slice(end + 1), first); }
+}
+
+function gap() { show({ line: 'Messages are missing here', isGap: true }); }
+
+function keepPlace() { if (reached) place.value = reached; }
+
+function keepOwn(position) { mine.value = [...mine.value.split(' '), position].slice(-FILL).join(' '); }
 
 // ---- The token ----
 
@@ -251,6 +343,7 @@ function hideHere() {
 
 const queue = [];       // received and not yet shown
 const pending = [];     // own messages whose echo has not come back, in the order they were sent
+const unplaced = [];    // own messages that had none, and that the room may remember
 let echoes = false;     // whether this server has been seen to echo
 let flushTimer = 0;
 let pace = 16;
@@ -258,16 +351,26 @@ let gone = 0;           // messages that are no longer shown
 let unread = 0;         // arrived while the page was hidden
 let unseen = 0;         // arrived below what is scrolled into view
 
-function receive(data) {
+function receive(data, position) {
   const wire = typeof data === 'string' ? trimmed(data) : null;
   const own = takeEcho(wire);
+  if (own && position) keepOwn(position);
+  // Whatever was sent before has its place by now.
+  unplaced.length = 0;
   // What is not shown is not kept either.
-  const said = own ? null : wire === null ? { text: `Binary message, ${size(data.size)}`, data: true } : parse(wire);
-  queue.push({ said, at: new Date(), own });
-  if (queue.length > 2 * MAX_SHOWN) skip();
+  const said = own ? null : wire === null ? binary(data.byteLength) : parse(wire);
   unread += 1;
+  show({ said, at: new Date(), own });
+}
+
+// Puts a message, or a line of the page's own, behind everything that was received.
+function show(entry) {
+  queue.push(entry);
+  if (queue.length > 2 * MAX_SHOWN) skip();
   flushTimer ||= setTimeout(flush, document.hidden ? 500 : pace);
 }
+
+function binary(length) { return { text: `Binary message, ${size(length)}`, data: true }; }
 
 // What would scroll out at once is never put in.
 function skip() {
@@ -291,12 +394,15 @@ function flush(most = PORTION) {
   // A torrent is shown in fewer and larger pieces, so that time is left to receive it.
   pace = queue.length > 20 ? 100 : 16;
   const batch = document.createDocumentFragment();
-  const show = () => list.insertBefore(batch, list.querySelector('.sending'));
-  for (const { said, at, own } of queue.splice(0, most)) {
-    if (own) { show(); settle(own); } else { batch.append(row(said, at)); unseen += 1; }
+  const put = () => list.insertBefore(batch, list.querySelector('.sending'));
+  for (const { said, at, own, line, isGap } of queue.splice(0, most)) {
+    if (own) { put(); settle(own); }
+    else if (line) batch.append(ruled(line, isGap));
+    else { batch.append(row(said, at)); unseen += 1; }
   }
-  show();
+  put();
   tidy();
+  keepPlace();
   title();
   if (queue.length) flushTimer = setTimeout(flush, pace);
 }
@@ -327,6 +433,7 @@ function trimmed(text) {
 const list = $('list');
 const log = $('log');
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
+const dated = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' });
 const moment = new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'medium' });
 let following = true;   // the newest message stays in view
 let lastTop = 0;
@@ -336,7 +443,6 @@ function row({ name, text, rest, data, mine }, at) {
   const [heading, body, time] = item.querySelectorAll('.name, .text, time');
   item.className = mine ? 'mine' : 'theirs';
   item.classList.toggle('data', data || !text);
-  item.classList.toggle('sending', !!mine);
   item.sender = mine ? 'me' : name && `_${name}`;
   item.at = at;
   if (mine) {
@@ -349,17 +455,18 @@ function row({ name, text, rest, data, mine }, at) {
     heading.remove();
   }
   body.textContent = (rest ? `${clean(text)}… [${plural(rest, 'more character')}]` : clean(text)) || 'Empty message';
-  time.textContent = clock.format(at);
+  time.textContent = (at.toDateString() === new Date().toDateString() ? clock : dated).format(at);
   time.title = moment.format(at);
   return item;
 }
 
-function note(text) {
+function note(text) { show({ line: `${clock.format()} · ${text}` }); }
+
+function ruled(text, isGap) {
   const item = document.createElement('li');
-  item.className = 'note small';
-  item.textContent = `${clock.format()} · ${clean(text)}`;
-  list.append(item);
-  tidy();
+  item.className = isGap ? 'note small gap' : 'note small';
+  item.textContent = clean(text);
+  return item;
 }
 
 // After anything was added: the headings, the cap, the view.
@@ -447,9 +554,10 @@ function post(wire, text) {
   flush(Infinity);
   socket.send(wire);
   const own = { wire, text, item: row({ ...shorten(text), mine: true }, new Date()) };
+  own.item.classList.add('sending');
   own.timer = setTimeout(() => {
     pending.splice(pending.indexOf(own), 1);
-    if (echoes) doubt(own); else settle(own);
+    if (echoes) doubt(own); else misplace(own);
   }, ECHO_LIMIT);
   pending.push(own);
   list.append(own.item);
@@ -463,16 +571,24 @@ function settle({ item, timer }) {
   item.classList.remove('sending');
 }
 
+// Sent, and no echo came.
+function misplace(own) {
+  settle(own);
+  if (unplaced.push(own) > MAX_SHOWN) unplaced.shift();
+}
+
 // Sent, but nobody can say whether it arrived.
 function doubt(own) {
-  settle(own);
+  misplace(own);
   own.item.classList.add('unsure');
   const again = document.createElement('button');
   again.className = 'plain';
   again.textContent = 'Send again';
   again.addEventListener('click', () => {
     focusWriting();
-    if (post(own.wire, own.text)) own.item.remove();
+    if (!post(own.wire, own.text)) return;
+    own.item.remove();
+    if (unplaced.includes(own)) unplaced.splice(unplaced.indexOf(own), 1);
   });
   const said = document.createElement('div');
   said.className = 'small';

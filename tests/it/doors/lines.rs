@@ -178,7 +178,7 @@ fn lines_are_guarded_like_events() {
     let page = Program::ask(&server, "/?token=s3cret", &["Origin: https://app.example"]);
     let header = |name| page.head.header(name);
     assert_eq!(header("access-control-allow-origin"), "https://app.example");
-    assert_eq!(header("access-control-expose-headers"), "hubcast-client");
+    assert!(header("access-control-expose-headers").contains("hubcast-client"));
 }
 
 #[test]

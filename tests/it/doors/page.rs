@@ -122,6 +122,10 @@ fn who_may_enter_a_room_may_ask_how_many_are_in_it() {
     let answer = look(address, "/caf%C3%A9", &headers);
     let allowed = answer.header("access-control-allow-origin");
     assert_eq!((answer.status, &*allowed), (200, "https://app.example"));
+    let exposed = answer.header("access-control-expose-headers");
+    for name in ["hubcast-position", "hubcast-resume", "retry-after"] {
+        assert!(exposed.contains(name), "{name}: {exposed}");
+    }
     assert_eq!(look(address, "/-/caf", &[json, token]).status, 404);
     drop(clients);
 }
