@@ -23,6 +23,7 @@ mod limits;
 mod listening;
 mod load;
 mod presence;
+mod probe;
 mod process;
 mod proxied;
 mod rfc6455;

@@ -39,6 +39,9 @@ const FEATURES: [(&str, bool); 6] = [
 /// A WebSocket broadcast server: what one client of a room sends, every
 /// client of that room receives. The path of the URL names the room.
 ///
+/// `hubcast probe URL` checks a relay, or is its health check; see hubcast probe
+/// --help.
+///
 /// Sizes are written 512, 64KiB or 1MiB, times 500ms, 20s or 2m.
 ///
 /// Each option is also an environment variable: --max-clients is

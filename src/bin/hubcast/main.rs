@@ -24,6 +24,7 @@ mod generate;
 mod jwt;
 mod listen;
 mod pipe;
+mod probe;
 mod room;
 mod signals;
 mod systemd;
@@ -37,7 +38,13 @@ const CANNOT_RUN: u8 = 1;
 const WRONG_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let (options, warnings) = match environment::parse(env::args_os(), env::vars_os()) {
+    let arguments: Vec<_> = env::args_os().collect();
+    match probe::asked_for(&arguments) {
+        None => {}
+        Some(Err(ended)) => return end(&ended),
+        Some(Ok(result)) => return tell(result),
+    }
+    let (options, warnings) = match environment::parse(arguments, env::vars_os()) {
         Ok(parsed) => parsed,
         Err(ended) => return end(&ended),
     };
@@ -68,6 +75,18 @@ fn end(ended: &Ended) -> ExitCode {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(CANNOT_RUN),
         Ok(()) => ExitCode::SUCCESS,
+    }
+}
+
+/// Prints how a probe went.
+fn tell(result: Result<String, String>) -> ExitCode {
+    let printed = match &result {
+        Ok(line) => print(io::stdout(), &format!("{line}\n")),
+        Err(line) => print(io::stderr(), &format!("hubcast: {line}\n")),
+    };
+    match result.is_ok() && printed.is_ok() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(CANNOT_RUN),
     }
 }
 
