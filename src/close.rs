@@ -210,7 +210,8 @@ pub enum Cause {
         bytes: usize,
     },
     /// A message to a room that the client's [`Rights`](crate::Rights) let it
-    /// only read; closed with 1008.
+    /// only read, or from a client of several rooms, `/?room=a&room=b`; closed
+    /// with 1008.
     ReadOnly,
     /// The client's [`Rights`](crate::Rights) have ended; closed with 1008.
     TokenExpired,
@@ -392,7 +393,7 @@ impl fmt::Display for Cause {
             Cause::NoWriterThread => write!(f, "the system refused a writer thread"),
             Cause::InvalidDeflate => write!(f, "message that cannot be inflated"),
             Cause::InternalError => write!(f, "internal error"),
-            Cause::ReadOnly => write!(f, "message to a room that it may only read"),
+            Cause::ReadOnly => write!(f, "message where it may only read"),
             Cause::TokenExpired => write!(f, "token expired"),
         }
     }

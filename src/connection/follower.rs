@@ -95,7 +95,7 @@ pub(crate) fn follow(
 /// What keeps an idle stream alive.
 fn sign_of_life(encoding: Encoding, client: &Client, is_asked_for: bool) -> Bytes {
     match encoding {
-        Encoding::Lines => Bytes::from_static(lines::KEEPALIVE),
+        _ if encoding.is_lines() => Bytes::from_static(lines::KEEPALIVE),
         _ if encoding.is_json() => lines::json_keepalive(),
         _ if is_asked_for => sse::ping_event(client.id()),
         _ => Bytes::from_static(sse::KEEPALIVE),

@@ -248,6 +248,7 @@ impl Connection {
     fn serve(&self, entry: Entry, rest: Vec<u8>) {
         let attachment = entry.attachment.as_ref();
         let mut state = ClientState::new(self.id, self.peer, entry.room, entry.place, attachment);
+        state.further_rooms = entry.further_rooms;
         state.rights = entry.rights;
         state.name = entry.name.map(String::into_boxed_str);
         state.is_watching = entry.start.watch.is_some();

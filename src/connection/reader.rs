@@ -62,7 +62,7 @@ impl<'a> Reader<'a> {
             message_rate: Bucket::new(service.shared.config.max_message_rate, now),
             byte_rate: Bucket::new(service.shared.config.max_byte_rate, now),
             last_call: None,
-            relay: Relay::new(service, client),
+            relay: Relay::new(service, client, encoding),
             expires: expires(client),
         }
     }

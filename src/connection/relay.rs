@@ -12,6 +12,7 @@ use crate::embed::Client;
 use crate::hub::{Audience, Command};
 use crate::message::Message;
 use crate::wire::BurstBuilder;
+use crate::wire::Encoding;
 use crate::wire::Incoming;
 use crate::wire::frame;
 #[cfg(feature = "deflate")]
@@ -37,14 +38,21 @@ pub(super) struct Relay<'a> {
     pub(super) pong: Option<[u8; 8]>,
     /// Messages, short fragments and control frames of this read.
     pub(super) incoming: u64,
-    /// Whether the client's rights let it send to its room.
-    may_write: bool,
+    /// Why the client may not send, if it may not.
+    mute: Option<&'static str>,
     /// Bytes that the compressed messages of this read have inflated to.
     pub(super) inflated: u64,
 }
 
 impl<'a> Relay<'a> {
-    pub(crate) fn new(service: &'a Service, client: &'a Client) -> Relay<'a> {
+    pub(crate) fn new(service: &'a Service, client: &'a Client, encoding: Encoding) -> Relay<'a> {
+        let rights = client.rights();
+        let mute = if encoding.names_rooms() {
+            Some("a client of several rooms only receives here")
+        } else {
+            let may_write = rights.is_none_or(|rights| rights.may_write(client.room()));
+            (!may_write).then_some("this token may only read here")
+        };
         Relay {
             service,
             client,
@@ -53,9 +61,7 @@ impl<'a> Relay<'a> {
             newest_pong: 0,
             pong: None,
             incoming: 0,
-            may_write: client
-                .rights()
-                .is_none_or(|rights| rights.may_write(client.room())),
+            mute,
             inflated: 0,
         }
     }
@@ -143,8 +149,8 @@ impl<'a> Relay<'a> {
         if self.client.state.is_ending() || self.client.state.is_watching {
             return Ok(());
         }
-        if !self.may_write {
-            return self.not_allowed();
+        if let Some(reason) = self.mute {
+            return self.not_allowed(reason);
         }
         let newline = self.service.shared.config.append_newline;
         let Some(handler) = &self.service.hooks else {
@@ -173,13 +179,13 @@ impl<'a> Relay<'a> {
     }
 
     /// A message from a client that may only read.
-    fn not_allowed(&self) -> Result<(), End> {
+    fn not_allowed(&self, reason: &str) -> Result<(), End> {
         if self.service.shared.config.ignore_writes {
             return Ok(());
         }
         Err(End::Fail(Violation {
             cause: Cause::ReadOnly,
-            reason: "this token may only read here".to_owned(),
+            reason: reason.to_owned(),
         }))
     }
 

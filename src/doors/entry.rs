@@ -11,15 +11,15 @@ use http::header::{
 
 use super::caller::Caller;
 use super::hall::Doors;
+use super::rooms::{Asked, room_of};
 use super::start::{self, Wish};
 use super::token;
 use crate::embed::{Refusal, Upgrade};
 use crate::error::Error;
 use crate::http1::Answer;
 use crate::http1::RETRY_AFTER;
-use crate::http1::{is_token, percent_decode, tokens};
+use crate::http1::{is_token, tokens};
 use crate::hub::{Attachment, Place, Start};
-use crate::names::{MAX_ROOM, RoomFlaw, room_flaw};
 use crate::rights::Rights;
 use crate::wire::Encoding;
 use http::StatusCode;
@@ -58,6 +58,8 @@ pub(super) fn check_subprotocols(names: &[String]) -> Result<(), Error> {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) room: Arc<str>,
+    /// The others that it has asked for.
+    pub(crate) further_rooms: Box<[Arc<str>]>,
     pub(crate) attachment: Option<Attachment>,
     pub(crate) rights: Option<Arc<Rights>>,
     /// The whole head of the answer.
@@ -104,10 +106,33 @@ impl Doors {
         caller: &Caller<'a>,
         rights: Option<Arc<Rights>>,
     ) -> Result<Upgrade<'a>, Answer> {
+        let room = room_of(request.uri().path())?;
+        self.admit_to(vec![room], request, caller, rights)
+    }
+
+    /// The same about a request that may be for several rooms.
+    pub(super) fn admit_to_all<'a>(
+        &self,
+        request: &'a Request<()>,
+        caller: &Caller<'a>,
+        rights: Option<Arc<Rights>>,
+    ) -> Result<Upgrade<'a>, Answer> {
+        let rooms = Asked::of(request)?.rooms;
+        self.admit_to(rooms, request, caller, rights)
+    }
+
+    fn admit_to<'a>(
+        &self,
+        rooms: Vec<String>,
+        request: &'a Request<()>,
+        caller: &Caller<'a>,
+        rights: Option<Arc<Rights>>,
+    ) -> Result<Upgrade<'a>, Answer> {
         let offers = tokens(request.headers(), SEC_WEBSOCKET_PROTOCOL);
         let offered: Vec<&str> = offers.filter(|offer| !token::is_entry(offer)).collect();
-        let room = room_of(request.uri().path())?;
-        let shows_presence = self.config().room_settings(&room).presence;
+        let shows_presence = |room: &String| self.config().room_settings(room).presence;
+        let shows_presence = rooms.iter().any(shows_presence);
+        let room = String::new();
         let mut upgrade = Upgrade::new(request, caller.peer, caller.certificates, room, offered);
         upgrade.rights = rights;
         if shows_presence {
@@ -119,14 +144,34 @@ impl Doors {
         };
         let chosen = upgrade.offered_subprotocols().find(is_known);
         upgrade.subprotocol = chosen.map(str::to_owned);
-        if let Some(hooks) = &self.hooks {
-            hooks.on_upgrade(&mut upgrade).map_err(refused)?;
-        }
+        self.ask_about(rooms, &mut upgrade)?;
         if upgrade.subprotocol.is_none() && upgrade.offered_subprotocols().next().is_some() {
             let offered: Vec<&str> = upgrade.offered_subprotocols().collect();
             self.remarks.unknown_subprotocols(&offered, caller);
         }
         Ok(upgrade)
+    }
+
+    /// Asks the hook about each room, as if it were the only one: a hook that
+    /// guards rooms need not know that a client may ask for several.
+    fn ask_about(&self, rooms: Vec<String>, upgrade: &mut Upgrade<'_>) -> Result<(), Answer> {
+        let mut admitted: Vec<String> = Vec::with_capacity(rooms.len());
+        for room in rooms {
+            upgrade.room = room;
+            upgrade.headers.clear();
+            if let Some(hooks) = &self.hooks {
+                hooks.on_upgrade(upgrade).map_err(refused)?;
+            }
+            // The hook may have led two rooms to one.
+            let room = std::mem::take(&mut upgrade.room);
+            if !admitted.contains(&room) {
+                admitted.push(room);
+            }
+        }
+        let further = admitted.split_off(1);
+        upgrade.room = admitted.pop().unwrap_or_default();
+        upgrade.further_rooms = further;
+        Ok(())
     }
 }
 
@@ -142,11 +187,16 @@ impl Entry {
         let asked = wish.positions || upgrade.subprotocol() == Some(POSITIONS);
         // Who follows the members gets no messages.
         let positions = asked && wish.start.watch.is_none();
+        let encoding = match wish.names_rooms {
+            true => encoding.with_rooms(),
+            false => encoding,
+        };
         Entry {
             place,
             start: wish.start,
             name: upgrade.name,
             room: upgrade.room.into(),
+            further_rooms: upgrade.further_rooms.into_iter().map(Arc::from).collect(),
             rights: upgrade.rights,
             attachment: upgrade.attachment.map(Attachment::from),
             response,
@@ -190,25 +240,6 @@ fn refused(refusal: Refusal) -> Answer {
     answer
 }
 
-/// The room that a path names: the path, percent-decoded and not normalised.
-pub(super) fn room_of(path: &str) -> Result<String, Answer> {
-    let room = percent_decode(path).ok_or_else(|| {
-        Answer::bad_request("the path is not percent-encoded UTF-8; %25 stands for a percent sign")
-    })?;
-    match room_flaw(&room) {
-        None => Ok(room),
-        Some(RoomFlaw::Control) => Err(Answer::bad_request("the path holds a control character")),
-        Some(RoomFlaw::Operators) => Err(Answer::text(
-            StatusCode::NOT_FOUND,
-            "no room is named like that: /-/ is the operator's",
-        )),
-        Some(RoomFlaw::TooLong) => Err(Answer::text(
-            StatusCode::URI_TOO_LONG,
-            format!("a room name is at most {MAX_ROOM} bytes long"),
-        )),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,27 +249,5 @@ mod tests {
         let error = check_subprotocols(&["chat".into(), "a b".into()]).unwrap_err();
         let text = "subprotocol \"a b\" is not a token (RFC 9110 §5.6.2)";
         assert_eq!(error.to_string(), text);
-    }
-
-    #[test]
-    fn rooms_are_decoded_paths() {
-        for (path, room) in [
-            ("/", "/"),
-            ("/lobby", "/lobby"),
-            ("/lob%62y", "/lobby"),
-            ("/caf%C3%A9", "/café"),
-            ("/a%2Fb", "/a/b"),
-            ("/../x//y/", "/../x//y/"),
-            ("/%25", "/%"),
-        ] {
-            assert_eq!(room_of(path).unwrap(), room, "{path}");
-        }
-        for path in ["/%", "/%4", "/%zz", "/%ff", "/%00", "/%0A", "/%C2%85"] {
-            let status = room_of(path).unwrap_err().status;
-            assert_eq!(status, StatusCode::BAD_REQUEST, "{path}");
-        }
-        assert!(room_of(&format!("/{}", "x".repeat(255))).is_ok());
-        let long = room_of(&format!("/{}", "x".repeat(256))).unwrap_err();
-        assert_eq!(long.status, StatusCode::URI_TOO_LONG);
     }
 }

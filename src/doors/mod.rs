@@ -30,6 +30,7 @@ mod removal;
 mod retries;
 mod rights;
 mod room;
+mod rooms;
 mod sse;
 mod start;
 mod token;

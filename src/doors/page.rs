@@ -6,8 +6,8 @@ use http::header::{
 };
 use http::{Request, StatusCode};
 
-use super::entry::room_of;
 use super::hall::Doors;
+use super::rooms::room_of;
 use crate::http1::Answer;
 
 /// Each piece is a file that editors and formatters understand.

@@ -15,6 +15,7 @@ use super::caller::Caller;
 use super::hall::Doors;
 use super::retries::{self, Turn};
 use super::room;
+use super::rooms::Asked;
 use crate::error::SendErrorReason;
 use crate::http1::{Answer, stopping};
 use crate::http1::{Body, gone, too_large};
@@ -39,6 +40,7 @@ impl Doors {
         rights: Option<Arc<Rights>>,
         body: &mut Body<'_>,
     ) -> Result<Answer, Answer> {
+        Asked::of(request)?.only("publishing")?;
         let room = self.admit(request, caller, rights)?.room;
         let max = self.config().max_message_size;
         let (except, key) = (except(request)?, retries::key(request)?);

@@ -3,8 +3,8 @@
 use http::StatusCode;
 
 use super::admin::JSON;
-use super::entry::room_of;
 use super::hall::Doors;
+use super::rooms::room_of;
 use crate::close::CloseCode;
 use crate::http1::{Answer, stopping};
 use crate::names::{ADMIN_PREFIX, ClientId};

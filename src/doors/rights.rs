@@ -5,8 +5,8 @@ use std::sync::Arc;
 use http::{Request, StatusCode};
 
 use super::caller::Caller;
-use super::entry::room_of;
 use super::hall::Doors;
+use super::rooms::{Asked, room_of};
 use super::token::{self, Refused};
 use crate::http1::Answer;
 use crate::rights::Rights;
@@ -22,10 +22,19 @@ pub(super) enum Wanted {
 
 impl Wanted {
     fn check(self, rights: &Rights, request: &Request<()>) -> Result<(), Answer> {
-        let room = || room_of(request.uri().path());
         let (is_allowed, what) = match self {
-            Wanted::Read => (rights.may_read(&room()?), "read this room"),
-            Wanted::Write => (rights.may_write(&room()?), "write to this room"),
+            Wanted::Read => {
+                let rooms = Asked::of(request)?.rooms;
+                let may_read = rooms.iter().all(|room| rights.may_read(room));
+                match rooms.len() {
+                    1 => (may_read, "read this room"),
+                    _ => (may_read, "read all of these rooms"),
+                }
+            }
+            Wanted::Write => {
+                let room = room_of(request.uri().path())?;
+                (rights.may_write(&room), "write to this room")
+            }
             Wanted::Admin => (rights.is_admin(), "ask the operator's questions"),
         };
         match is_allowed {

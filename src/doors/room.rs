@@ -11,6 +11,7 @@ use http::{Request, StatusCode};
 use super::admin::JSON;
 use super::caller::Caller;
 use super::hall::Doors;
+use super::rooms::Asked;
 use super::start;
 use crate::embed::history::PastMessage;
 use crate::http1::{Answer, stopping};
@@ -29,6 +30,7 @@ impl Doors {
         caller: &Caller,
         rights: Option<Arc<Rights>>,
     ) -> Result<Answer, Answer> {
+        Asked::of(request)?.only("this answer")?;
         let since = start::since(request)?;
         let watches = start::watch(request)?.is_some();
         let room = self.admit(request, caller, rights)?.room;

@@ -4,6 +4,7 @@
 use http::Request;
 use http::header::HeaderName;
 
+use super::rooms::Asked;
 use crate::http1::Answer;
 use crate::http1::{percent_decode, single};
 use crate::hub::{Start, Watch};
@@ -19,6 +20,8 @@ pub(super) struct Wish {
     pub(super) start: Start,
     /// The client wants to be told where each message stands.
     pub(super) positions: bool,
+    /// Each message must say which room it is for.
+    pub(super) names_rooms: bool,
 }
 
 /// Reads the parameters `last`, `since`, `positions` and `gap`, and the
@@ -44,13 +47,20 @@ pub(super) fn wish(request: &Request<()>) -> Result<Wish, Answer> {
             )));
         }
     };
+    let names_rooms = Asked::of(request)?.are_named;
+    let watch = watch(request)?;
+    if names_rooms && watch.is_some() {
+        let line = "presence is of one room, which the path names";
+        return Err(Answer::bad_request(line));
+    }
     Ok(Wish {
         start: Start {
             since: since(request)?,
             close_on_gap,
-            watch: watch(request)?,
+            watch,
         },
         positions,
+        names_rooms,
     })
 }
 

@@ -34,14 +34,14 @@ impl Doors {
         check_offers(request, caller)?;
         let wish = wish(request)?;
         let place = self.place(caller)?;
-        let upgrade = self.admit(request, caller, rights)?;
+        let upgrade = self.admit_to_all(request, caller, rights)?;
         if wish.start.watch.is_some() {
             self.check_presence(&upgrade.room)?;
         }
         let mut head = response(key, upgrade.subprotocol());
         head.push_str(&format!("{CLIENT}: {}\r\n", caller.id));
         let asked = wish.positions || upgrade.subprotocol() == Some(POSITIONS);
-        let has_positions = asked && wish.start.watch.is_none();
+        let has_positions = (asked || wish.names_rooms) && wish.start.watch.is_none();
         let encoding = match has_positions {
             // Each message begins with a line of its own then, and is compressed
             // for nobody else.

@@ -93,8 +93,8 @@ impl Client {
         self.state.rights.as_deref()
     }
 
-    /// The room the client came in by. Its messages are relayed there, even
-    /// after [`Handle::exit_room`].
+    /// The room the client came in by; of several, the first. Its messages are
+    /// relayed there, even after [`Handle::exit_room`].
     pub fn room(&self) -> &str {
         &self.state.room
     }

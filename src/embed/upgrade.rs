@@ -64,6 +64,7 @@ pub struct Upgrade<'a> {
     peer: Peer,
     certificates: &'a [Vec<u8>],
     pub(crate) room: String,
+    pub(crate) further_rooms: Vec<String>,
     offered: Vec<&'a str>,
     pub(crate) subprotocol: Option<String>,
     pub(crate) rights: Option<Arc<Rights>>,
@@ -88,6 +89,7 @@ impl<'a> Upgrade<'a> {
             peer,
             certificates,
             room,
+            further_rooms: Vec::new(),
             offered,
             subprotocol: None,
             rights: None,
@@ -132,7 +134,10 @@ impl<'a> Upgrade<'a> {
     }
 
     /// The room the client will join: the decoded path, unless it has been
-    /// set to another.
+    /// set to another. Of a client that wants to follow several, `/?room=a&room=b`,
+    /// the hook is called once for each, and this is the one that it is called
+    /// for; a refusal of one refuses the client. What the hook adds and attaches
+    /// counts as of the last call.
     pub fn room(&self) -> &str {
         &self.room
     }

@@ -61,19 +61,31 @@ impl Drop for Counted {
 
 /// What a member that is behind gets next.
 pub(super) struct Piece {
-    pub(super) bursts: Vec<Burst>,
+    pub(super) bursts: Vec<Remembered>,
     /// Messages between these two are not remembered any more.
     pub(super) gap: Option<(Offset, Offset)>,
     /// There is nothing behind it.
     pub(super) is_last: bool,
 }
 
+/// Messages that were remembered, or held.
+pub(super) struct Remembered {
+    pub(super) burst: Burst,
+    /// The ring that remembers them; zero: none, so they are encoded already.
+    pub(super) ring: u64,
+}
+
 impl Behind {
-    /// A member of one room that has everything up to here.
-    pub(super) fn new(cursor: Offset, room: u32, counters: &Arc<Counters>) -> Behind {
+    /// A member of these rooms that has everything up to here. Of each room it
+    /// wants what came after its offset.
+    pub(super) fn new(
+        cursor: Offset,
+        rooms: Vec<(u32, Offset)>,
+        counters: &Arc<Counters>,
+    ) -> Behind {
         Behind {
             cursor,
-            rooms: vec![(room, Offset::NONE)],
+            rooms,
             held: VecDeque::new(),
             held_messages: 0,
             held_bytes: 0,
@@ -121,7 +133,7 @@ impl Behind {
         let bytes = burst.bytes.len();
         self.held_messages -= burst.messages as usize;
         self.held_bytes -= bytes;
-        piece.bursts.push(burst);
+        piece.bursts.push(Remembered { burst, ring: 0 });
         bytes
     }
 
@@ -180,7 +192,7 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn extend(&mut self, kept: Kept<'a>, bursts: &mut Vec<Burst>) {
+    pub(super) fn extend(&mut self, kept: Kept<'a>, bursts: &mut Vec<Remembered>) {
         match &mut self.ends {
             Some((_, last)) if last.is_followed_by(&kept) => {
                 self.offsets.push(kept.offset);
@@ -194,11 +206,14 @@ impl<'a> Run<'a> {
         }
     }
 
-    pub(super) fn end(&mut self, bursts: &mut Vec<Burst>) {
+    pub(super) fn end(&mut self, bursts: &mut Vec<Remembered>) {
         let Some((first, last)) = self.ends.take() else {
             return;
         };
         let offsets = std::mem::take(&mut self.offsets);
-        bursts.push(Burst::remembered(first.bytes_to(&last), offsets));
+        bursts.push(Remembered {
+            burst: Burst::remembered(first.bytes_to(&last), offsets),
+            ring: first.ring,
+        });
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct ClientState {
     pub(crate) peer: Peer,
     /// The room the client came in by.
     pub(crate) room: Arc<str>,
+    /// The others that it asked for.
+    pub(crate) further_rooms: Box<[Arc<str>]>,
     pub(crate) place: Place,
     /// How the client is shown to those who follow who is in its rooms.
     pub(crate) name: Option<Box<str>>,
@@ -57,6 +59,7 @@ impl ClientState {
             id,
             peer,
             room,
+            further_rooms: Box::default(),
             place,
             name: None,
             is_watching: false,
@@ -69,6 +72,11 @@ impl ClientState {
             received_bytes: AtomicU64::new(0),
             rtt_micros: AtomicU64::new(0),
         }
+    }
+
+    /// The rooms the client came in by.
+    pub(crate) fn rooms(&self) -> impl Iterator<Item = &Arc<str>> {
+        std::iter::once(&self.room).chain(&self.further_rooms)
     }
 
     /// The name that the client's token gives it.
@@ -106,6 +114,9 @@ impl fmt::Display for ClientState {
             "client={} peer={} room={:?}",
             self.id, self.peer, self.room
         )?;
+        for room in &self.further_rooms {
+            write!(f, " room={room:?}")?;
+        }
         match self.name() {
             Some(name) => write!(f, " name={name:?}"),
             None => Ok(()),

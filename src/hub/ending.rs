@@ -158,7 +158,8 @@ impl Hub {
         let Some(member) = self.members.get(place) else {
             return frame.clone();
         };
-        if !self.rooms.history.remembers(&member.client.room) {
+        let mut rooms = member.client.rooms();
+        if !rooms.any(|room| self.rooms.history.remembers(room)) {
             return frame.clone();
         }
         let cursor = member.behind.as_ref().map(|behind| behind.cursor());
@@ -311,7 +312,7 @@ fn encode(frame: &CloseFrame, encoding: Encoding) -> Bytes {
     match encoding {
         _ if encoding.is_events() => sse::close_event(frame),
         _ if encoding.is_json() => lines::json_close_line(frame),
-        Encoding::Lines => lines::close_line(frame),
+        _ if encoding.is_lines() => lines::close_line(frame),
         _ => frame::close(frame),
     }
 }

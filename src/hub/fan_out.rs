@@ -10,7 +10,7 @@ use super::giving::{Delivering, Receivers};
 use super::helpers::Helpers;
 use super::member::Member;
 use super::permit::Permit;
-use super::rooms::Excepts;
+use super::rooms::{Excepts, Pending};
 use super::slab::Slab;
 use crate::names::ClientId;
 use crate::outbox::{MAX_BURSTS, Outcome};
@@ -112,6 +112,9 @@ impl Hub {
             self.rooms.forget_if_empty(room);
             return;
         }
+        if !found.roamers.is_empty() {
+            keep_for_roamers(&mut self.roaming, room, &forms, except);
+        }
         let pending = &mut found.pending;
         if pending.forms.is_empty() {
             if pending.forms.capacity() == 0 {
@@ -136,6 +139,7 @@ impl Hub {
             self.fan_out(room);
         }
         self.dirty = dirty;
+        self.give_to_roamers();
         self.counters.fanned_out(start.elapsed());
     }
 
@@ -148,11 +152,12 @@ impl Hub {
         if !room.taps.is_empty() {
             room.give_to_taps(&pending.forms, self.log.epoch());
         }
-        for encoding in Encoding::ALL.into_iter().filter(|kind| room.needs(*kind)) {
+        let is_for_all = |kind: &Encoding| !kind.names_rooms() && room.needs(*kind);
+        for encoding in Encoding::ALL.into_iter().filter(is_for_all) {
             let list = &mut self.encoded;
             let epoch = self.log.epoch();
             let bursts = pending.forms.iter_mut();
-            list.extend(bursts.map(|forms| forms.take(encoding, epoch)));
+            list.extend(bursts.map(|forms| forms.take(encoding, epoch, None)));
             let mut fan_out = FanOut {
                 members: &mut self.members,
                 helpers: &mut self.helpers,
@@ -174,6 +179,46 @@ impl Hub {
         self.settle();
     }
 
+    /// Gives the members that are in several rooms what came for these, in one
+    /// order over all rooms, after everybody else has it.
+    fn give_to_roamers(&mut self) {
+        for (place, mut pending) in std::mem::take(&mut self.roaming) {
+            self.give_to_roamers_of(place, &mut pending);
+        }
+    }
+
+    fn give_to_roamers_of(&mut self, place: u32, pending: &mut Pending) {
+        let Some(room) = self
+            .rooms
+            .get(place)
+            .filter(|room| !room.roamers.is_empty())
+        else {
+            return;
+        };
+        let needed = |kind: &Encoding| kind.names_rooms() && room.needs(*kind);
+        for encoding in Encoding::ALL.into_iter().filter(needed) {
+            let epoch = self.log.epoch();
+            let bursts = pending.forms.iter_mut();
+            let list: Vec<Burst> = bursts
+                .map(|forms| forms.take(encoding, epoch, Some(&room.name)))
+                .collect();
+            let mut fan_out = FanOut {
+                members: &mut self.members,
+                helpers: &mut self.helpers,
+                delivering: Delivering {
+                    totals: &mut self.totals,
+                    troubled: &mut self.troubled,
+                    joined: &mut self.joined,
+                },
+            };
+            fan_out.give(&room.roamers, encoding, &list, &pending.excepts);
+            if room.ring.is_none() && self.counters.members_behind.get() > 0 {
+                fan_out.hold(self.log.head(), &room.roamers, &list, &pending.excepts);
+            }
+        }
+        self.settle();
+    }
+
     /// Gives messages to single members.
     pub(super) fn give_to(&mut self, places: &[u32], mut forms: Forms) {
         let is_in_the_log = forms.frames.offset(0) != Offset::NONE;
@@ -192,7 +237,7 @@ impl Hub {
                     joined: &mut self.joined,
                 },
             };
-            let list = [forms.take(encoding, self.log.epoch())];
+            let list = [forms.take(encoding, self.log.epoch(), None)];
             let nobody = Excepts::default();
             fan_out.give(places, encoding, &list, &nobody);
             if !is_remembered && self.counters.members_behind.get() > 0 {
@@ -200,6 +245,26 @@ impl Hub {
             }
         }
         self.settle();
+    }
+}
+
+/// Keeps messages of a room for its members that are in several rooms: together
+/// with those before, if these are of the same room.
+fn keep_for_roamers(
+    roaming: &mut Vec<(u32, Pending)>,
+    room: u32,
+    forms: &Forms,
+    except: Option<ClientId>,
+) {
+    match roaming.last_mut() {
+        Some((last, pending)) if *last == room && pending.forms.len() < MAX_BURSTS => {
+            pending.push(forms.clone(), except, None);
+        }
+        _ => {
+            let mut pending = Pending::default();
+            pending.push(forms.clone(), except, None);
+            roaming.push((room, pending));
+        }
     }
 }
 

@@ -34,10 +34,16 @@ impl Need {
     /// What a member needs that receives messages in this encoding.
     pub(crate) fn of(encoding: Encoding) -> Option<Need> {
         match encoding {
-            Encoding::Frames | Encoding::PositionedFrames => None,
-            Encoding::Events | Encoding::PositionedEvents => Some(Need::Events),
-            Encoding::Lines => Some(Need::Lines),
-            Encoding::JsonLines | Encoding::PositionedJsonLines => Some(Need::JsonLines),
+            Encoding::Frames | Encoding::PositionedFrames | Encoding::RoomFrames => None,
+            Encoding::Events
+            | Encoding::PositionedEvents
+            | Encoding::RoomEvents
+            | Encoding::PositionedRoomEvents => Some(Need::Events),
+            Encoding::Lines | Encoding::RoomLines => Some(Need::Lines),
+            Encoding::JsonLines
+            | Encoding::PositionedJsonLines
+            | Encoding::RoomJsonLines
+            | Encoding::PositionedRoomJsonLines => Some(Need::JsonLines),
             #[cfg(feature = "deflate")]
             Encoding::Deflated | Encoding::Deflated4KiB | Encoding::Deflated256 => {
                 Some(Need::Deflated)

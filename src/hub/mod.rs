@@ -108,11 +108,13 @@ pub(crate) struct Hub {
     presence_grace: Duration,
     /// The rooms with something to fan out, in the order in which it came.
     dirty: Vec<u32>,
+    /// Messages for rooms with roamers, in the order in which they came.
+    roaming: Vec<(u32, Pending)>,
     /// When to abort the connections whose Close is under way. All have the
     /// same timeout, so the front of the queue is due first.
     deadlines: VecDeque<(Instant, ClientId)>,
     planned: Planned,
-    /// How many members are in more than one room.
+    /// How many members are in more than one room, but for roamers.
     in_many_rooms: usize,
     totals: Totals,
     stopping: bool,
@@ -146,6 +148,7 @@ impl Hub {
             graces: VecDeque::new(),
             presence_grace: config.presence_grace,
             dirty: Vec::new(),
+            roaming: Vec::new(),
             deadlines: VecDeque::new(),
             planned: Planned::new(config.max_age),
             in_many_rooms: 0,
@@ -355,10 +358,12 @@ impl Hub {
             following,
             start,
         } = joining;
-        let (id, room) = (client.id, client.room.clone());
+        let id = client.id;
         self.planned.join(&client);
+        let rooms: Vec<Arc<str>> = client.rooms().cloned().collect();
         // Streams have positions wherever they are of use.
-        let has_positions = start.watch.is_none() && self.rooms.history.remembers(&room);
+        let remembers = rooms.iter().any(|room| self.rooms.history.remembers(room));
+        let has_positions = start.watch.is_none() && remembers;
         let encoding = match encoding.is_stream() && has_positions {
             true => encoding.with_positions(),
             false => encoding,
@@ -369,22 +374,25 @@ impl Hub {
             encoding,
             ending: false,
             client,
-            rooms: Vec::with_capacity(1),
+            rooms: Vec::with_capacity(rooms.len()),
             behind: None,
             sent_messages: 0,
             sent_bytes: 0,
         }));
         self.places.insert(id, place);
         if start.watch.is_none() {
-            self.enter(id, &room);
+            rooms.iter().for_each(|room| self.enter(id, room));
         }
         drop(following);
         self.counters.joins.add(1);
-        let beginning = self.beginning(&room, start.since);
-        let answer = self.with_headers(answer, &room, encoding, &beginning);
+        let beginning = self.beginning_in(&rooms, start.since);
+        let answer = match remembers || encoding.has_positions() {
+            true => self.with_headers(&answer, &beginning),
+            false => answer,
+        };
         self.on_outbox(id, |outbox| outbox.answer(answer));
         match start.watch {
-            Some(watch) => self.watch(place, &room, watch),
+            Some(watch) => rooms.iter().for_each(|room| self.watch(place, room, watch)),
             None => self.begin(place, &beginning, start.close_on_gap),
         }
         if self.stopping {
@@ -425,7 +433,7 @@ impl Hub {
         if let Some(behind) = &mut member.behind {
             behind.enter(seat.room, self.log.head());
         }
-        if member.rooms.len() == 2 {
+        if member.rooms.len() == 2 && !member.encoding.names_rooms() {
             self.in_many_rooms += 1;
         }
         let client = member.client.clone();
@@ -446,7 +454,7 @@ impl Hub {
         if let Some(behind) = &mut member.behind {
             behind.exit(seat.room);
         }
-        if member.rooms.len() == 1 {
+        if member.rooms.len() == 1 && !encoding.names_rooms() {
             self.in_many_rooms -= 1;
         }
         self.disappear(seat.room, id, None);
@@ -466,7 +474,7 @@ impl Hub {
         for seat in &seats {
             self.disappear(seat.room, client.id, Some(cause));
         }
-        if seats.len() > 1 {
+        if seats.len() > 1 && !encoding.names_rooms() {
             self.in_many_rooms -= 1;
         }
         seats

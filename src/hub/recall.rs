@@ -51,8 +51,8 @@ impl Hub {
         }
         run.end(&mut bursts);
         let epoch = self.log.epoch();
-        bursts.iter().for_each(|burst| {
-            let _ = tap.give(burst, epoch);
+        bursts.iter().for_each(|said| {
+            let _ = tap.give(&said.burst, epoch);
         });
         self.rooms.tap(name, tap);
         TapStart {

@@ -8,14 +8,16 @@
 //! waits in its outbox.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::Hub;
-use super::behind::Behind;
+use super::behind::{Behind, Remembered};
 use super::log::Resumption;
 use super::ring::{Millis, Remembers};
+use super::rooms::Room;
 use crate::close::Cause;
 use crate::config::SlowConsumer;
 use crate::names::ClientId;
@@ -35,10 +37,23 @@ const PASS_PIECES: usize = 32;
 /// Where a client begins.
 pub(super) struct Beginning {
     pub(super) after: Offset,
+    /// Up to where something is missing, if it is.
+    gap_to: Offset,
     kind: Kind,
+    /// The same for each of several rooms; empty where there is one.
+    each: Vec<Offset>,
 }
 
 impl Beginning {
+    /// From where on messages are wanted of each room: of one that is alone,
+    /// from the beginning.
+    fn floors(&self) -> Vec<Offset> {
+        match self.each.is_empty() {
+            true => vec![Offset::NONE],
+            false => self.each.clone(),
+        }
+    }
+
     /// Whether nothing is missing of what was asked for.
     pub(super) fn is_complete(&self) -> bool {
         !matches!(self.kind, Kind::Incomplete(_))
@@ -60,9 +75,11 @@ impl Hub {
         let Some(member) = self.members.get(place).filter(|member| !member.ending) else {
             return;
         };
-        let Some(room) = member.rooms.first().map(|seat| seat.room) else {
+        let rooms = member.rooms.iter().map(|seat| seat.room);
+        let rooms: Vec<(u32, Offset)> = rooms.zip(beginning.floors()).collect();
+        if rooms.is_empty() {
             return;
-        };
+        }
         let id = member.id;
         let epoch = self.log.epoch();
         let at = self.log.position(beginning.after);
@@ -73,7 +90,8 @@ impl Hub {
         if encoding.has_positions() {
             member.outbox.tell_gaps(encoding, epoch);
         }
-        member.behind = Some(Box::new(Behind::new(beginning.after, room, &self.counters)));
+        let behind = Behind::new(beginning.after, rooms, &self.counters);
+        member.behind = Some(Box::new(behind));
         let (how, gap) = match beginning.kind {
             Kind::New => ("new", None),
             Kind::Complete => {
@@ -82,7 +100,8 @@ impl Hub {
             }
             Kind::Incomplete(from) => {
                 self.counters.resumes_incomplete.add(1);
-                ("incomplete", Some(from))
+                let to = self.log.position(beginning.gap_to);
+                ("incomplete", Some((from, to)))
             }
         };
         if gap.is_some() && close_on_gap {
@@ -93,11 +112,15 @@ impl Hub {
         let mut notices = Vec::new();
         if encoding.has_positions() {
             notices.push(match encoding {
-                Encoding::PositionedEvents => sse::preamble(at, retry()),
-                Encoding::PositionedJsonLines => lines::at(at, how),
+                _ if encoding.is_events() => sse::preamble(at, retry()),
+                _ if encoding.is_json() => lines::at(at, how),
                 _ => positions::at(at, how),
             });
-            notices.extend(gap.map(|from| forms::gap_notice(encoding, from, at)));
+            notices.extend(gap.map(|(from, to)| forms::gap_notice(encoding, from, to)));
+            if encoding.is_events() && gap.is_some_and(|(_, to)| to != at) {
+                // The last event that has an id says where the client is.
+                notices.swap(0, 1);
+            }
         }
         let notices = notices.into_iter();
         let notices = notices.map(|bytes| Burst::notice(bytes, encoding));
@@ -105,18 +128,11 @@ impl Hub {
     }
 
     /// The answer to a client that joins, with headers that say where it is
-    /// and how its resume went, where that is of use.
-    pub(super) fn with_headers(
-        &self,
-        answer: Bytes,
-        room: &str,
-        encoding: Encoding,
-        beginning: &Beginning,
-    ) -> Bytes {
-        let is_of_use = encoding.has_positions() || self.rooms.history.remembers(room);
+    /// and how its resume went.
+    pub(super) fn with_headers(&self, answer: &Bytes, beginning: &Beginning) -> Bytes {
         let end = answer.windows(4).position(|end| end == b"\r\n\r\n");
-        let Some(end) = end.filter(|_| is_of_use) else {
-            return answer;
+        let Some(end) = end else {
+            return answer.clone();
         };
         let position = self.log.position(beginning.after);
         let mut head = answer[..end + 2].to_vec();
@@ -128,6 +144,29 @@ impl Hub {
         }
         head.extend_from_slice(&answer[end + 2..]);
         Bytes::from(head)
+    }
+
+    /// Where a client begins in its rooms: with the room of which it wants the
+    /// oldest message.
+    pub(super) fn beginning_in(&mut self, rooms: &[Arc<str>], since: Option<Since>) -> Beginning {
+        let all = rooms.iter().map(|room| self.beginning(room, since));
+        let mut all: Vec<Beginning> = all.collect();
+        if all.len() == 1
+            && let Some(only) = all.pop()
+        {
+            return only;
+        }
+        let each: Vec<Offset> = all.iter().map(|beginning| beginning.after).collect();
+        let incomplete = all.iter().filter(|beginning| !beginning.is_complete());
+        let gap_to = incomplete.map(|beginning| beginning.gap_to).max();
+        let is_told = |beginning: &Beginning| gap_to.is_none() || !beginning.is_complete();
+        let kind = all.into_iter().find(is_told);
+        Beginning {
+            after: each.iter().copied().min().unwrap_or(self.log.head()),
+            gap_to: gap_to.unwrap_or_default(),
+            kind: kind.map_or(Kind::New, |beginning| beginning.kind),
+            each,
+        }
     }
 
     /// Where somebody begins in a room.
@@ -164,7 +203,12 @@ impl Hub {
                 Resumption::Incomplete(after) => (after, Kind::Incomplete(position)),
             },
         };
-        Beginning { after, kind }
+        Beginning {
+            after,
+            gap_to: after,
+            kind,
+            each: Vec::new(),
+        }
     }
 
     /// Gives the members that are behind, and whose outbox is empty, their
@@ -206,13 +250,21 @@ impl Hub {
                 return;
             }
         }
-        let messages = piece.bursts.iter().map(|burst| u64::from(burst.messages));
+        let said = piece.bursts.iter();
+        let messages = said.map(|said| u64::from(said.burst.messages));
         self.counters.replayed.add(messages.sum());
         let epoch = self.log.epoch();
-        bursts.extend(piece.bursts.into_iter().map(|burst| {
+        let seats = member.rooms.iter();
+        let rooms: Vec<&Room> = seats
+            .filter(|_| encoding.names_rooms())
+            .filter_map(|seat| self.rooms.get(seat.room))
+            .collect();
+        bursts.extend(piece.bursts.into_iter().map(|Remembered { burst, ring }| {
+            let is_its_own = |room: &&&Room| room.ring().is_some_and(|own| own.id == ring);
+            let room = rooms.iter().find(is_its_own).map(|room| &*room.name);
             // What was held is encoded already.
             match burst.encoding == Encoding::Frames {
-                true => Forms::from(burst).take(encoding, epoch),
+                true => Forms::from(burst).take(encoding, epoch, room),
                 false => burst,
             }
         }));

@@ -140,6 +140,8 @@ pub(crate) struct Arrival<'a> {
 pub(crate) struct Kept<'a> {
     pub(crate) offset: Offset,
     pub(crate) at: Millis,
+    /// The ring that remembers it.
+    pub(super) ring: u64,
     except: u64,
     page: &'a Page,
     range: Range<usize>,
@@ -444,6 +446,7 @@ impl Ring {
                 Kept {
                     offset: mark.offset,
                     at: page.at(mark),
+                    ring: self.id,
                     except: mark.except,
                     page,
                     range: start..end,

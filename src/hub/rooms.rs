@@ -34,6 +34,9 @@ pub(super) struct Room {
     pub(super) name: Arc<str>,
     /// The places of its members in the hub's slab.
     pub(super) members: Vec<u32>,
+    /// Those of them that are in several rooms and told which: they are given
+    /// messages apart from the others, in one order over all their rooms.
+    pub(super) roamers: Vec<u32>,
     /// What will be fanned out at the end of this pass.
     pub(super) pending: Pending,
     /// Subscriptions of your program.
@@ -147,6 +150,9 @@ impl Rooms {
         if let Some(room) = self.rooms.get_mut(room) {
             index = room.members.len() as u32;
             room.members.push(member);
+            if encoding.names_rooms() {
+                room.roamers.push(member);
+            }
             room.of_encoding[encoding as usize] += 1;
             if let Some(need) = Need::of(encoding) {
                 room.interested[need as usize].get_or_insert_with(|| self.interest.add(need, name));
@@ -163,6 +169,7 @@ impl Rooms {
         let room = self.rooms.insert(Room {
             name: name.clone(),
             members: Vec::new(),
+            roamers: Vec::new(),
             pending: Pending::default(),
             taps: Vec::new(),
             of_encoding: Default::default(),
@@ -188,7 +195,10 @@ impl Rooms {
     pub(super) fn exit(&mut self, seat: Seat, encoding: Encoding) -> Option<u32> {
         let room = self.rooms.get_mut(seat.room)?;
         let index = seat.index as usize;
-        room.members.swap_remove(index);
+        let member = room.members.swap_remove(index);
+        if encoding.names_rooms() {
+            room.roamers.retain(|roamer| *roamer != member);
+        }
         let moved = room.members.get(index).copied();
         room.of_encoding[encoding as usize] -= 1;
         if let Some(need) = Need::of(encoding) {

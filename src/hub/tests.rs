@@ -34,6 +34,7 @@ mod events;
 mod history;
 mod presence;
 mod random;
+mod roaming;
 mod rooms;
 
 /// A hub and everybody around it.

@@ -28,6 +28,18 @@ pub(crate) enum Encoding {
     JsonLines,
     /// Lines of JSON that have their positions.
     PositionedJsonLines,
+    /// WebSocket frames that begin with their positions and rooms.
+    RoomFrames,
+    /// Server-sent events named after their rooms.
+    RoomEvents,
+    /// The same, with their positions as ids.
+    PositionedRoomEvents,
+    /// Lines of text that begin with their rooms.
+    RoomLines,
+    /// Lines of JSON that name their rooms.
+    RoomJsonLines,
+    /// The same, with their positions.
+    PositionedRoomJsonLines,
     /// WebSocket frames, compressed where that makes a message shorter.
     #[cfg(feature = "deflate")]
     Deflated,
@@ -43,7 +55,13 @@ impl Encoding {
     /// All of them, each before what it is made of: a form that is missing is
     /// made. Before plain frames the one that may take the compressed form away.
     #[cfg(feature = "deflate")]
-    pub(crate) const ALL: [Encoding; 10] = [
+    pub(crate) const ALL: [Encoding; 16] = [
+        Encoding::PositionedRoomJsonLines,
+        Encoding::RoomJsonLines,
+        Encoding::PositionedRoomEvents,
+        Encoding::RoomEvents,
+        Encoding::RoomLines,
+        Encoding::RoomFrames,
         Encoding::PositionedJsonLines,
         Encoding::JsonLines,
         Encoding::Lines,
@@ -59,7 +77,13 @@ impl Encoding {
     /// All of them, each before what it is made of: a form that is missing is
     /// made.
     #[cfg(not(feature = "deflate"))]
-    pub(crate) const ALL: [Encoding; 7] = [
+    pub(crate) const ALL: [Encoding; 13] = [
+        Encoding::PositionedRoomJsonLines,
+        Encoding::RoomJsonLines,
+        Encoding::PositionedRoomEvents,
+        Encoding::RoomEvents,
+        Encoding::RoomLines,
+        Encoding::RoomFrames,
         Encoding::PositionedJsonLines,
         Encoding::JsonLines,
         Encoding::Lines,
@@ -74,7 +98,12 @@ impl Encoding {
     pub(crate) fn has_positions(self) -> bool {
         matches!(
             self,
-            Encoding::PositionedFrames | Encoding::PositionedEvents | Encoding::PositionedJsonLines
+            Encoding::PositionedFrames
+                | Encoding::PositionedEvents
+                | Encoding::PositionedJsonLines
+                | Encoding::RoomFrames
+                | Encoding::PositionedRoomEvents
+                | Encoding::PositionedRoomJsonLines
         )
     }
 
@@ -83,9 +112,34 @@ impl Encoding {
         match self {
             Encoding::Events => Encoding::PositionedEvents,
             Encoding::JsonLines => Encoding::PositionedJsonLines,
-            _ if self.is_stream() => self,
+            Encoding::RoomEvents => Encoding::PositionedRoomEvents,
+            Encoding::RoomJsonLines => Encoding::PositionedRoomJsonLines,
+            _ if self.is_stream() || self.has_positions() => self,
             _ => Encoding::PositionedFrames,
         }
+    }
+
+    /// The encoding of the same kind that names the room of each message.
+    pub(crate) fn with_rooms(self) -> Encoding {
+        match self {
+            _ if self.is_events() => Encoding::RoomEvents,
+            _ if self.is_json() => Encoding::RoomJsonLines,
+            Encoding::Lines => Encoding::RoomLines,
+            _ => Encoding::RoomFrames,
+        }
+    }
+
+    /// Whether each message names its room: the client is in several.
+    pub(crate) fn names_rooms(self) -> bool {
+        matches!(
+            self,
+            Encoding::RoomFrames
+                | Encoding::RoomEvents
+                | Encoding::PositionedRoomEvents
+                | Encoding::RoomLines
+                | Encoding::RoomJsonLines
+                | Encoding::PositionedRoomJsonLines
+        )
     }
 
     /// That of a client whose window has this many bits, 8 to 15, or a little
@@ -119,17 +173,34 @@ impl Encoding {
 
     /// Whether these are server-sent events.
     pub(crate) fn is_events(self) -> bool {
-        matches!(self, Encoding::Events | Encoding::PositionedEvents)
+        matches!(
+            self,
+            Encoding::Events
+                | Encoding::PositionedEvents
+                | Encoding::RoomEvents
+                | Encoding::PositionedRoomEvents
+        )
     }
 
     /// Whether these are lines of JSON.
     pub(crate) fn is_json(self) -> bool {
-        matches!(self, Encoding::JsonLines | Encoding::PositionedJsonLines)
+        matches!(
+            self,
+            Encoding::JsonLines
+                | Encoding::PositionedJsonLines
+                | Encoding::RoomJsonLines
+                | Encoding::PositionedRoomJsonLines
+        )
+    }
+
+    /// Whether these are lines of text.
+    pub(crate) fn is_lines(self) -> bool {
+        matches!(self, Encoding::Lines | Encoding::RoomLines)
     }
 
     /// Whether this is the body of an answer of HTTP, whose client sends nothing.
     pub(crate) fn is_stream(self) -> bool {
-        self.is_events() || self.is_json() || self == Encoding::Lines
+        self.is_events() || self.is_json() || self.is_lines()
     }
 }
 

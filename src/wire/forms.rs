@@ -72,21 +72,21 @@ impl Forms {
             let encode = || lines::encode_json(frames, None);
             let lines = self.lines.get_or_insert_default();
             lines.json.get_or_insert_with(encode);
-        } else if encoding == Encoding::Lines {
+        } else if encoding.is_lines() {
             let lines = self.lines.get_or_insert_default();
             lines.text.get_or_insert_with(|| lines::encode(frames));
         }
     }
 
-    /// Takes the messages out in one encoding, with positions of this epoch.
-    /// What is taken is gone, because a copy of shared bytes costs an
-    /// allocation. So the encodings must be taken in the order of
-    /// [`Encoding::ALL`].
-    pub(crate) fn take(&mut self, encoding: Encoding, epoch: Epoch) -> Burst {
+    /// Takes the messages out in one encoding, with positions of this epoch,
+    /// and with their `room`, if they are for one. What is taken is gone,
+    /// because a copy of shared bytes costs an allocation. So the encodings must
+    /// be taken in the order of [`Encoding::ALL`].
+    pub(crate) fn take(&mut self, encoding: Encoding, epoch: Epoch, room: Option<&str>) -> Burst {
         self.complete(encoding);
         match encoding {
             Encoding::Frames => std::mem::take(&mut self.frames),
-            Encoding::PositionedFrames => positions::encode(&self.frames, epoch),
+            Encoding::PositionedFrames => positions::encode(&self.frames, epoch, None),
             Encoding::Events => self
                 .events
                 .take()
@@ -96,6 +96,12 @@ impl Forms {
                 let events = self.events.clone().unwrap_or_default();
                 sse::with_ids(&events.placed_like(&self.frames), epoch)
             }
+            Encoding::RoomFrames
+            | Encoding::RoomEvents
+            | Encoding::PositionedRoomEvents
+            | Encoding::RoomLines
+            | Encoding::RoomJsonLines
+            | Encoding::PositionedRoomJsonLines => self.take_named(encoding, epoch, room),
             Encoding::Lines => {
                 let lines = self.lines.as_mut().and_then(|lines| lines.text.take());
                 lines.unwrap_or_default().placed_like(&self.frames)
@@ -131,6 +137,34 @@ impl Forms {
     }
 }
 
+impl Forms {
+    /// The messages for a client of several rooms.
+    fn take_named(&self, encoding: Encoding, epoch: Epoch, room: Option<&str>) -> Burst {
+        let of = |form: Option<&Burst>| form.cloned().unwrap_or_default().placed_like(&self.frames);
+        let lines = self.lines.as_deref();
+        let named = if encoding.is_events() {
+            let events = sse::in_room(&of(self.events.as_ref()), room);
+            match encoding.has_positions() {
+                true => sse::with_ids(&events, epoch),
+                false => events,
+            }
+        } else if encoding.is_json() {
+            let objects = of(lines.and_then(|lines| lines.json.as_ref()));
+            let objects = lines::objects_in_room(&objects, room);
+            match encoding.has_positions() {
+                true => lines::with_positions(&objects, epoch),
+                false => objects,
+            }
+        } else if encoding.is_lines() {
+            let text = of(lines.and_then(|lines| lines.text.as_ref()));
+            lines::lines_in_room(&text, room)
+        } else {
+            positions::encode(&self.frames, epoch, room)
+        };
+        named.encoded_as(encoding)
+    }
+}
+
 impl From<Burst> for Forms {
     fn from(frames: Burst) -> Forms {
         Forms {
@@ -147,8 +181,8 @@ impl From<Burst> for Forms {
 /// is missing.
 pub(crate) fn gap_notice(encoding: Encoding, from: Position, to: Position) -> Bytes {
     match encoding {
-        Encoding::PositionedEvents => sse::gap(from, to),
-        Encoding::PositionedJsonLines => lines::gap(from, to),
+        _ if encoding.is_events() => sse::gap(from, to),
+        _ if encoding.is_json() => lines::gap(from, to),
         _ => positions::gap(from, to),
     }
 }

@@ -76,6 +76,47 @@ pub(crate) fn with_positions(objects: &Burst, epoch: Epoch) -> Burst {
     positioned.placed_like(objects)
 }
 
+/// Lines that begin with the room that the messages are for, and a tab.
+pub(crate) fn lines_in_room(lines: &Burst, room: Option<&str>) -> Burst {
+    begin_each(lines, |out, line| {
+        if let Some(room) = room {
+            append_line(out, Ok(room));
+            out.push('\t');
+        }
+        line
+    })
+}
+
+/// Objects that name the room that the messages are for.
+pub(crate) fn objects_in_room(objects: &Burst, room: Option<&str>) -> Burst {
+    begin_each(objects, |out, object| {
+        let Some(room) = room else {
+            return object;
+        };
+        out.push_str("{\"room\":");
+        json::string(out, room);
+        // Each object has a member, so a comma belongs before it.
+        out.push(',');
+        object.strip_prefix('{').unwrap_or(object)
+    })
+}
+
+/// The lines of a burst with something before each. `begin` writes it, and
+/// returns the rest of the line.
+fn begin_each(lines: &Burst, begin: impl for<'a> Fn(&mut String, &'a str) -> &'a str) -> Burst {
+    let mut out = String::with_capacity(lines.bytes.len());
+    let mut ends = Vec::with_capacity(lines.messages as usize);
+    for line in lines.slices() {
+        // It was made of text, so nothing is replaced.
+        let line = String::from_utf8_lossy(line);
+        let rest = begin(&mut out, &line);
+        out.push_str(rest);
+        ends.push(out.len());
+    }
+    let bytes = Bytes::from(out.into_bytes().into_boxed_slice());
+    Burst::of_events(bytes, ends).placed_like(lines)
+}
+
 /// What the stream of a client that follows positions begins with: where it is,
 /// and how it came there.
 pub(crate) fn at(position: Position, how: &str) -> Bytes {

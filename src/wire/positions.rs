@@ -12,22 +12,28 @@ use crate::position::{Epoch, Offset, Position};
 
 /// The line before a message that is not in the log: it was sent to this
 /// client, not to a room.
-const DIRECT: &[u8] = b"!direct\n";
-/// The longest line of a position, and what it may add to a header.
+const DIRECT: &[u8] = b"!direct";
+/// The longest line of a position alone, and what it may add to a header.
 const LINE: usize = 40;
 
-/// The messages of a burst of frames with their positions.
-pub(crate) fn encode(burst: &Burst, epoch: Epoch) -> Burst {
-    let room = burst.bytes.len() + burst.messages as usize * LINE;
-    let mut bytes = Vec::with_capacity(room);
+/// The messages of a burst of frames with their positions, and their room where
+/// it is given.
+pub(crate) fn encode(burst: &Burst, epoch: Epoch, room: Option<&str>) -> Burst {
+    let longest = LINE + room.map_or(0, |room| room.len() + 1);
+    let mut bytes = Vec::with_capacity(burst.bytes.len() + burst.messages as usize * longest);
     let mut line = Vec::with_capacity(LINE);
     for (index, frame) in burst.slices().enumerate() {
         line.clear();
         match burst.offset(index) {
             Offset::NONE => line.extend_from_slice(DIRECT),
             // Writing to a vector does not fail.
-            offset => drop(writeln!(line, "{}", Position { epoch, offset })),
+            offset => drop(write!(line, "{}", Position { epoch, offset })),
         }
+        if let Some(room) = room {
+            line.push(b' ');
+            line.extend_from_slice(room.as_bytes());
+        }
+        line.push(b'\n');
         let (is_text, payload) = parts(frame);
         let kind = if is_text { Data::Text } else { Data::Binary };
         write_frame(&mut bytes, OpCode::Data(kind), &line, payload);
@@ -68,7 +74,7 @@ mod tests {
     fn payload(message: Message, offset: Offset) -> (bool, Vec<u8>) {
         let mut burst = single(&message, false);
         burst.place(offset);
-        let burst = encode(&burst, position().epoch);
+        let burst = encode(&burst, position().epoch, None);
         assert_eq!(burst.encoding, Encoding::PositionedFrames);
         assert_eq!((burst.messages, burst.offset(0)), (1, offset));
         let (is_text, payload) = parts(&burst.bytes);

@@ -16,6 +16,8 @@ pub(crate) const KEEPALIVE: &[u8] = b": keepalive\n\n";
 
 /// What an event adds to each line of a text.
 const LINE: &[u8] = b"data: ";
+/// How the event of a binary message begins.
+const BINARY: &[u8] = b"event: binary\n";
 /// The longest line of an id.
 const ID_LINE: usize = 34;
 
@@ -53,6 +55,29 @@ pub(crate) fn with_ids(events: &Burst, epoch: Epoch) -> Burst {
     let bytes = Bytes::from(bytes.into_boxed_slice());
     let numbered = Burst::of_events(bytes, ends).placed_like(events);
     numbered.with_positions()
+}
+
+/// The events of a burst, named after the room that the messages are for; binary
+/// data keeps its name before that.
+pub(crate) fn in_room(events: &Burst, room: Option<&str>) -> Burst {
+    let Some(room) = room else {
+        return events.clone();
+    };
+    let messages = events.messages as usize;
+    let mut bytes = Vec::with_capacity(events.bytes.len() + messages * (room.len() + 16));
+    let mut ends = Vec::with_capacity(messages);
+    for event in events.slices() {
+        let (name, data) = match event.strip_prefix(BINARY) {
+            Some(data) => ("binary ", data),
+            None => ("", event),
+        };
+        // Writing to a vector does not fail.
+        let _ = writeln!(bytes, "event: {name}{room}");
+        bytes.extend_from_slice(data);
+        ends.push(bytes.len());
+    }
+    let bytes = Bytes::from(bytes.into_boxed_slice());
+    Burst::of_events(bytes, ends).placed_like(events)
 }
 
 /// Events by their names and their data, which is of one line.
@@ -116,7 +141,8 @@ fn text_event(out: &mut Vec<u8>, text: &[u8]) {
 
 /// Bytes, as base64 under an event name of their own.
 fn binary_event(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.extend_from_slice(b"event: binary\ndata: ");
+    out.extend_from_slice(BINARY);
+    out.extend_from_slice(LINE);
     out.extend_from_slice(BASE64.encode(bytes).as_bytes());
     out.extend_from_slice(b"\n\n");
 }

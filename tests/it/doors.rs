@@ -20,6 +20,7 @@ mod lines;
 mod page;
 mod pipe;
 mod publish;
+mod several;
 mod tokens;
 
 /// Asks for a target by GET.
