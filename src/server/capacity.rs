@@ -33,7 +33,7 @@ pub(super) struct ClientLimit {
     /// The most connections beside the clients: in their handshake, or making
     /// way for others, or on their way out.
     pub(super) beside: usize,
-    because: String,
+    pub(super) because: String,
 }
 
 impl ClientLimit {

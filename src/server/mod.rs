@@ -61,6 +61,12 @@ impl Server {
         self.address
     }
 
+    /// How many clients there may be at once, and what sets that limit:
+    /// [`Config::max_clients`], or one of the system's.
+    pub fn capacity(&self) -> (usize, &str) {
+        (self.limit.clients, &self.limit.because)
+    }
+
     /// A handle to the server, to be given to other threads before
     /// [`run`](Server::run) takes this one.
     ///

@@ -11,6 +11,7 @@ mod closing;
 mod deflate;
 mod doors;
 mod examples;
+mod explained;
 mod handshake;
 mod history;
 mod http;

@@ -99,6 +99,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "WHAT", hide_possible_values = true)]
     pub(crate) generate: Option<Artifact>,
 
+    /// Say what these options come to: how many clients, how much memory, who may
+    /// come in, and what is refused; and end
+    #[arg(long)]
+    pub(crate) explain: bool,
+
     #[command(flatten)]
     messages: Messages,
     #[command(flatten)]

@@ -8,17 +8,19 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
-use hubcast::{Error, ErrorKind, Listener, Server, ServerBuilder};
+use hubcast::{Config, Error, ErrorKind, Listener, Server, ServerBuilder};
 use log::LevelFilter;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::cli::Options;
 use crate::environment::{Ended, with_variables};
+use crate::explain::Given;
 use crate::listen::Address;
 use crate::tokens::Tokens;
 
 mod cli;
 mod environment;
+mod explain;
 mod generate;
 #[cfg(feature = "jwt")]
 mod jwt;
@@ -126,6 +128,9 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
         config.token_verifier = Some(key.verifier(config.token_verifier.take()));
     }
     let addresses = options.listen().map_err(|line| (WRONG_USAGE, line))?;
+    if options.explain {
+        return explain(options, &config, &addresses);
+    }
     let shutdown_timeout = config.shutdown_timeout;
     let max_message_size = config.max_message_size;
     let mut listeners = listeners(options, &addresses)?.into_iter();
@@ -160,6 +165,17 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
         let _ = printed.recv_timeout(shutdown_timeout);
     }
     Ok(())
+}
+
+fn explain(options: &Options, config: &Config, addresses: &[Address]) -> Result<(), (u8, String)> {
+    let given = Given {
+        config,
+        addresses,
+        over_tls: options.has_tls(),
+        prints: options.doors.stdout.is_some(),
+    };
+    let text = explain::text(&given).map_err(cannot_bind)?;
+    print(io::stdout(), &text).map_err(cannot_run)
 }
 
 /// What systemd passes, and what the options say; the default only where

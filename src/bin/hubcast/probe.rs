@@ -138,11 +138,9 @@ impl Probe {
 }
 
 fn url(text: &str) -> Result<Uri, String> {
-    let url: Uri = text.parse().map_err(|error| format!("{error}"))?;
-    match url.scheme_str() {
-        Some("ws" | "http") => Ok(url),
-        _ => Err("it must begin with ws:// or http://; a probe speaks no TLS".to_owned()),
-    }
+    let url = text.parse().ok();
+    let spoken = url.filter(|url: &Uri| matches!(url.scheme_str(), Some("ws" | "http")));
+    spoken.ok_or_else(|| "it must be ws://… or http://…; a probe speaks no TLS".to_owned())
 }
 
 /// What the threads of a probe share.
