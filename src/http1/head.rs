@@ -132,6 +132,8 @@ pub(crate) fn parse_head(bytes: &[u8]) -> Result<Option<(Request<()>, usize)>, A
         Err(httparse::Error::Version) => {
             return match as_http_1_1(bytes) {
                 Some(bytes) => parse_head(&bytes),
+                // Only a whole line says which version it is.
+                None if !bytes.trim_ascii_start().contains(&b'\n') => Ok(None),
                 None => Err(wrong_version(bytes)),
             };
         }
