@@ -26,8 +26,8 @@ const PAGE: &str = concat!(
 /// server. The hashes are those of the two elements' contents; a test checks
 /// them.
 const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-62PDf5KYvSYFX76RZHV5JTDGcOsbnyfw4BMyVWbkpGg='; \
-    script-src 'sha256-w0joqnhDsKgrq5ypon9fZDxSZGH4eiKRA9ZXSOmmEFg='; \
+    style-src 'sha256-osJfRh9do3qkwQEsWjO3yNrAd1+Q0KbS5BLzjDp025g='; \
+    script-src 'sha256-Bmqoo2vU1sm0G9Jmaykt18mKbmO8HDleviCJX7EbcQw='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
@@ -37,10 +37,15 @@ impl Doors {
     pub(super) fn page(&self, request: &Request<()>) -> Result<Answer, Answer> {
         let room = room_of(request.uri().path())?;
         let settings = self.config().room_settings(&room);
-        let html = match settings.history > 0 {
-            true => PAGE.replacen("<body ", "<body data-remembers ", 1),
-            false => PAGE.to_owned(),
-        };
+        let marks = [
+            (settings.history > 0, "data-remembers "),
+            (settings.presence, "data-presence "),
+        ];
+        let marks = marks
+            .iter()
+            .filter_map(|(is_so, mark)| is_so.then_some(*mark));
+        let body = format!("<body {}", marks.collect::<String>());
+        let html = PAGE.replacen("<body ", &body, 1);
         let page = Answer::new(StatusCode::OK, "text/html; charset=utf-8", html);
         Ok(page
             .header(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY))

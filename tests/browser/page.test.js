@@ -558,6 +558,76 @@ test('a page of a room that remembers copes with a server that knows no position
   assert.deepEqual(await alice.texts(), ['k3f9x2qa-1\n!gap a b', 'as it is']);
 });
 
+// ---- Where the server says who is here ----
+
+test('the page lists who is here, and is listed by its name', { timeout: 4 * DEADLINE }, async () => {
+  const server = await serve('--presence', '--token', 't', '--presence-grace', '0s');
+  const room = `${server.http('/team')}?token=t`;
+  const alice = await Person.at(browser, room, 'Alice \u202e');
+  await alice.connected();
+  // It had connected without a name, which was typed afterwards.
+  await alice.name.press('Enter');
+  const bob = terminal(`${server.ws('/team')}?token=t&name=Bob`, '-t');
+  const list = alice.page.locator('#people li');
+  const lists = (...names) => until(async () => (await list.allTextContents()).join('|') === names.join('|'), names.join(), () => list.allTextContents());
+  await alice.looks();
+  const button = alice.page.getByRole('button', { name: '2 here' });
+  await button.waitFor();
+  await alice.picture('here-button');
+  await button.focus();
+  await alice.page.keyboard.press('Enter');
+  await lists('Alice', 'Bob');
+  const carol = [terminal(`${server.ws('/team')}?token=t&name=%3Cb%3ECarol`, '-t'), terminal(`${server.ws('/team')}?token=t&name=%3Cb%3ECarol`, '-t')];
+  terminal(`${server.ws('/team')}?token=t`, '-t');
+  await lists('<b>Carol (2)', 'Alice', 'Bob', '1 without a name');
+  await alice.reads('#who', /^5 here$/);
+  await alice.picture('people');
+  for (const each of [bob, ...carol]) each.process.kill();
+  await lists('Alice', '1 without a name');
+  await alice.page.keyboard.press('Escape');
+  assert.equal(await list.first().isVisible(), false);
+  await alice.reads('#who', /^2 here$/);
+
+  const phone = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
+  const dora = await Person.at(browser, room, '', phone);
+  await dora.connected();
+  await dora.name.fill('D'.repeat(38) + '👩');
+  await dora.name.press('Enter');
+  await dora.connected();
+  await dora.page.getByRole('button', { name: '3 here' }).tap();
+  await dora.page.locator('#people li').filter({ hasText: `${'D'.repeat(38)}👩` }).waitFor();
+  assert.ok(await dora.page.evaluate(() => {
+    const { left, right, bottom } = document.querySelector('#people').getBoundingClientRect();
+    return left >= 0 && right <= innerWidth && bottom <= innerHeight;
+  }), 'the list is on the phone');
+  await dora.picture('people-phone');
+  await dora.log.tap();
+  assert.equal(await dora.page.locator('#people').isVisible(), false);
+  for (const person of [alice, dora]) person.hasCleanConsole();
+});
+
+test('a name that is changed is shown, and nothing that is remembered is lost by it', { timeout: 4 * DEADLINE }, async () => {
+  const server = await serve('--presence', '--history', '100', '--allow-publish', '--presence-grace', '0s');
+  const room = server.http('/team');
+  const alice = await Person.at(browser, room, 'Alice');
+  const names = async () => (await (await fetch(`${room}?presence`, { headers: { accept: 'application/json' } })).json()).here.map(({ name }) => name);
+  await alice.connected();
+  const said = [];
+  for (const name of ['Ann', 'Ben', '', '\ud800é'.repeat(20)]) {
+    await alice.name.fill(name);
+    await alice.name.press('Enter');
+    for (let n = 0; n < 20; n += 1) {
+      said.push(`${name.length} ${n}`);
+      await post(room, said.at(-1));
+    }
+    await until(async () => (await names()).length === 1 && (await names())[0] !== 'Alice', `${name} alone`, names);
+    await until(async () => ((await names())[0] ?? '').slice(0, 3) === name.slice(0, 3).replace('\ud800', '\ufffd').replace('\ud800', '\ufffd'), name, names);
+    await alice.sees(said.at(-1));
+  }
+  assert.deepEqual(await alice.texts(), said);
+  alice.hasCleanConsole();
+});
+
 // From here on the server's side of the connection is played by the test: the page is the real one, its server misbehaves.
 
 async function played(behave, options = {}) {
@@ -570,13 +640,14 @@ async function played(behave, options = {}) {
 }
 
 test('a client that is disconnected reads why', { timeout: 3 * DEADLINE }, async () => {
-  const endings = [[1008, 'slow consumer'], [1011, ''], [4000, 'the game is over']];
+  const endings = [[1008, 'slow consumer since=k3f9x2qa-10482'], [1012, 'restarting; come back in 1.5 s since=k3f9x2qa-1'], [1011, ''], [4000, 'the game is over']];
   const alice = await played((ws) => {
     const [code, reason] = endings.shift() ?? [];
     // The connection opens when this function has returned.
     if (code) setImmediate(() => ws.close({ code, reason }));
   });
   await alice.reads('#list', /The server disconnected you: slow consumer\./);
+  await alice.reads('#list', /The server is restarting\./);
   await alice.reads('#list', /The server had an error/);
   await alice.reads('#trouble', /closed with code 4000: the game is over\./);
   await alice.reads('#state', /Closed/);

@@ -49,7 +49,7 @@ export async function within(promise, what) {
 export async function until(condition, what, state = () => '') {
   const late = performance.now() + DEADLINE;
   while (!await condition()) {
-    if (performance.now() > late) throw new Error(`waited ${DEADLINE} ms for ${what}: ${state()}`);
+    if (performance.now() > late) throw new Error(`waited ${DEADLINE} ms for ${what}: ${await state()}`);
     await setTimeout(10);
   }
 }

@@ -15,6 +15,7 @@ const UNSEEN = /(?:(?![\n\t\xad\u061c\u200c-\u200f\p{M}])[\p{Cc}\p{Zl}\p{Zp}\p{D
 const CONNECT_LIMIT = 15e3;    // for one attempt
 const BACKOFF_FIRST = 500;     // doubled at each attempt …
 const BACKOFF_LAST = 30e3;     // … up to this; up to half of it is then taken off at random
+const TOLD_LIMIT = 600e3;      // the longest wait that a server may ask for
 const STEADY = 10e3;           // a connection that lasted this long makes the backoff start anew
 const RESTART = 20e3;          // as long after a loss its cause is still given for it
 const ECHO_LIMIT = 3e3;        // then a message counts as sent, or as doubtful where others had an echo
@@ -30,6 +31,7 @@ const address = location.origin.replace('http', 'ws') + path;
 const nickname = stored('localStorage', 'hubcast.name');
 const token = stored('sessionStorage', 'hubcast.token');
 const remembers = 'remembers' in document.body.dataset;     // whether the room does
+const presence = 'presence' in document.body.dataset;       // whether the server says who is in the room
 const place = stored('sessionStorage', `hubcast.place ${path}`);   // the position of the newest message that was shown
 const mine = stored('sessionStorage', `hubcast.mine ${path}`);     // positions of own messages
 
@@ -57,6 +59,8 @@ function stored(area, key) {
 
 let socket = null;      // the attempt or connection there is
 let reached = '';       // the position up to which everything has come; none where the server tells none
+let joinedAs = '';      // the name by which it is shown, where presence is on
+let leave = null;       // gives the connection up without a word
 let filled = false;     // whether the page has begun with what the room remembers
 let attempts = 0;       // since the last steady connection
 let retryAt = 0;        // when the next attempt starts; 0 while none is planned
@@ -75,11 +79,12 @@ async function connect() {
 }
 
 function open() {
-  const wanted = remembers && (reached ? `since=${reached}` : !filled && `last=${FILL}`);
-  const offers = token.value || remembers ? ['hubcast'] : [];
-  if (remembers) offers.unshift(POSITIONS);
-  if (token.value) offers.push(`hubcast.token.${base64url(token.value)}`);
-  const ws = socket = new WebSocket(wanted ? `${address}?${wanted}` : address, offers);
+  joinedAs = shownName();
+  const wanted = [
+    remembers && (reached ? `since=${reached}` : !filled && `last=${FILL}`),
+    presence && joinedAs && `name=${encodeURIComponent(joinedAs)}`,
+  ].filter(Boolean).join('&');
+  const ws = socket = dial(wanted, remembers ? [POSITIONS] : []);
   ws.binaryType = 'arraybuffer';
   const limit = setTimeout(() => ws.close(), CONNECT_LIMIT);
   let steady = 0;
@@ -92,16 +97,27 @@ function open() {
     onOpen();
   };
   ws.onmessage = ({ data }) => { if (ws.protocol === POSITIONS) unwrap(data); else receive(data); };
-  const end = (code, reason, at) => {
+  const forget = () => {
     clearTimeout(limit);
     clearTimeout(steady);
     ws.onmessage = ws.onclose = null;
     socket = null;
+  };
+  const end = (code, reason, at) => {
+    forget();
     if (steady) onLost(code, reason, at); else onRefused();
   };
   ws.onclose = ({ code, reason }) => end(code, reason);
   // The browser itself would wait for the answer of a server that may be gone.
   drop = (at) => { ws.close(); end(1006, '', at); };
+  leave = () => { ws.close(); forget(); };
+}
+
+function dial(query, offers) {
+  const all = [...offers];
+  if (token.value || offers.length) all.push('hubcast');
+  if (token.value) all.push(`hubcast.token.${base64url(token.value)}`);
+  return new WebSocket(query ? `${address}?${query}` : address, all);
 }
 
 function onOpen() {
@@ -113,13 +129,16 @@ function onOpen() {
 }
 
 function onLost(code, reason, at = Date.now()) {
-  const why = explain(code, reason);
+  // The server's own reasons end in what programs read.
+  const said = reason.replace(/ ?since=\S+$/, '');
+  const [, wait = 0] = /come back in (\d+\.?\d*) s$/.exec(said) ?? [];
+  const why = explain(code, wait ? '' : said);
   lost = { at, why };
   flush(Infinity);
   pending.splice(0).forEach(doubt);
   note(why);
   // Ended on purpose by the application: coming back by itself would be arguing.
-  if (code === 1000 || code >= 4000) giveUp(why); else retry(why);
+  if (code === 1000 || code >= 4000) giveUp(why); else retry(why, Number(wait) * 1e3);
 }
 
 // Before a connection opens, the browser keeps the server's answer from the page, so a plain request asks again.
@@ -152,10 +171,11 @@ function explain(code, reason) {
   return `${known[code] ?? `The connection was closed with code ${code}`}${reason ? `: ${reason}` : ''}.`;
 }
 
-function retry(why) {
+// `told` is how long the server wants it to wait.
+function retry(why, told = 0) {
   const most = Math.min(BACKOFF_LAST, BACKOFF_FIRST * 2 ** attempts);
   attempts += 1;
-  retryAt = Date.now() + most * (1 - Math.random() / 2);
+  retryAt = Date.now() + Math.max(most * (1 - Math.random() / 2), Math.min(told, TOLD_LIMIT));
   enter('waiting', 'Reconnecting…');
   trouble(`${why} Reconnecting`, 'Try now');
   tick();
@@ -307,10 +327,14 @@ $('gate').addEventListener('submit', (event) => {
   connect();
 });
 
-// ---- How many are here ----
+// ---- Who is here ----
 
 let hereTimer = 0;
 let hereAsked = 0;      // only the answer to the latest question counts
+let watcher = null;     // the connection that tells who is here, while the list is open
+let drawTimer = 0;
+const here = presence ? $('who') : $('count');
+const people = new Map();   // their names, by their ids
 
 // Where the page has just woken, the question is whether the server can be reached at all, too.
 async function askHere(woken) {
@@ -328,8 +352,7 @@ async function askHere(woken) {
   } catch {}
   if (asked !== hereAsked) return;
   if (woken && !answer) return drop(Date.now());
-  $('here').hidden = !(clients > 0);
-  $('here').textContent = `${clients?.toLocaleString()} here`;
+  if (!watcher) showCount(clients);
   if (again) hereTimer = setTimeout(askHere, HERE_EVERY);
 }
 
@@ -337,7 +360,68 @@ function hideHere() {
   clearTimeout(hereTimer);
   hereAsked += 1;
   $('here').hidden = true;
+  if (watcher) $('people').hidePopover();
 }
+
+function showCount(clients) {
+  $('here').hidden = !(clients > 0);
+  here.textContent = `${clients?.toLocaleString()} here`;
+}
+
+// Who is here is followed by a door of its own, which tells only the number where there are very many.
+function watch() {
+  people.clear();
+  const ws = watcher = dial('presence', []);
+  let crowd = 0;
+  ws.onmessage = ({ data }) => {
+    const told = JSON.parse(data);
+    crowd = told.clients ?? 0;
+    if (told.here || crowd) people.clear();
+    for (const { id, name } of [...(told.here ?? []), ...(told.joined ?? [])]) people.set(id, name);
+    for (const { id } of told.left ?? []) people.delete(id);
+    drawTimer ||= setTimeout(() => { drawTimer = 0; if (watcher === ws) draw(crowd); }, 100);
+  };
+  ws.onclose = () => { if (watcher === ws) $('people').hidePopover(); };
+}
+
+function draw(crowd) {
+  const named = new Map();
+  for (const name of people.values()) named.set(name, (named.get(name) ?? 0) + 1);
+  const nameless = named.get(undefined);
+  named.delete(undefined);
+  const lines = [...named].sort(([one], [other]) => one.localeCompare(other)).map(([name, n]) => (n > 1 ? `${name} (${n})` : name));
+  if (nameless) lines.push(`${nameless.toLocaleString()} without a name`);
+  if (crowd) lines.push('They are too many to be listed.');
+  $('people').firstElementChild.replaceChildren(...lines.map((line) => {
+    const item = document.createElement('li');
+    item.textContent = clean(line);
+    return item;
+  }));
+  showCount(crowd || people.size);
+}
+
+// As the server takes a name: nothing unseen, and at most 64 bytes; half a character at the end is left out.
+function shownName() {
+  const seen = cleanName().replace(/[\p{Cc}\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/gu, '').trim();
+  return new TextDecoder().decode(new TextEncoder().encode(seen).subarray(0, 64), { stream: true });
+}
+
+// A name is told when a client enters.
+function rename() {
+  if (!presence || !isOpen() || shownName() === joinedAs) return;
+  // An echo that is on its way would be lost.
+  if (pending.length) return void setTimeout(rename, 500);
+  if (!remembers && list.childElementCount) note(`Entered again as ${shownName() || 'somebody without a name'}. What was said in between is not shown.`);
+  leave();
+  connect();
+}
+
+here.hidden = false;
+$('people').addEventListener('toggle', ({ newState }) => {
+  watcher?.close();
+  watcher = null;
+  if (newState === 'open') watch(); else askHere();
+});
 
 // ---- Messages in ----
 
@@ -627,6 +711,7 @@ $('text').addEventListener('keydown', (event) => {
   }
 });
 $('name').addEventListener('input', () => { nickname.value = cleanName(); });
+$('name').addEventListener('change', rename);
 $('name').addEventListener('keydown', (event) => {
   if (event.key === 'Enter' && !event.isComposing) { event.preventDefault(); $('text').focus(); }
 });
