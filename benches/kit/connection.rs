@@ -2,7 +2,7 @@
 //! handshake, the start of a frame that is not complete yet, and bytes that the
 //! socket has not taken yet.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use super::Result;
 use super::frame::Dialect;
 use super::http::{MAX_HEAD, check_upgrade, handshake, head_end};
 use super::socket::{dial, is_transient, reset_on_drop};
+use super::tls::{Identity, Session};
 
 /// How long connecting and each half of the opening handshake may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -19,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) socket: TcpStream,
+    /// Over TLS.
+    session: Option<Session>,
     /// The number of the next message that this client has to receive.
     pub(crate) next: u64,
     /// The start of an incomplete frame.
@@ -31,26 +34,34 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects and, as a WebSocket client, asks for the upgrade. The answer is
     /// left for [`Connection::finish`], so that many can be under way at once.
-    pub(crate) fn start(address: SocketAddr, dialect: Dialect) -> Result<Connection> {
+    pub(crate) fn start(
+        address: SocketAddr,
+        dialect: Dialect,
+        tls: Option<&Identity>,
+    ) -> Result<Connection> {
         let socket = dial(address, PATIENCE)?;
         reset_on_drop(&socket)?;
-        if dialect == Dialect::Client {
-            socket.set_write_timeout(Some(PATIENCE))?;
-            (&socket).write_all(&handshake("/"))?;
-        }
-        Ok(Connection {
+        socket.set_write_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        let session = tls.map(|identity| identity.connect(&socket)).transpose()?;
+        let mut connection = Connection {
             socket,
+            session,
             next: 0,
             partial: Vec::new(),
             unsent: Vec::new(),
             waits_to_write: false,
-        })
+        };
+        if dialect == Dialect::Client {
+            connection.unsent = handshake("/");
+            connection.flush()?;
+        }
+        Ok(connection)
     }
 
     /// Waits for the answer to the upgrade request, and turns non-blocking.
     pub(crate) fn finish(&mut self, dialect: Dialect) -> Result<()> {
         if dialect == Dialect::Client {
-            self.socket.set_read_timeout(Some(PATIENCE))?;
             self.read_head()?;
         }
         self.socket.set_nonblocking(true)?;
@@ -61,7 +72,7 @@ impl Connection {
         let mut head = Vec::new();
         let mut buffer = [0; MAX_HEAD];
         loop {
-            let len = (&self.socket).read(&mut buffer)?;
+            let len = self.read(&mut buffer)?;
             head.extend_from_slice(&buffer[..len]);
             match head_end(&head) {
                 Some(end) => {
@@ -81,9 +92,16 @@ impl Connection {
         Ok(sockopt::set_socket_recv_buffer_size(&self.socket, 1)?)
     }
 
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.session {
+            Some(session) => session.read(&self.socket, buffer),
+            None => (&self.socket).read(buffer),
+        }
+    }
+
     /// Reads once. `None`: there was nothing.
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<usize>> {
-        match (&self.socket).read(buffer) {
+        match self.read(buffer) {
             Ok(0) => Err("the server ended the connection".into()),
             Ok(len) => Ok(Some(len)),
             Err(error) if is_transient(&error) => Ok(None),
@@ -116,6 +134,11 @@ impl Connection {
 
     /// Writes what the socket takes. False: some bytes are left.
     pub(crate) fn flush(&mut self) -> Result<bool> {
+        if let Some(session) = &mut self.session {
+            let is_written = session.write(&self.socket, &self.unsent);
+            self.unsent.clear();
+            return is_written.map_err(|error| format!("sending: {error}").into());
+        }
         let mut written = 0;
         while written < self.unsent.len() {
             match (&self.socket).write(&self.unsent[written..]) {

@@ -17,6 +17,8 @@ pub(crate) mod stamp;
 #[path = "../../tests/kit/mod.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
 mod tests_kit;
+#[allow(dead_code, reason = "only the load benchmark makes certificates")]
+pub(crate) mod tls;
 #[allow(dead_code, reason = "only the load benchmark reads off everything")]
 pub(crate) mod usage;
 

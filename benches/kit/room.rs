@@ -13,6 +13,7 @@ use super::Result;
 use super::connection::Connection;
 use super::frame::{self, Dialect, Opcode, Parsed};
 use super::stamp::{STAMP_LEN, Stamp};
+use super::tls::Identity;
 
 /// Opening handshakes under way at once.
 const ABREAST: usize = 64;
@@ -63,20 +64,21 @@ impl Room {
         opcode: Opcode,
         clients: usize,
         stalled: usize,
+        tls: Option<&Identity>,
     ) -> Result<Room> {
         let members = clients + stalled;
         let mut connections = Vec::with_capacity(members + 1);
         while connections.len() < members {
             let first = connections.len();
             for _ in 0..ABREAST.min(members - first) {
-                connections.push(Connection::start(address, dialect)?);
+                connections.push(Connection::start(address, dialect, tls)?);
             }
             for connection in &mut connections[first..] {
                 connection.finish(dialect)?;
             }
         }
         if dialect == Dialect::Server {
-            let mut input = Connection::start(address, dialect)?;
+            let mut input = Connection::start(address, dialect, None)?;
             input.finish(dialect)?;
             connections.push(input);
         }

@@ -52,7 +52,7 @@ const RETRY: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let options = Options::from_command_line();
-    match run(&options) {
+    match options.and_then(|options| run(&options)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -116,7 +116,7 @@ fn measure_group<'a>(
         }
         for (at, scenario) in scenarios.iter().enumerate() {
             for (of, subject) in subjects.iter().enumerate() {
-                if subject.takes_part_in(scenario) {
+                if subject.takes_part_in(scenario, options.identity().is_some()) {
                     eprint!(
                         "{round}/{} {} {}: ",
                         options.rounds, scenario.name, subject.name

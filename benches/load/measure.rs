@@ -54,7 +54,7 @@ impl Run {
 }
 
 pub(crate) fn measure(subject: &Subject, scenario: &Scenario, options: &Options) -> Result<Run> {
-    let mut child = Child::start(subject.command(scenario)?, PATIENCE)?;
+    let mut child = Child::start(subject.command(scenario, options.identity())?, PATIENCE)?;
     let run = observe(&child, subject, scenario, options)
         .map_err(|error| format!("{error}; the server's last words: {}", child.last_words()))?;
     if let Kind::Server(_) | Kind::Peer(_) = subject.kind {
@@ -81,6 +81,7 @@ fn observe(
         options.opcode(),
         scenario.clients,
         scenario.stalled,
+        options.identity(),
     )?;
     let mut figures = Figures::new();
     if scenario.senders == 0 {

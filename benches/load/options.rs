@@ -13,6 +13,7 @@ use crate::floor::Floor;
 use crate::kit::Result;
 use crate::kit::frame::Opcode;
 use crate::kit::scenario::{self, Scenario};
+use crate::kit::tls::Identity;
 use crate::subject::Subject;
 
 /// Measures hubcast under load, beside the floor and beside its peers.
@@ -72,6 +73,13 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) sleep: bool,
 
+    /// Over TLS, of those subjects that take `--tls-cert FILE --tls-key FILE`.
+    #[arg(long)]
+    tls: bool,
+
+    #[arg(skip)]
+    identity: Option<Identity>,
+
     /// Send text messages instead of binary ones.
     #[arg(long)]
     text: bool,
@@ -93,11 +101,20 @@ pub(crate) struct Options {
 impl Options {
     /// From the command line. Without any, as `cargo test --benches` runs it, only
     /// enough to see that it works.
-    pub(crate) fn from_command_line() -> Options {
-        match env::args_os().len() {
+    pub(crate) fn from_command_line() -> Result<Options> {
+        let mut options = match env::args_os().len() {
             1 => Options::parse_from("load one-100 --rounds 1 --seconds 0.1".split(' ')),
             _ => Options::parse(),
+        };
+        if options.tls {
+            options.identity = Some(Identity::new()?);
         }
+        Ok(options)
+    }
+
+    /// What servers and clients have in common over TLS.
+    pub(crate) fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
     }
 
     pub(crate) fn duration(&self) -> Duration {

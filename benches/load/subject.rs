@@ -9,6 +9,7 @@ use crate::floor::Floor;
 use crate::kit::Result;
 use crate::kit::frame::Dialect;
 use crate::kit::scenario::{Pace, Scenario};
+use crate::kit::tls::Identity;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Subject {
@@ -64,13 +65,17 @@ impl Subject {
         matches!(self.kind, Kind::Peer(_))
     }
 
-    /// Whether the scenario means anything to this subject. The floor has no clients
-    /// to look after; one send for each message is no measure for bursts, and without
-    /// bursts there is nothing to join, and nobody can ask it what a fan-out took. Its threads are for what connecting costs.
-    pub(crate) fn takes_part_in(&self, scenario: &Scenario) -> bool {
+    /// Whether the scenario means anything to this subject. The floor knows no TLS,
+    /// and over it nobody is asked what a fan-out took. The floor has no clients to
+    /// look after; one send for each message is no measure for bursts, and without
+    /// bursts there is nothing to join, and nobody can ask it what a fan-out took. Its
+    /// threads are for what connecting costs.
+    pub(crate) fn takes_part_in(&self, scenario: &Scenario, over_tls: bool) -> bool {
         let is_read = !matches!(scenario.pace, Pace::Unread);
         let bare = scenario.senders > 0 && scenario.stalled == 0 && is_read;
         match self.kind {
+            Kind::Floor(_) if over_tls => false,
+            _ if over_tls && !is_read => false,
             Kind::Server(_) => true,
             Kind::Peer(_) => scenario.peers,
             Kind::Floor(Floor::Send) => bare && scenario.is_sparse(),
@@ -81,7 +86,11 @@ impl Subject {
     }
 
     /// The whole command line for a scenario.
-    pub(crate) fn command(&self, scenario: &Scenario) -> Result<Command> {
+    pub(crate) fn command(
+        &self,
+        scenario: &Scenario,
+        identity: Option<&Identity>,
+    ) -> Result<Command> {
         let (words, options) = match &self.kind {
             Kind::Server(command) => (command.clone(), scenario.options),
             Kind::Peer(command) => (command.clone(), [].as_slice()),
@@ -91,6 +100,10 @@ impl Subject {
         let mut command = Command::new(program);
         command.args(arguments).args(["--listen", "127.0.0.1:0"]);
         command.args(options);
+        if let Some(identity) = identity {
+            command.arg("--tls-cert").arg(identity.certificate());
+            command.arg("--tls-key").arg(identity.key());
+        }
         Ok(command)
     }
 

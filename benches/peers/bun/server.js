@@ -1,13 +1,14 @@
 // A broadcast server on Bun's native publish (uWebSockets inside): one topic,
 // which every client subscribes to and every message is published to.
 
-const [option, address] = process.argv.slice(2);
-if (option !== "--listen" || !address) throw new Error("usage: --listen HOST:PORT");
+const [option, address, , cert, , key] = process.argv.slice(2);
+if (option !== "--listen" || !address) throw new Error("usage: --listen HOST:PORT [--tls-cert FILE --tls-key FILE]");
 const [hostname, port] = address.split(":");
 
 const server = Bun.serve({
   hostname,
   port: Number(port),
+  ...(cert && { tls: { cert: Bun.file(cert), key: Bun.file(key) } }),
   fetch(request, server) {
     if (server.upgrade(request)) return;
     return new Response("a WebSocket is expected here\n", { status: 426 });
@@ -25,4 +26,4 @@ const server = Bun.serve({
     },
   },
 });
-console.log(`listening on ws://${hostname}:${server.port}/`);
+console.log(`listening on ${cert ? "wss" : "ws"}://${hostname}:${server.port}/`);

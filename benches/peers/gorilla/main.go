@@ -85,6 +85,8 @@ func (c *client) write() {
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "HOST:PORT")
+	cert := flag.String("tls-cert", "", "FILE")
+	key := flag.String("tls-key", "", "FILE")
 	flag.Parse()
 	h := &hub{make(map[*client]bool), make(chan message), make(chan *client), make(chan *client)}
 	go h.run()
@@ -102,6 +104,10 @@ func main() {
 	listener, err := net.Listen("tcp", *listen)
 	if err != nil {
 		log.Fatal(err)
+	}
+	if *cert != "" {
+		fmt.Printf("listening on wss://%s/\n", listener.Addr())
+		log.Fatal(http.ServeTLS(listener, nil, *cert, *key))
 	}
 	fmt.Printf("listening on ws://%s/\n", listener.Addr())
 	log.Fatal(http.Serve(listener, nil))
