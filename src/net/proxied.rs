@@ -74,6 +74,11 @@ pub(crate) fn read_proxy_header(
 }
 
 fn parse(bytes: &[u8]) -> Parsed {
+    // The first byte says which version it is; a line of version 1 may be
+    // shorter than the fixed part of version 2.
+    if bytes.is_empty() {
+        return Parsed::Needs(SIGNATURE.len());
+    }
     let known = bytes.len().min(SIGNATURE.len());
     if bytes[..known] == SIGNATURE[..known] {
         return parse_binary(bytes);
