@@ -21,7 +21,7 @@ FUZZ = PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) +nightly fuzz run \
 	--fuzz-dir tests/fuzz --target-dir target/fuzz/build
 
 .DEFAULT_GOAL := help
-.PHONY: bench-returning run-demo test-guide-clients packaging dist deb test-deb test-resume help run build test ci fmt fmt-check lint deps doc bench bench-peers bench-micro test-browser picture browser-tools autobahn test-clients test-proxies proxies-tools fuzz fuzz-reduce soak abuse test-netns netns-tools engine-tools test-engine run-cluster
+.PHONY: bench-returning run-demo test-guide-clients packaging dist deb test-deb test-resume help run build test ci fmt fmt-check lint deps doc bench bench-peers bench-micro test-browser picture browser-tools autobahn test-clients test-proxies test-generated generated-tools proxies-tools fuzz fuzz-reduce soak abuse test-netns netns-tools engine-tools test-engine run-cluster
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -145,6 +145,17 @@ test-guide-clients: browser-tools build ## Run the guide's clients, and cut thei
 
 test-proxies: proxies-tools build ## Try the guide's nginx and Caddy configurations before the server
 	python3 tests/proxies/run.py
+
+test-generated: generated-tools build ## Have each file that --generate makes read by its program
+	PATH="$$PATH:$(CURDIR)/target/tools/prometheus/usr/bin" sh tests/generated/run.sh $(CURDIR)/target/release/hubcast
+
+# Only promtool is taken out of the package: no service is installed.
+generated-tools: proxies-tools
+	@command -v promtool >/dev/null || test -x target/tools/prometheus/usr/bin/promtool || { \
+		mkdir -p target/tools/prometheus && apt-get update -qq && cd target/tools/prometheus && \
+		apt-get download -qq prometheus && dpkg -x prometheus_*.deb .; }
+	@python3 -c 'import yaml' 2>/dev/null || { \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-yaml; }
 
 proxies-tools:
 	@missing=; \

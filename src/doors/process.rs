@@ -34,6 +34,12 @@ pub(super) fn figures() -> Vec<(&'static str, &'static str, &'static str, f64)> 
             "Memory of the process.",
             of_status("VmRSS:").map(|kib| kib * 1024.0),
         ),
+        (
+            "start_time_seconds",
+            "gauge",
+            "When the process started, since 1970.",
+            start_time(&stat),
+        ),
         ("open_fds", "gauge", "Open descriptors.", open),
         (
             "threads",
@@ -48,11 +54,23 @@ pub(super) fn figures() -> Vec<(&'static str, &'static str, &'static str, f64)> 
         .collect()
 }
 
-/// The CPU time in the line of `/proc/self/stat`, of which the second field, the
-/// program's name, may hold anything.
-fn cpu_seconds(stat: &str) -> Option<f64> {
+/// When the process started: ticks since the machine did.
+fn start_time(stat: &str) -> Option<f64> {
+    let machine = fs::read_to_string("/proc/stat").ok()?;
+    let boot = machine.lines().find_map(|line| line.strip_prefix("btime "));
+    let ticks = number(fields(stat)?.nth(19)?)?;
+    Some(number(boot?)? + ticks / TICKS_PER_SECOND)
+}
+
+/// The line of `/proc/self/stat` behind its second field, the program's name,
+/// which may hold anything.
+fn fields(stat: &str) -> Option<impl Iterator<Item = &str>> {
     let (_, behind_name) = stat.rsplit_once(')')?;
-    let mut fields = behind_name.split_whitespace().skip(11);
+    Some(behind_name.split_whitespace())
+}
+
+fn cpu_seconds(stat: &str) -> Option<f64> {
+    let mut fields = fields(stat)?.skip(11);
     let mut ticks = || number(fields.next()?);
     Some((ticks()? + ticks()?) / TICKS_PER_SECOND)
 }
@@ -77,7 +95,7 @@ mod tests {
     #[test]
     fn this_process_has_memory_descriptors_and_a_thread() {
         let figures = figures();
-        assert_eq!(figures.len(), 4);
+        assert_eq!(figures.len(), 5);
         for (name, _, _, value) in figures {
             assert!(value > 0.0 || name.starts_with("cpu"), "{name}");
         }

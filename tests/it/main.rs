@@ -12,6 +12,8 @@ mod deflate;
 mod doors;
 mod examples;
 mod explained;
+#[cfg(feature = "redis")]
+mod generated;
 mod handshake;
 mod history;
 mod http;

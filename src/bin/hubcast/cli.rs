@@ -94,8 +94,9 @@ pub(crate) struct Options {
     #[arg(overrides_with_all = ["log_level", "quiet"])]
     verbose: u8,
 
-    /// Print the man page or the completions of a shell, and end: man, bash, zsh
-    /// or fish
+    /// Print a file, and end: man; completions for bash, zsh or fish; or for these
+    /// options nginx, caddy, systemd, compose, kubernetes, prometheus-rules or
+    /// grafana
     #[arg(long, value_name = "WHAT", hide_possible_values = true)]
     pub(crate) generate: Option<Artifact>,
 

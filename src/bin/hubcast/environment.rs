@@ -66,6 +66,9 @@ pub(crate) fn parse(
         behind_the_program..behind_the_program,
         environment.arguments,
     );
+    let said = arguments.iter().skip(1);
+    let said = said.map(|argument| argument.to_string_lossy().into_owned());
+    let said = said.collect();
     let parsed = command.try_get_matches_from(arguments).and_then(|matches| {
         let mut options = Options::from_arg_matches(&matches)?;
         options.listen_is_set = is_said(&matches, "listen") || is_said(&matches, "port");
@@ -73,17 +76,16 @@ pub(crate) fn parse(
         Ok(options)
     });
     match parsed {
-        Ok(Options {
-            generate: Some(artifact),
-            ..
-        }) => Err(match artifact.text() {
-            Ok(text) => Ended {
-                text,
-                is_error: false,
-            },
-            Err(error) => wrong(format!("cannot generate that: {error}")),
-        }),
         Ok(mut options) => {
+            if let Some(artifact) = options.generate {
+                return Err(match artifact.text(&options, said) {
+                    Ok(text) => Ended {
+                        text,
+                        is_error: false,
+                    },
+                    Err(error) => wrong(format!("cannot generate that: {error}")),
+                });
+            }
             options.variables = environment.variables;
             Ok((options, environment.warnings))
         }

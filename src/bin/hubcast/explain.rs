@@ -220,13 +220,13 @@ fn who_comes_in(out: &mut String, given: &Given<'_>) {
 fn reach(address: &Address) -> &'static str {
     match address {
         Address::Unix(_) => "who may write to this file",
-        Address::Tcp(host, _) if host.is_empty() || host == "0.0.0.0" || host == "[::]" => {
+        Address::Tcp(host, _) if host.is_empty() || host == "0.0.0.0" || host == "::" => {
             "every machine that reaches this one"
         }
         Address::Tcp(host, _) if host == "localhost" || host.starts_with("127.") => {
             "this machine alone"
         }
-        Address::Tcp(host, _) if host == "[::1]" || host == "::1" => "this machine alone",
+        Address::Tcp(host, _) if host == "::1" => "this machine alone",
         Address::Tcp(..) => "every machine that reaches this address",
     }
 }
