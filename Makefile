@@ -135,9 +135,11 @@ autobahn: build ## Run the Autobahn test suite against the server; all of it wit
 	    --deflate --deflate-threshold 64 -- \
 	    python3 tests/autobahn/run.py $(AUTOBAHN)
 
-test-clients: browser-tools build ## Bring websocat, Python, Node and Chromium into one room
+test-clients: browser-tools build ## Bring websocat, Python, Node, Bun and Chromium into one room, and all once more over TLS
 	CHROMIUM=$(CHROMIUM) sh tests/clients/install.sh
 	CHROMIUM=$(CHROMIUM) python3 tests/clients/with_server.py --within 240 -- \
+	    python3 tests/clients/run.py
+	CHROMIUM=$(CHROMIUM) python3 tests/clients/with_server.py --within 240 --tls --deflate -- \
 	    python3 tests/clients/run.py
 
 test-guide-clients: browser-tools build ## Run the guide's clients, and cut their connections

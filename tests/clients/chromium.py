@@ -20,6 +20,8 @@ CHROMIUM = os.environ.get("CHROMIUM", "chromium")
 FLAGS = """--headless --disable-gpu --disable-quic --no-first-run
     --disable-background-networking --disable-component-update --disable-sync
     --remote-debugging-pipe""".split()
+if "SERVER_CA" in os.environ:
+    FLAGS.append("--ignore-certificate-errors")  # it trusts nothing that a file or variable names
 if os.geteuid() == 0:
     FLAGS.append("--no-sandbox")  # Chromium refuses to be root with its sandbox
 
@@ -119,7 +121,8 @@ def main(url):
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = Browser(profile)
         try:
-            browser.open_page(f"http://{urlsplit(url).netloc}/")
+            page = urlsplit(url.replace("ws", "http", 1))  # of wss, https
+            browser.open_page(f"{page.scheme}://{page.netloc}/")
             browser.call("Runtime.enable")
             browser.call("Runtime.addBinding", name="emit")
             browser.call(

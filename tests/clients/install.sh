@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the real clients that run.py brings into one room, each pinned:
 # websocat into target/tools, the Python and npm ones into target/clients.
-# Node, npm and Chromium must be there. Does nothing for what is there
+# Node, npm, openssl and Chromium must be there. Does nothing for what is there
 # already. Fails with the name of the first component that cannot be had.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -24,9 +24,9 @@ if ! cmp -s "$here/requirements.txt" "$base/requirements.txt"; then
     cp "$here/requirements.txt" "$base/requirements.txt"
 fi
 
-# Node's ws
+# Node's ws, and Bun
 if ! cmp -s "$here/package-lock.json" "$base/package-lock.json"; then
-    echo "test-clients: installing Node's ws"
+    echo "test-clients: installing Node's ws and Bun"
     command -v npm >/dev/null || fail "Node's ws: there is no npm"
     cp "$here/package.json" "$here/package-lock.json" "$base/"
     if ! npm ci --prefix "$base" --silent --ignore-scripts --no-audit --no-fund; then

@@ -1,5 +1,5 @@
 // A client of the room in Node: `node node.js ws URL` by the npm package ws,
-// `node node.js own URL` by Node's own WebSocket. It speaks lines.py's form.
+// `node node.js own URL` by Node's own WebSocket, or Bun's. It speaks lines.py's form.
 const readline = require("node:readline");
 const join = require("./standard.js");
 

@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Brings real clients into one room of the server at SERVER_URL.
+"""Brings real clients into one room of the server at SERVER_URL; each of them a
+second time over TLS, if there is a SERVER_TLS_URL, whose certificate is in the
+file SERVER_CA.
 
 Each client sends one text and one binary message, and each must receive
 every message of every client, its own too, exactly once, unchanged, with its
@@ -15,6 +17,7 @@ websocat 1.14.1 sends line ends as messages of their own.
 """
 
 import collections
+import glob
 import os
 import queue
 import subprocess
@@ -30,7 +33,7 @@ JOIN_LIMIT = 60  # seconds for a client to start and hear itself; Chromium's fir
 MESSAGE_LIMIT = 30  # seconds until all have everything
 CLOSE_LIMIT = 15  # seconds for a client to leave
 
-TEXT = "Grüße, Ελληνικά, 日本語, e\u0301, 👋🏽 👩‍👩‍👧 \U0010fffd,\nsecond line\twith a tab\n"
+TEXT = 5 * "Grüße, Ελληνικά, 日本語, e\u0301, 👋🏽 👩‍👩‍👧 \U0010fffd,\nsecond line\twith a tab\n"
 BINARY_SIZE = 70_000  # over 65,535: the frame's length takes its longest form
 
 
@@ -57,7 +60,17 @@ def clients():
         print("test-clients: this Node has no WebSocket of its own, left out")
     else:
         yield "node", ["node", *flag, f"{HERE}/node.js", "own"], ["node", "--version"]
+    bun = bun_program()
+    yield "bun", [bun, f"{HERE}/node.js", "own"], [bun, "--version"]
     yield "chromium", [sys.executable, f"{HERE}/chromium.py"], [chromium, "--version"]
+
+
+def bun_program():
+    """The first of Bun's programs that this processor runs."""
+    for program in sorted(glob.glob(f"{BASE}/node_modules/@oven/bun-*/bin/bun")):
+        if subprocess.run([program, "--version"], capture_output=True).returncode == 0:
+            return program
+    sys.exit("test-clients: none of Bun's programs runs here")
 
 
 def own_websocket_flag():
@@ -120,10 +133,27 @@ class Client:
             return "hung"
 
 
-def join_all(url):
+def addresses():
+    """What is behind a client's name where it comes by this address, and the address."""
+    yield "", os.environ["SERVER_URL"] + "/clients"
+    if "SERVER_TLS_URL" in os.environ:
+        yield "/tls", os.environ["SERVER_TLS_URL"] + "/clients"
+
+
+def trust(certificate):
+    """Makes all clients trust it, by the variables they look at. Chromium has an option."""
+    for name in ("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "WEBSOCKET_CLIENT_CA_BUNDLE"):
+        os.environ[name] = certificate
+
+
+def join_all():
     """Brings the clients into the room, one after the other."""
     everybody = []
-    for name, command, version in clients():
+    every_way = [(*client, *way) for way in addresses() for client in clients()]
+    for name, command, version, way, url in every_way:
+        if way and name == "websocat":
+            continue  # websocat.sh installs it without TLS
+        name += way
         client = Client(name, [*command, url], version)
         everybody.append(client)
         # A client is in the room once it hears itself; nobody knows it sooner.
@@ -169,7 +199,7 @@ def judge(client, sent):
 
 def print_table(everybody, sent, closed):
     print("each row is a message, each column one who received it")
-    row = "{:<17}{:<7}" + "".join(f" {{:>{max(7, len(client.name))}}}" for client in everybody)
+    row = "{:<21}{:<7}" + "".join(f" {{:>{max(7, len(client.name))}}}" for client in everybody)
     print(row.format("sent by", "", *(client.name for client in everybody)))
     for (name, kind), message in sent.items():
         counts = [client.received.count(message) for client in everybody]
@@ -181,7 +211,9 @@ def print_table(everybody, sent, closed):
 def main():
     sys.stdout.reconfigure(line_buffering=True)  # in step with stderr
     os.environ["NODE_PATH"] = os.path.abspath(f"{BASE}/node_modules")
-    everybody = join_all(os.environ["SERVER_URL"] + "/clients")
+    if "SERVER_CA" in os.environ:
+        trust(os.environ["SERVER_CA"])
+    everybody = join_all()
     sent = exchange(everybody)
     closed = [client.leave() for client in everybody]
     for client in everybody:  # what came until the end, though nothing should
