@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-use crate::close::{Cause, CloseFrame, Departure};
+use crate::close::{Cause, CloseFrame};
 use crate::doors::{self, Caller, Entrance, Entry, Opened};
 use crate::embed::{Client, Shared};
 use crate::http1::Body;
@@ -261,8 +261,11 @@ impl Connection {
             return;
         };
         let received = self.converse(&client, entry.encoding, entry.beat, rest);
+        if let Some(received) = received {
+            let _ = client.state.received.set(received);
+        }
         drop(joined);
-        self.departed(&client, received);
+        self.departed(&client);
     }
 
     /// Makes the client a member. Only from here on does the hub write to
@@ -330,13 +333,9 @@ impl Connection {
     }
 
     /// Logs the end, counts it, and calls the hook.
-    fn departed(&self, client: &Client, received: Option<CloseFrame>) {
+    fn departed(&self, client: &Client) {
         let state = &client.state;
-        let departure = Departure {
-            cause: departure_cause(state, received.is_some()),
-            sent: state.sent.get().cloned(),
-            received,
-        };
+        let departure = state.departure();
         let counters = &self.service.shared.counters;
         counters.departed(&departure.cause);
         let clients = counters.clients.get();
@@ -371,15 +370,5 @@ fn deliver(answer: &Answer, socket: &Stream, peer: Peer, shared: &Shared) {
     }
     if let Err(error) = answer.deliver(socket, &shared.stop) {
         log::debug!("peer={peer} answer not delivered: {error}");
-    }
-}
-
-/// Why the connection ended. If the peer sent a Close and went, a write that
-/// failed afterwards is not the cause.
-fn departure_cause(state: &ClientState, close_came: bool) -> Cause {
-    match state.cause.get() {
-        Some(Cause::WriteFailed(_) | Cause::ReadFailed(_)) if close_came => Cause::ClosedByPeer,
-        Some(cause) => cause.clone(),
-        None => Cause::EndOfStream,
     }
 }

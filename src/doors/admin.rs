@@ -1,6 +1,6 @@
 //! The operator's paths, under `/-/`: health, metrics, clients, rooms.
 
-use std::sync::TryLockError;
+use std::sync::{MutexGuard, TryLockError};
 
 use http::header::{ALLOW, CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Method, Request, StatusCode};
@@ -19,10 +19,13 @@ use crate::wire::json::{self, Object};
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, DELETE, OPTIONS");
 /// What is said of a path that means nothing.
 #[cfg(feature = "redis")]
-const UNKNOWN: &str =
-    "there is /-/healthz, /-/readyz, /-/metrics, /-/clients, /-/rooms and /-/nodes";
+const UNKNOWN: &str = "there is /-/healthz, /-/readyz, /-/metrics, /-/clients, /-/rooms, /-/departures, /-/events \
+     and /-/nodes";
 #[cfg(not(feature = "redis"))]
-const UNKNOWN: &str = "there is /-/healthz, /-/readyz, /-/metrics, /-/clients and /-/rooms";
+const UNKNOWN: &str =
+    "there is /-/healthz, /-/readyz, /-/metrics, /-/clients, /-/rooms, /-/departures and /-/events";
+/// The path of what happens. No room is named so.
+pub(super) const EVENTS: &str = "/-/events";
 pub(super) const JSON: &str = "application/json";
 
 /// What the operator can ask, by its path.
@@ -33,6 +36,10 @@ pub(super) enum Question {
     Metrics,
     Clients,
     Rooms,
+    /// Who has left last.
+    Departures,
+    /// What happens from now on.
+    Events,
     #[cfg(feature = "redis")]
     Nodes,
     /// Disconnect whom the path names.
@@ -51,10 +58,21 @@ impl Question {
             "/-/metrics" => Question::Metrics,
             "/-/clients" => Question::Clients,
             "/-/rooms" => Question::Rooms,
+            EVENTS => Question::Events,
+            _ if departure(path).is_some() => Question::Departures,
             #[cfg(feature = "redis")]
             "/-/nodes" => Question::Nodes,
             _ => Question::Unknown,
         }
+    }
+}
+
+/// Whether a path asks for departures: all of them (`Some(None)`), or that of the
+/// client with this number.
+fn departure(path: &str) -> Option<Option<&str>> {
+    match path.strip_prefix("/-/departures")? {
+        "" => Some(None),
+        rest => rest.strip_prefix('/').map(Some),
     }
 }
 
@@ -120,12 +138,17 @@ impl Doors {
             Question::Metrics => Answer::new(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics()),
             Question::Clients => self.list(|handle| Ok(clients_json(&handle.clients()?))),
             Question::Rooms => self.list(|handle| Ok(rooms_json(&handle.rooms()?))),
+            Question::Departures => {
+                let id = departure(path).flatten();
+                self.departures(id).unwrap_or_else(|refused| refused)
+            }
             #[cfg(feature = "redis")]
             Question::Nodes => self.nodes(),
             Question::Remove => self.remove(path).unwrap_or_else(|refused| refused),
             Question::Methods => Answer::new(StatusCode::NO_CONTENT, "text/plain", String::new())
                 .header(ALLOW, METHODS),
-            Question::Unknown => Answer::text(StatusCode::NOT_FOUND, UNKNOWN),
+            // A stream is no answer, so it does not come here.
+            Question::Events | Question::Unknown => Answer::text(StatusCode::NOT_FOUND, UNKNOWN),
         }
     }
 
@@ -152,15 +175,24 @@ impl Doors {
         text
     }
 
+    /// Held while a list is made.
+    pub(super) fn turn(&self) -> Result<MutexGuard<'_, ()>, Answer> {
+        match self.listing.try_lock() {
+            Ok(turn) => Ok(turn),
+            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => Err(Answer::unavailable(
+                "another list is being made; ask again",
+                1,
+            )),
+        }
+    }
+
     /// One list at a time, because each costs the hub time, and everybody waits
     /// for the hub.
     fn list(&self, json: fn(&Handle) -> Result<String, Stopped>) -> Answer {
-        let _turn = match self.listing.try_lock() {
+        let _turn = match self.turn() {
             Ok(turn) => turn,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => {
-                return Answer::unavailable("another list is being made; ask again", 1);
-            }
+            Err(refused) => return refused,
         };
         match json(&self.handle) {
             Ok(json) => Answer::new(StatusCode::OK, JSON, json),

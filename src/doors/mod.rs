@@ -17,6 +17,7 @@ mod lines;
 mod metrics;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod model;
+mod news;
 #[cfg(feature = "redis")]
 mod nodes;
 mod origin;
@@ -201,6 +202,7 @@ impl Doors {
                  for example: websocat ws://HOST:PORT/",
             )),
             Door::Preflight => Ok(Opened::Answered(preflight(request))),
+            Door::Admin(Question::Events) => self.news(request, caller, rights).map(Opened::Room),
             Door::Admin(question) => {
                 let path = request.uri().path();
                 Ok(Opened::Answered(self.answer(question, path)))
@@ -209,7 +211,7 @@ impl Doors {
     }
 
     /// Whether a request is for the operator's paths, whatever they answer.
-    fn is_operators(&self, request: &Request<()>, caller: &Caller) -> bool {
+    pub(super) fn is_operators(&self, request: &Request<()>, caller: &Caller) -> bool {
         request.uri().path().starts_with(ADMIN_PREFIX) || caller.entrance == Entrance::Admin
     }
 
@@ -309,13 +311,14 @@ impl Doors {
             self.remarks.foreign_origin(request.headers(), caller);
         }
         checked?;
-        if matches!(door, Door::Events | Door::Lines(_) | Door::Publish) {
+        if matches!(
+            door,
+            Door::Events | Door::Lines(_) | Door::Publish | Door::Admin(Question::Events)
+        ) {
             self.origins.check_referer(request)?;
         }
         if let Door::Admin(question) = door {
-            return self
-                .guard_operators(*question, request, caller)
-                .map(|()| None);
+            return self.guard_operators(*question, request, caller);
         }
         match needs.wanted {
             Some(wanted) => self.check_token(request, needs.secrets, wanted, caller),
@@ -331,22 +334,21 @@ impl Doors {
         question: Question,
         request: &Request<()>,
         caller: &Caller,
-    ) -> Result<(), Answer> {
+    ) -> Result<Option<Arc<Rights>>, Answer> {
         let is_for_all = matches!(
             question,
             Question::Health | Question::Ready | Question::Methods
         );
         if is_for_all || caller.is_near(request) {
-            return Ok(());
+            return Ok(None);
         }
         let config = self.config();
         match &config.admin_token {
-            None if caller.entrance == Entrance::Admin => Ok(()),
+            None if caller.entrance == Entrance::Admin => Ok(None),
             None if config.token_verifier.is_none() => Err(admin::far_away()),
             token => {
                 let secrets = token.as_slice();
-                let checked = self.check_token(request, secrets, Wanted::Admin, caller);
-                checked.map(drop)
+                self.check_token(request, secrets, Wanted::Admin, caller)
             }
         }
     }

@@ -1,13 +1,14 @@
 //! The methods of a handle that are about what rooms remember.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::handle::Handle;
 use super::subscription::Subscription;
 use crate::error::{SendError, Stopped};
-use crate::hub::Here;
 use crate::hub::info::{Recalled, Recollection};
 use crate::hub::{Audience, Command};
+use crate::hub::{Departed, Here};
 use crate::message::Message;
 use crate::names::room_name;
 use crate::position::Position;
@@ -128,6 +129,11 @@ impl Handle {
     pub(crate) fn recall(&self, room: &str, since: Option<Since>) -> Result<Recollection, Stopped> {
         let room = room_name(room);
         self.query(|reply| Command::Recall { room, since, reply })
+    }
+
+    /// The clients that have left, the last one first.
+    pub(crate) fn departures(&self) -> Result<Vec<Arc<Departed>>, Stopped> {
+        self.query(|reply| Command::Departures { reply })
     }
 
     /// Who is in a room, as it is shown.

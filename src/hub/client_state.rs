@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use super::places::Place;
-use crate::close::{Cause, CloseFrame};
+use crate::close::{Cause, CloseFrame, Departure};
 use crate::names::{ClientId, Peer};
 use crate::rights::Rights;
 
@@ -39,6 +39,9 @@ pub(crate) struct ClientState {
     pub(crate) cause: OnceLock<Cause>,
     /// The Close frame that the hub sent.
     pub(crate) sent: OnceLock<CloseFrame>,
+    /// The peer's Close frame. Set before the hub is told that the client
+    /// leaves.
+    pub(crate) received: OnceLock<CloseFrame>,
     // Written by the reader thread alone, read by any. No order is needed.
     pub(crate) received_messages: AtomicU64,
     pub(crate) received_bytes: AtomicU64,
@@ -68,6 +71,7 @@ impl ClientState {
             rights: None,
             cause: OnceLock::new(),
             sent: OnceLock::new(),
+            received: OnceLock::new(),
             received_messages: AtomicU64::new(0),
             received_bytes: AtomicU64::new(0),
             rtt_micros: AtomicU64::new(0),
@@ -82,6 +86,24 @@ impl ClientState {
     /// The name that the client's token gives it.
     pub(crate) fn name(&self) -> Option<&str> {
         self.rights.as_ref()?.shown_name()
+    }
+
+    /// How the connection has ended. If the peer sent a Close and went, a write
+    /// that failed afterwards is not the cause.
+    pub(crate) fn departure(&self) -> Departure {
+        let received = self.received.get();
+        let cause = match self.cause.get() {
+            Some(Cause::WriteFailed(_) | Cause::ReadFailed(_)) if received.is_some() => {
+                Cause::ClosedByPeer
+            }
+            Some(cause) => cause.clone(),
+            None => Cause::EndOfStream,
+        };
+        Departure {
+            cause,
+            sent: self.sent.get().cloned(),
+            received: received.cloned(),
+        }
     }
 
     pub(crate) fn is_ending(&self) -> bool {

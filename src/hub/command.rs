@@ -8,6 +8,7 @@ use crossbeam_channel::Sender;
 
 use super::behind::Start;
 use super::client_state::ClientState;
+use super::departed::Departed;
 use super::info::{ClientInfo, Here, Recollection, RoomInfo, TapStart};
 use super::interest::Interested;
 use super::permit::Permit;
@@ -99,6 +100,8 @@ pub(crate) enum Command {
         room: Arc<str>,
         reply: Sender<Vec<Arc<ClientState>>>,
     },
+    /// List the clients that have left last.
+    Departures { reply: Sender<Vec<Arc<Departed>>> },
     /// List the rooms.
     Rooms { reply: Sender<Vec<RoomInfo>> },
     /// Close every client, one after the other over this time.

@@ -143,7 +143,7 @@ impl Hub {
         let (messages, bytes) = self.discard(place);
         let reason = format!("slow consumer: {messages} messages ({bytes} bytes) behind");
         let cause = Cause::Evicted { messages, bytes };
-        let frame = cause.close_frame(reason);
+        let frame = with_case(&cause.close_frame(reason), id, &cause);
         let frame = self.with_position(place, &frame, lost.map(Offset::before));
         self.close_with(id, frame, cause, false, None);
     }
@@ -190,7 +190,7 @@ impl Hub {
         // The answer to a Close repeats it (RFC 6455 §5.5.1).
         let frame = match cause {
             Cause::ClosedByPeer => frame,
-            _ => self.with_position(place, &frame, None),
+            _ => self.with_position(place, &with_case(&frame, id, &cause), None),
         };
         self.close_with(id, frame, cause, finish, None);
     }
@@ -304,6 +304,15 @@ impl Hub {
             }
             self.deadlines.pop_front();
         }
+    }
+}
+
+/// A Close frame that says under which number the operator finds what has
+/// happened: the client's id. What happens to everybody needs none.
+fn with_case(frame: &CloseFrame, id: ClientId, cause: &Cause) -> CloseFrame {
+    match cause.is_normal() {
+        true => frame.clone(),
+        false => frame.ending_with(&format!("#{id}")),
     }
 }
 

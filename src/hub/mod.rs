@@ -13,6 +13,7 @@ mod client_state;
 mod command;
 #[cfg(feature = "redis")]
 mod committed;
+mod departed;
 mod ending;
 mod fan_out;
 mod giving;
@@ -23,6 +24,7 @@ pub(crate) mod info;
 mod interest;
 pub(crate) mod log;
 mod member;
+mod news;
 mod permit;
 mod places;
 mod planned;
@@ -44,6 +46,7 @@ pub(crate) use client_state::{Attachment, ClientState};
 pub(crate) use command::{Audience, Command, Joining, Receipt};
 #[cfg(feature = "redis")]
 pub(crate) use committed::{Append, Committed, Placed};
+pub(crate) use departed::Departed;
 pub(crate) use helpers::{Helpers, fan_out_threads};
 pub(crate) use inbox::{Commands, Gone, Inbox, InboxError};
 pub(crate) use info::{ClientInfo, Here, RoomInfo};
@@ -72,7 +75,9 @@ use crate::outbox::{Outbox, Outcome};
 use crate::stats::Counters;
 use crate::wire::{Burst, Encoding};
 
+use departed::Departures;
 use member::{Member, Totals};
+use news::News;
 use planned::Planned;
 
 /// The most commands of one pass.
@@ -117,6 +122,8 @@ pub(crate) struct Hub {
     /// How many members are in more than one room, but for roamers.
     in_many_rooms: usize,
     totals: Totals,
+    departures: Departures,
+    news: News,
     stopping: bool,
     close_timeout: Duration,
     queue_total: usize,
@@ -153,6 +160,8 @@ impl Hub {
             planned: Planned::new(config.max_age),
             in_many_rooms: 0,
             totals: Totals::default(),
+            departures: Departures::default(),
+            news: News::default(),
             stopping: false,
             close_timeout: config.close_timeout,
             queue_total: config.queue_total,
@@ -246,7 +255,13 @@ impl Hub {
         let forget = self.rooms.history.next_look();
         let leave = self.graces.front().map(|(until, _)| *until);
         let end = self.planned.next();
-        let all = abort.into_iter().chain(forget).chain(leave).chain(end);
+        let news = self.news.next_deadline();
+        let all = abort
+            .into_iter()
+            .chain(forget)
+            .chain(leave)
+            .chain(end)
+            .chain(news);
         all.min()
     }
 
@@ -261,6 +276,8 @@ impl Hub {
         self.rooms.history.end_pass();
         self.relieve();
         self.abort_overdue();
+        self.news.dropped(self.totals.dropped);
+        self.spread_news();
         let totals = std::mem::take(&mut self.totals);
         self.totals.backlog = totals.backlog;
         self.totals.queued = totals.queued;
@@ -326,6 +343,9 @@ impl Hub {
             Command::Members { room, reply } => {
                 drop(reply.try_send(self.flushed().member_states(&room)));
             }
+            Command::Departures { reply } => {
+                drop(reply.try_send(self.flushed().departures.list()));
+            }
             Command::Rooms { reply } => drop(reply.try_send(self.flushed().room_infos())),
             Command::Here { room, reply } => drop(reply.try_send(self.flushed().here(&room))),
             Command::Count { room, reply } => drop(reply.try_send(self.flushed().count(&room))),
@@ -383,6 +403,11 @@ impl Hub {
         if start.watch.is_none() {
             rooms.iter().for_each(|room| self.enter(id, room));
         }
+        if start.watch != Some(Watch::News)
+            && let Some(member) = self.members.get(place)
+        {
+            self.news.joined(member);
+        }
         drop(following);
         self.counters.joins.add(1);
         let beginning = self.beginning_in(&rooms, start.since);
@@ -413,6 +438,9 @@ impl Hub {
         if let Some(member) = self.members.remove(place) {
             self.totals.backlog -= member.outbox.backlog_bytes();
             self.totals.queued -= member.outbox.queued_bytes();
+            let departed = self.departures.add(&member);
+            self.news
+                .tell("left", |object| departed.write_members(object));
         }
     }
 
@@ -429,6 +457,9 @@ impl Hub {
             return;
         }
         let seat = self.rooms.enter(name, place, member.encoding);
+        if seat.index == 0 {
+            self.news.tell_of_room("opened", name);
+        }
         member.rooms.push(seat);
         if let Some(behind) = &mut member.behind {
             behind.enter(seat.room, self.log.head());
@@ -485,6 +516,10 @@ impl Hub {
     /// Takes a member out of a room, and corrects the index of the member that
     /// was moved into its place.
     fn vacate(&mut self, seat: Seat, encoding: Encoding) {
+        let room = self.rooms.get(seat.room);
+        if let Some(room) = room.filter(|room| room.members.len() == 1) {
+            self.news.tell_of_room("emptied", &room.name);
+        }
         let Some(moved) = self.rooms.exit(seat, encoding) else {
             return;
         };

@@ -17,6 +17,8 @@ pub(crate) enum Watch {
     Some,
     /// The members, however many.
     All,
+    /// None: it is an operator, and follows what happens on the server.
+    News,
 }
 
 /// Who is in a room, and who follows that.

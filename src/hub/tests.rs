@@ -32,6 +32,7 @@ mod committed;
 mod ending;
 mod events;
 mod history;
+mod news;
 mod presence;
 mod random;
 mod roaming;

@@ -1,4 +1,5 @@
-//! Clients that follow who is in a room, and are told of each change.
+//! Clients that follow who is in a room, and are told of each change; and
+//! operators, who follow what happens on the server.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,6 +15,9 @@ impl Hub {
     /// Begins to tell a client who is in a room: everybody, and then each
     /// change.
     pub(super) fn watch(&mut self, place: u32, name: &Arc<str>, watch: Watch) {
+        if watch == Watch::News {
+            return self.follow_news(place);
+        }
         let at = self.log.position(self.log.head());
         let room = self.rooms.known(name);
         // What has changed before it came, it has from the list of everybody.
@@ -26,8 +30,24 @@ impl Hub {
         self.give_to(&[place], forms(&everybody));
     }
 
-    /// A client follows a room no more.
+    /// Begins to tell a client what happens.
+    fn follow_news(&mut self, place: u32) {
+        // What has happened before it came is not for it.
+        self.spread_news();
+        let (clients, rooms) = (self.counters.clients.get(), self.rooms.inhabited());
+        self.news.begin(place, clients, rooms);
+    }
+
+    /// Gives what has happened in this pass to those who follow it.
+    pub(super) fn spread_news(&mut self) {
+        if let Some((forms, readers)) = self.news.take() {
+            self.give_to(&readers, forms);
+        }
+    }
+
+    /// A client follows a room, or what happens, no more.
     pub(super) fn unwatch(&mut self, place: u32, name: &Arc<str>) {
+        self.news.forget_reader(place);
         let Some(room) = self.rooms.find(name) else {
             return;
         };

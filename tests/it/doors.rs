@@ -17,6 +17,7 @@ mod files;
 mod guards;
 mod json;
 mod lines;
+mod news;
 mod page;
 mod pipe;
 mod publish;

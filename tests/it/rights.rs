@@ -140,7 +140,7 @@ fn a_client_that_may_only_read_is_told_so_or_ignored() {
     reader.send(Opcode::Text, b"let me");
     let close = reader.data();
     assert_eq!(close.close_code(), Some(1008));
-    assert_eq!(&close.payload[2..], b"this token may only read here");
+    assert!(close.payload[2..].starts_with(b"this token may only read here #"));
     wait_closed(&server, "read_only", 1);
     let server = guarded(|config| config.ignore_writes = true);
     let mut reader = Raw::connect(&server, "/news?token=reader");

@@ -19,7 +19,8 @@ fn a_slow_consumer_is_evicted_with_1008_and_its_room_is_free_at_once() {
     let (messages, bytes) = (MAX_MESSAGES, MAX_MESSAGES * 3);
     let cause = Cause::Evicted { messages, bytes };
     assert_eq!(slow.state.cause.get(), Some(&cause));
-    let reason = format!("slow consumer: {messages} messages ({bytes} bytes) behind");
+    let id = slow.id;
+    let reason = format!("slow consumer: {messages} messages ({bytes} bytes) behind #{id}");
     assert_eq!(
         world.received(&slow),
         ["w".to_owned(), format!("CLOSE 1008 {reason}")]

@@ -314,7 +314,7 @@ fn who_cannot_be_told_is_treated_as_the_policy_says() {
     let (mut world, peer) = left_behind(SlowConsumer::Disconnect, Encoding::Frames);
     let received = world.all_received(&peer);
     let close = received.last().unwrap();
-    assert!(close.starts_with("CLOSE 1008 slow consumer: what comes next is forgotten since="));
+    assert!(close.starts_with("CLOSE 1008 slow consumer: what comes next is forgotten #"));
     // Nothing comes twice for who comes back with that.
     let given = received.len() as u64 - 1;
     let at = world.hub.log.position(crate::position::Offset(given));

@@ -16,12 +16,13 @@ use crate::support::{
     Program, Raw, dial, dial_tight, eventually, server, tight_server, wait_closed,
 };
 
-const PATHS: [&str; 6] = [
+const PATHS: [&str; 7] = [
     "/-/healthz",
     "/-/readyz",
     "/-/metrics",
     "/-/clients",
     "/-/rooms",
+    "/-/departures",
     "/-/nodes",
 ];
 

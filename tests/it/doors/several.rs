@@ -58,7 +58,7 @@ fn a_client_of_several_rooms_may_not_send() {
     roamer.send("hello".into()).unwrap();
     let (code, reason) = next_close(&mut roamer);
     assert_eq!(code, 1008);
-    assert_eq!(reason, "a client of several rooms only receives here");
+    assert!(reason.starts_with("a client of several rooms only receives here #"));
     wait_closed(&roaming, "read_only", 1);
 
     let patient = server(|config| config.ignore_writes = true);
