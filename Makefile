@@ -173,7 +173,7 @@ engine-tools:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server; }
 
 test-engine: engine-tools netns-tools ## Several nodes on a Redis that fails in all ways (needs root); FAULTS=20 kills a test, ENGINE=all
-	$(CARGO) test --lib engine::redis::tests -- --ignored
+	$(CARGO) test --lib engine::redis:: -- --ignored --nocapture
 	HUBCAST_TEST_FAULTS=$(FAULTS) $(CARGO) test --test engine -- --ignored --nocapture --test-threads=1 \
 		$(if $(filter all,$(ENGINE)),,--skip slow::)
 

@@ -240,6 +240,26 @@ impl Lineage {
             _ => Descent::Valid,
         }
     }
+
+    /// What a log that went on apart from this one means here: up to where
+    /// both are the same.
+    #[cfg(feature = "redis")]
+    pub(crate) fn fork(&self, other: &Lineage) -> Descent {
+        let mut fork = self.descent(other.position(Offset::MAX));
+        let mut end = Offset::MAX;
+        for &(epoch, cut) in other.ancestors.iter().rev() {
+            if fork != Descent::Unknown {
+                break;
+            }
+            end = end.min(cut);
+            let position = Position { epoch, offset: end };
+            fork = match self.descent(position) {
+                Descent::Valid => Descent::Cut(end),
+                descent => descent,
+            };
+        }
+        fork
+    }
 }
 
 #[cfg(test)]
@@ -314,6 +334,34 @@ mod tests {
             ("dddddddd-1", Descent::Unknown),
         ] {
             assert_eq!(lineage.descent(position(text)), descent, "{text}");
+        }
+    }
+
+    #[cfg(feature = "redis")]
+    #[test]
+    fn logs_are_the_same_up_to_where_they_went_apart() {
+        let log = |ends: &[(&str, u64)], last: &str| {
+            let text = ends.iter().map(|(epoch, cut)| format!("{epoch}-{cut}"));
+            let text = text.collect::<Vec<_>>().join(" ");
+            Lineage::from_texts(last, &text).unwrap()
+        };
+        let here = log(&[("aaaaaaaa", 4), ("bbbbbbbb", 9)], "cccccccc");
+        let cut = |offset| Descent::Cut(Offset(offset));
+        for (other, expected) in [
+            (here.clone(), Descent::Valid),
+            (log(&[("aaaaaaaa", 4)], "bbbbbbbb"), cut(9)),
+            (log(&[], "aaaaaaaa"), cut(4)),
+            (log(&[("aaaaaaaa", 4), ("bbbbbbbb", 7)], "dddddddd"), cut(7)),
+            (
+                log(&[("aaaaaaaa", 4), ("bbbbbbbb", 12)], "dddddddd"),
+                cut(9),
+            ),
+            (log(&[("aaaaaaaa", 2)], "dddddddd"), cut(2)),
+            (log(&[("aaaaaaaa", 8)], "dddddddd"), cut(4)),
+            (log(&[("aaaaaaaa", 8), ("dddddddd", 3)], "eeeeeeee"), cut(3)),
+            (log(&[("dddddddd", 8)], "eeeeeeee"), Descent::Unknown),
+        ] {
+            assert_eq!(here.fork(&other), expected, "{other:?}");
         }
     }
 

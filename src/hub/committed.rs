@@ -35,6 +35,9 @@ pub(crate) struct Committed {
     /// The log goes on behind this offset, and is not what came before:
     /// something is missing, or what came is void.
     pub(crate) break_at: Option<Offset>,
+    /// What stands up to this offset came before, in another place: clients
+    /// have had it, and rooms do not remember it.
+    pub(crate) forget: Option<Offset>,
     pub(crate) placed: Vec<Placed>,
     /// Held until the hub has taken it.
     pub(crate) permit: Option<Permit>,
@@ -70,6 +73,10 @@ impl Hub {
             if let Some(at) = committed.break_at {
                 self.break_off(before, at);
             }
+        }
+        if let Some(at) = committed.forget {
+            self.log.come_to(at);
+            self.rooms.forget_all(at);
         }
         for placed in committed.placed {
             let frames = &placed.forms.frames;

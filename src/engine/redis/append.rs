@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::away::{Away, Backoff};
 use super::connection::{Connection, Fault};
-use super::keys::{Append, Appended, Attached, Beat, Open, Remains};
+use super::keys::{Append, Appended, Attached, Beat, Entry, Open, Remains};
 use super::node::Node;
-use crate::position::{Epoch, Lineage, Offset};
+use crate::position::{Descent, Epoch, Lineage, Offset};
 
 /// The least time between two batches: without it, the engine would spend
 /// half a core on small batches.
@@ -101,31 +101,102 @@ fn plan(
     head: Offset,
     begin: Option<Offset>,
 ) -> Plan {
-    let theirs = Plan {
-        replace: false,
-        lineage: remains.lineage.clone(),
-        depth: remains.depth,
-        end: remains.last,
-    };
+    let theirs = remains.lineage.clone();
     let Some(own) = own else {
-        return theirs;
+        return Plan {
+            replace: false,
+            lineage: theirs,
+            depth: remains.depth,
+            end: remains.last,
+        };
     };
-    let same = remains
-        .lineage
-        .as_ref()
-        .is_some_and(|theirs| theirs.epoch() == own.epoch());
-    if same && remains.last >= head || !same && remains.depth > depth {
-        return theirs;
-    }
+    // How much of what this node has is true in the log that is there.
+    let known = match &theirs {
+        Some(theirs) if theirs.epoch() == own.epoch() => Some(head),
+        Some(theirs) if remains.depth > depth => match theirs.fork(own) {
+            Descent::Valid => Some(head),
+            Descent::Cut(cut) => Some(head.min(cut)),
+            Descent::Unknown => Some(Offset::NONE),
+        },
+        _ => None,
+    };
+    let Some(known) = known else {
+        return Plan {
+            replace: true,
+            lineage: Some(own.clone()),
+            depth,
+            end: head,
+        };
+    };
     // Entries can be added if none is missing in between. Where none is left,
     // the batch numbers there are not those of the entries.
-    let reaches = begin.is_some_and(|begin| begin <= remains.last);
-    let reaches = reaches && remains.last > Offset::NONE;
+    let is_missing = known > remains.last && begin.is_none_or(|begin| begin > remains.last);
     Plan {
-        replace: !(same && reaches),
-        lineage: Some(own.clone()),
-        depth,
-        end: head,
+        replace: is_missing || remains.last == Offset::NONE,
+        lineage: theirs,
+        depth: remains.depth,
+        end: known.max(remains.last),
+    }
+}
+
+/// What is put into the engine so that it has everything that anybody has
+/// seen, and how the log goes on then.
+#[derive(Debug)]
+pub(super) struct Restoration {
+    /// What the engine has is to go first.
+    replace: bool,
+    /// Of which log the entries are, if that is said.
+    of: Option<(u64, Lineage)>,
+    entries: Vec<Entry>,
+    /// How many were put back.
+    done: usize,
+    pub(super) depth: u64,
+    pub(super) lineage: Lineage,
+    /// The first offset if the log is empty.
+    pub(super) next: Offset,
+}
+
+impl Restoration {
+    /// What this node puts back to `remains`, before `epoch` begins.
+    pub(super) fn new(node: &Node, remains: &Remains, epoch: Epoch) -> Restoration {
+        let (own, head, begin, all) = node.tail();
+        let plan = plan(remains, own.as_ref(), node.depth(), head, begin);
+        let mut entries = match plan.replace {
+            true => all,
+            false => node.tail_after(remains.last),
+        };
+        entries.retain(|entry| entry.id.last <= plan.end);
+        let of = plan.lineage.clone();
+        let of = of.map(|lineage| (plan.depth, lineage));
+        let lineage = match plan.lineage {
+            Some(mut lineage) => {
+                lineage.begin(epoch, plan.end);
+                lineage
+            }
+            None => Lineage::new(epoch),
+        };
+        Restoration {
+            replace: plan.replace,
+            of,
+            entries,
+            done: 0,
+            depth: plan.depth + 1,
+            lineage,
+            next: plan.end.plus(1),
+        }
+    }
+
+    /// The next entries to put back, of which log they are, and whether what
+    /// the engine has goes first.
+    pub(super) fn next_piece(&mut self) -> Option<(bool, (u64, Lineage), Vec<Entry>)> {
+        let replace = std::mem::take(&mut self.replace);
+        let rest = &self.entries[self.done..];
+        if !replace && rest.is_empty() {
+            return None;
+        }
+        let piece = rest[..piece(rest)].to_vec();
+        self.done += piece.len();
+        Some((replace, self.of.clone()?, piece))
     }
 }
 
@@ -135,48 +206,29 @@ fn restore(
     connection: &mut Connection,
     remains: &Remains,
 ) -> Result<Option<Open>, Fault> {
-    let (own, head, begin, all) = node.tail();
-    let depth = node.depth();
-    let plan = plan(remains, own.as_ref(), depth, head, begin);
-    let entries = match plan.replace {
-        true => all,
-        false if plan.end > remains.last => node.tail_after(remains.last),
-        false => Vec::new(),
-    };
-    if let Some(lineage) = &plan.lineage
-        && (plan.replace || !entries.is_empty())
-    {
-        let of = (plan.depth, lineage.epoch());
-        let mut replace = plan.replace;
-        let mut rest = entries.as_slice();
-        while replace || !rest.is_empty() {
-            let (piece, behind) = rest.split_at(piece(rest));
-            if !node
-                .keys
-                .restore(connection, &node.id, replace, of, piece)?
-            {
-                return Ok(None);
-            }
-            (rest, replace) = (behind, false);
+    let mut restoration = Restoration::new(node, remains, Epoch::random());
+    while let Some((replace, of, piece)) = restoration.next_piece() {
+        if !node
+            .keys
+            .restore(connection, &node.id, replace, (of.0, &of.1), &piece)?
+        {
+            return Ok(None);
         }
-        node.status.restored_entries.add(entries.len() as u64);
     }
-    node.status.restores.add(1);
-    let epoch = Epoch::random();
-    let lineage = match plan.lineage {
-        Some(mut lineage) => {
-            lineage.begin(epoch, plan.end);
-            lineage
-        }
-        None => Lineage::new(epoch),
-    };
-    let next = plan.end.plus(1);
-    node.keys
-        .open(connection, &node.id, plan.depth + 1, &lineage, next)
+    let status = &node.status;
+    status.restored_entries.add(restoration.done as u64);
+    status.restores.add(1);
+    let Restoration {
+        depth,
+        lineage,
+        next,
+        ..
+    } = restoration;
+    node.keys.open(connection, &node.id, depth, &lineage, next)
 }
 
 /// How many of these entries are put back at once.
-fn piece(entries: &[super::keys::Entry]) -> usize {
+fn piece(entries: &[Entry]) -> usize {
     let mut bytes = 0;
     let fits = entries.iter().take(RESTORE_ENTRIES).take_while(|entry| {
         let fits = bytes < RESTORE_BYTES;
@@ -332,7 +384,10 @@ mod tests {
     /// is left in the engine.
     #[test]
     fn the_end_is_added_only_to_its_own_beginning() {
-        let lineage = |text: &str| Lineage::new(Epoch::parse(text).unwrap());
+        let lineage = |text: &str| match text {
+            "dddddddd" => Lineage::from_texts(text, "bbbbbbbb-8").unwrap(),
+            text => Lineage::from_texts(text, "").unwrap(),
+        };
         let own = lineage("bbbbbbbb");
         // Depth, epoch, and last offset of what is left; whether it is
         // replaced; where the log ends then.
@@ -345,6 +400,12 @@ mod tests {
             (2, Some("bbbbbbbb"), 11, false, 11),
             (1, Some("aaaaaaaa"), 20, true, 9),
             (3, Some("cccccccc"), 7, false, 7),
+            // One that went on from what this node has, and was lost.
+            (3, Some("dddddddd"), 0, true, 8),
+            (3, Some("dddddddd"), 3, true, 8),
+            (3, Some("dddddddd"), 6, false, 8),
+            (3, Some("dddddddd"), 12, false, 12),
+            (3, Some("cccccccc"), 0, true, 0),
         ] {
             let remains = Remains {
                 depth,

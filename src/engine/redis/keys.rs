@@ -208,12 +208,13 @@ impl Keys {
         connection: &mut Connection,
         node: &str,
         replace: bool,
-        (depth, epoch): (u64, Epoch),
+        (depth, lineage): (u64, &Lineage),
         entries: &[Entry],
     ) -> Result<bool, Fault> {
         let run = connection.run.clone();
         let mode = if replace { "replace" } else { "add" };
-        let (depth, epoch) = (depth.to_string(), epoch.to_string());
+        let (depth, epoch) = (depth.to_string(), lineage.epoch().to_string());
+        let ancestors = lineage.ancestors();
         let texts: Vec<[String; 5]> = entries
             .iter()
             .map(|entry| {
@@ -226,7 +227,15 @@ impl Keys {
                 ]
             })
             .collect();
-        let own = [&run, node, RESTORE_PATIENCE, mode, &depth, &epoch];
+        let own = [
+            &run,
+            node,
+            RESTORE_PATIENCE,
+            mode,
+            &depth,
+            &epoch,
+            &ancestors,
+        ];
         let mut arguments: Vec<&[u8]> = own.into_iter().map(str::as_bytes).collect();
         for (entry, [id, batch, messages, epoch, time]) in entries.iter().zip(&texts) {
             let fields = [id, &entry.node, batch, messages, epoch, time];

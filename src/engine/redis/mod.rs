@@ -11,6 +11,8 @@ mod append;
 mod away;
 mod connection;
 mod keys;
+#[cfg(test)]
+mod model;
 mod node;
 mod read;
 mod resp;

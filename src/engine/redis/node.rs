@@ -234,10 +234,7 @@ impl Node {
         let mut progress = self.lock();
         let progress = &mut *progress;
         let lineage = open.lineage.clone();
-        let descent = progress.lineage.as_ref().map(|own| {
-            let end = own.position(Offset::MAX);
-            lineage.descent(end)
-        });
+        let descent = progress.lineage.as_ref().map(|own| lineage.fork(own));
         let head = progress.head;
         let (head, is_broken) = match descent {
             Some(Descent::Valid) => return None,
@@ -264,8 +261,7 @@ impl Node {
         let committed = Committed {
             lineage: Some(lineage),
             break_at: is_broken.then_some(head),
-            placed: Vec::new(),
-            permit: None,
+            ..Committed::default()
         };
         let cursor = match is_new {
             true => Id::default(),
@@ -317,7 +313,7 @@ impl Node {
                 break;
             }
             let first = entry.id.last.plus(1).0 - entry.messages;
-            if entry.messages > 0 && first > progress.head.0 + 1 {
+            if first > progress.head.0 + 1 {
                 if !committed.placed.is_empty() {
                     break;
                 }
@@ -326,6 +322,12 @@ impl Node {
                 self.status.gap_messages.add(first - progress.head.0 - 1);
                 progress.tail.clear();
                 committed.break_at = Some(Offset(first - 1));
+            }
+            if progress.came_before(&entry) {
+                if !committed.placed.is_empty() {
+                    break;
+                }
+                committed.forget = Some(entry.id.last);
             }
             cursor = Some(entry.id);
             self.take_one(progress, entry, Offset(first), &mut committed);
@@ -380,7 +382,7 @@ impl Node {
                 }
                 Err(records::Malformed) => self.status.malformed_entries.add(1),
             }
-        } else {
+        } else if entry.messages > 0 {
             self.status.duplicates.add(1);
         }
         progress.retention.read(&entry);
@@ -466,6 +468,15 @@ impl Progress {
                 None => drop(self.alive.insert(entry.node.clone(), now)),
             }
         }
+    }
+
+    /// Whether this node has given this entry's messages to its clients, in
+    /// another place of the log.
+    fn came_before(&self, entry: &Entry) -> bool {
+        let newest = self.delivered.get(&entry.node);
+        entry.messages > 0
+            && entry.id.last > self.head
+            && newest.is_some_and(|newest| entry.batch <= *newest)
     }
 
     fn forget_nodes(&mut self) {
@@ -620,6 +631,37 @@ mod tests {
             assert!(matches!(taken, Taken::Entries(..)), "{taken:?}");
         }
         assert_eq!(node.others(), ["new"]);
+    }
+
+    /// What is missing may lie before an entry without messages.
+    #[test]
+    fn a_gap_is_seen_before_any_entry() {
+        let node = node();
+        let open = Open {
+            run: "run".to_owned(),
+            depth: 1,
+            lineage: Lineage::new(epoch("aaaaaaaa")),
+            next: Offset(1),
+        };
+        node.attached(open.clone());
+        node.adopt(&open, None);
+        let entry = |last: u64, extra: u64, messages: u64| Entry {
+            id: Id {
+                last: Offset(last),
+                extra,
+            },
+            node: "b".to_owned(),
+            batch: last,
+            messages,
+            epoch: epoch("aaaaaaaa"),
+            time: 1,
+            records: bytes::Bytes::new(),
+        };
+        let entries = vec![entry(7, 1, 0), entry(8, 0, 1)];
+        let Taken::Entries(committed, _) = node.take("run", entries) else {
+            panic!("they are taken");
+        };
+        assert_eq!(committed.break_at, Some(Offset(7)));
     }
 
     /// Entries without messages are read again after each restart, and two of

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::address::Address;
 use super::connection::Connection;
 use super::keys::{Append, Appended, Attached, Entry, Holding, Id, Keys, Open};
+use super::resp::Reply;
 use crate::engine::redis::connection::Fault;
 use crate::net::Stop;
 use crate::position::{Epoch, Lineage, Offset};
@@ -234,7 +235,9 @@ fn the_node_with_most_of_the_latest_epoch_restores() {
     assert!(matches!(wait, Attached::Wait), "b restores: {wait:?}");
 
     // Only b may do so.
-    let (lineage, of) = (Lineage::new(epoch("cccccccc")), (2, epoch("bbbbbbbb")));
+    let lineage = Lineage::new(epoch("cccccccc"));
+    let ancestors = Lineage::from_texts("bbbbbbbb", "aaaaaaaa-5").unwrap();
+    let of = (2, &ancestors);
     let refused = server.keys.restore(connection, "a", true, of, &[]);
     assert_eq!(refused, Ok(false));
     assert!(
@@ -249,6 +252,11 @@ fn the_node_with_most_of_the_latest_epoch_restores() {
         server.keys.restore(connection, "b", true, of, &entries),
         Ok(true)
     );
+    // If b goes away now, another one finds what the log is so far.
+    let meta = [b"HMGET" as &[u8], b"{test:0}meta", b"epoch", b"ancestors"];
+    let meta = connection.call(&meta).unwrap();
+    let meta: Vec<&str> = meta.list().unwrap().iter().flat_map(Reply::text).collect();
+    assert_eq!(meta, ["bbbbbbbb", "aaaaaaaa-5"]);
     let open = server
         .keys
         .open(connection, "b", 3, &lineage, Offset(1))
@@ -307,6 +315,24 @@ fn a_node_that_is_missing_or_fails_to_restore_is_waited_for_once() {
     let again = restorer(connection, "b", &b);
     assert!(waited < Duration::from_secs(4), "{waited:?}");
     assert!(again > waited + Duration::from_millis(2500), "{again:?}");
+}
+
+/// The messages are gone, and nobody has them: the log goes on all the same.
+#[test]
+#[ignore = "make test-engine runs it"]
+fn a_log_without_entries_is_open() {
+    let server = Server::start("hollow");
+    let connection = &mut server.connect();
+    let a = holding(1, Some("aaaaaaaa"), 7);
+    let restore = server.attach(connection, "a", &a, &[]);
+    assert!(matches!(restore, Attached::Restore(_)), "{restore:?}");
+    let lineage = Lineage::from_texts("bbbbbbbb", "aaaaaaaa-7").unwrap();
+    let open = server.keys.open(connection, "a", 2, &lineage, Offset(8));
+    assert_eq!(open.unwrap().unwrap().next, Offset(8));
+    let open = server.attach(connection, "b", &nothing(), &["a"]);
+    assert!(matches!(open, Attached::Open(_)), "{open:?}");
+    let first = server.keys.first(connection).unwrap().unwrap();
+    assert_eq!((first.id, first.messages), (id(7, 1), 0));
 }
 
 /// It is not always the one that restores who finds that the time is over.

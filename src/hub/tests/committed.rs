@@ -151,7 +151,7 @@ fn where_the_log_breaks_off_rooms_forget_and_clients_are_told() {
         lineage: Some(lineage),
         break_at: Some(Offset(2)),
         placed: vec![placed("/", 3, &["C"])],
-        permit: None,
+        ..Committed::default()
     });
     let received = world.received(&told);
     assert_eq!(
@@ -174,5 +174,26 @@ fn where_the_log_breaks_off_rooms_forget_and_clients_are_told() {
         let received = world.received(&peer);
         assert!(received[0].contains(how), "{received:?}");
         assert_eq!(received.last().unwrap(), "bbbbbbbb-10\nj");
+    }
+}
+
+/// What came in a part of the log that is void stands elsewhere now. Nobody
+/// gets it twice, and so rooms do not have it where it stands: a resume across
+/// it is not complete.
+#[test]
+fn a_resume_across_what_came_before_is_not_complete() {
+    let mut world = world();
+    let told = world.join_as("/", Encoding::PositionedFrames);
+    world.commit_one(placed("/", 1, &["a", "b"]));
+    world.commit(Committed {
+        forget: Some(Offset(4)),
+        placed: vec![placed("/", 5, &["e"])],
+        ..Committed::default()
+    });
+    assert_eq!(world.received(&told)[3..], ["aaaaaaaa-5\ne"], "no gap");
+    for (since, expected) in [("aaaaaaaa-4", " complete"), ("aaaaaaaa-3", "incomplete")] {
+        let peer = world.come_back(since);
+        let received = world.received(&peer);
+        assert!(received[0].contains(expected), "{since}: {received:?}");
     }
 }

@@ -1,8 +1,12 @@
 -- Puts entries of the log back under the ids that they had.
 --
 -- KEYS: log, meta, nodes
--- ARGV: run id, node, patience in ms, 'replace' or 'add', depth, epoch, and
--- for each entry its id, node, batch number, messages, epoch, time, records
+-- ARGV: run id, node, patience in ms, 'replace' or 'add', depth, epoch,
+-- ancestors, and for each entry its id, node, batch number, messages, epoch,
+-- time, records
+--
+-- What the log is then is said with each part of it: the next one may be put
+-- back by another node.
 --
 -- Answers 'ok', or 'closed' if it is not this node that restores.
 local meta = redis.call('HMGET', KEYS[2], 'run', 'state', 'restorer')
@@ -20,12 +24,12 @@ if ARGV[4] == 'replace' then
     end
   end
 end
-for index = 7, #ARGV, 7 do
+for index = 8, #ARGV, 7 do
   redis.call('XADD', KEYS[1], ARGV[index],
     'n', ARGV[index + 1], 'b', ARGV[index + 2], 'c', ARGV[index + 3],
     'e', ARGV[index + 4], 't', ARGV[index + 5], 'd', ARGV[index + 6])
   redis.call('HSET', KEYS[3], 'batch:' .. ARGV[index + 1], ARGV[index + 2])
 end
 redis.call('HSET', KEYS[2], 'depth', ARGV[5], 'epoch', ARGV[6],
-  'until', string.format('%.0f', now + tonumber(ARGV[3])))
+  'ancestors', ARGV[7], 'until', string.format('%.0f', now + tonumber(ARGV[3])))
 return 'ok'
