@@ -5,11 +5,13 @@
 #![allow(missing_docs, unreachable_pub)] // nobody reads these docs
 #![allow(clippy::unwrap_used)] // tests may panic
 
+mod distance;
 mod failover;
 mod faults;
 #[path = "../kit/mod.rs"]
 #[allow(dead_code, reason = "the benchmarks use more of it")]
 mod kit;
+mod many;
 mod net;
 mod nodes;
 mod redis;

@@ -13,7 +13,7 @@ use crate::hub::{Append, Audience, InboxError, Receipt};
 use crate::wire::Burst;
 
 /// The most messages of one batch …
-const BATCH_MESSAGES: usize = 512;
+const BATCH_MESSAGES: usize = 8192;
 /// … and the most bytes; a larger message goes alone.
 const BATCH_BYTES: usize = 256 * 1024;
 /// What a waiting burst costs beside its bytes, about.
