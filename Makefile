@@ -21,7 +21,7 @@ FUZZ = PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) +nightly fuzz run \
 	--fuzz-dir tests/fuzz --target-dir target/fuzz/build
 
 .DEFAULT_GOAL := help
-.PHONY: bench-returning run-demo test-guide-clients packaging dist deb test-deb test-resume help run build test ci fmt fmt-check lint deps doc bench bench-peers bench-micro test-browser picture browser-tools autobahn test-clients test-proxies test-generated generated-tools proxies-tools fuzz fuzz-reduce soak abuse test-netns netns-tools engine-tools test-engine run-cluster
+.PHONY: test-browser-cluster bench-returning run-demo test-guide-clients packaging dist deb test-deb test-resume help run build test ci fmt fmt-check lint deps doc bench bench-peers bench-micro test-browser picture browser-tools autobahn test-clients test-proxies test-generated generated-tools proxies-tools fuzz fuzz-reduce soak abuse test-netns netns-tools engine-tools test-engine run-cluster
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -105,6 +105,9 @@ bench-micro: ## Measure the hub, the outbox and the codec without sockets
 
 test-browser: browser-tools tests/browser/node_modules/.package-lock.json target/tools/bin/websocat build ## Test the page in headless Chromium; pictures in target/browser
 	node --test --test-reporter=spec tests/browser/page.test.js
+
+test-browser-cluster: browser-tools engine-tools tests/browser/node_modules/.package-lock.json build ## Two nodes, a browser at each, and one node is killed
+	node --test --test-reporter=spec tests/browser/cluster.test.js
 
 picture: browser-tools tests/browser/node_modules/.package-lock.json build ## Make the README's picture, src/guide/first-chat.png
 	node tests/browser/picture.js
