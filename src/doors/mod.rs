@@ -99,6 +99,8 @@ enum Door {
     File(files::Found),
     /// The chat page of a room.
     Page,
+    /// The script for pages of one's own.
+    Script,
     /// How many clients a room has.
     Room,
     /// The icon that browsers ask for on their own.
@@ -195,6 +197,7 @@ impl Doors {
             #[cfg(feature = "pages")]
             Door::File(found) => Ok(Opened::Answered(files::answer(found, request))),
             Door::Page => self.page(request).map(Opened::Answered),
+            Door::Script => Ok(Opened::Answered(page::script())),
             Door::Room => self.room(request, caller, rights).map(Opened::Answered),
             Door::Icon => Ok(Opened::Answered(no_icon())),
             Door::Hint => Err(websocket::upgrade_required(
@@ -212,7 +215,14 @@ impl Doors {
 
     /// Whether a request is for the operator's paths, whatever they answer.
     pub(super) fn is_operators(&self, request: &Request<()>, caller: &Caller) -> bool {
-        request.uri().path().starts_with(ADMIN_PREFIX) || caller.entrance == Entrance::Admin
+        let is_below = request.uri().path().starts_with(ADMIN_PREFIX);
+        caller.entrance == Entrance::Admin || (is_below && !self.is_for_script(request))
+    }
+
+    /// Whether a request is for the script, which belongs to the page.
+    fn is_for_script(&self, request: &Request<()>) -> bool {
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        self.config().page && is_read && request.uri().path() == page::SCRIPT_PATH
     }
 
     /// Which door a request is for.
@@ -221,6 +231,9 @@ impl Doors {
         let path = request.uri().path();
         if self.is_operators(request, caller) {
             return self.question(request, caller).map(Door::Admin);
+        }
+        if self.is_for_script(request) {
+            return Ok(Door::Script);
         }
         if websocket::is_asked(request) {
             return Ok(Door::WebSocket);
@@ -281,7 +294,7 @@ impl Doors {
             },
             #[cfg(feature = "pages")]
             Door::File(_) => (OriginRule::None, &[][..], None),
-            Door::Page | Door::Icon => (OriginRule::None, &[][..], None),
+            Door::Page | Door::Script | Door::Icon => (OriginRule::None, &[][..], None),
             Door::Preflight => (OriginRule::Rooms, &[][..], None),
             // Who may enter a room is not yet the operator, and a page that may
             // is not the operator's page.
@@ -421,6 +434,19 @@ mod tests {
             Opened::Answered(answer) => answer.status,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn the_script_is_the_pages_and_not_the_operators() {
+        let script = page::SCRIPT_PATH;
+        assert_eq!(ask(|_| {}, script, Entrance::Main), StatusCode::OK);
+        let no_page = |config: &mut crate::Config| config.page = false;
+        let forbidden = StatusCode::FORBIDDEN;
+        assert_eq!(ask(no_page, script, Entrance::Main), forbidden);
+        let apart = |config: &mut crate::Config| config.admin_listen = Some("127.0.0.1:0".into());
+        assert_eq!(ask(apart, script, Entrance::Main), StatusCode::OK);
+        let missing = StatusCode::NOT_FOUND;
+        assert_eq!(ask(apart, script, Entrance::Admin), missing);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The page that a browser gets for a room: one document, nothing from outside.
+//! What a browser gets for a room: the page, one document with nothing from
+//! outside, and the script for pages of one's own.
 
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, VARY,
@@ -21,6 +22,10 @@ const PAGE: &str = concat!(
     include_str!("page/page.js"),
     "</script>\n</body>\n</html>\n",
 );
+
+/// A client of rooms for pages of one's own, and where it is.
+const SCRIPT: &str = include_str!("page/client.js");
+pub(super) const SCRIPT_PATH: &str = "/-/client.js";
 
 /// Only the page's own script and style run, and it talks only to its own
 /// server. The hashes are those of the two elements' contents; a test checks
@@ -55,6 +60,14 @@ impl Doors {
             // Other clients get another answer at this address.
             .header(VARY, HeaderValue::from_static("accept")))
     }
+}
+
+/// The script. Scripts of other origins that are allowed may import it, too.
+pub(super) fn script() -> Answer {
+    let kind = "text/javascript; charset=utf-8";
+    Answer::new(StatusCode::OK, kind, SCRIPT.to_owned())
+        .header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
+        .header(CACHE_CONTROL, HeaderValue::from_static("no-cache"))
 }
 
 #[cfg(test)]

@@ -418,6 +418,64 @@ test('where the room has forgotten, a page and an EventSource show that somethin
   await alice.picture('gap');
 });
 
+test("the script for one's own pages comes back, misses nothing, and tells gaps", { timeout: 5 * DEADLINE }, async () => {
+  let port = 0;
+  const site = createServer((_, answer) => answer.setHeader('content-type', 'text/html').end(
+    `<!doctype html><script src="http://127.0.0.1:${port}/-/client.js"></script>`,
+  )).listen(0, '127.0.0.1');
+  await once(site, 'listening');
+  running.push({ stop: () => { site.closeAllConnections(); site.close(); } });
+  const origin = `http://127.0.0.1:${site.address().port}`;
+  const server = await serve('--allow-publish', '--history', '50', '--token', 's€cret', '--allow-origin', origin);
+  port = server.port;
+  const line = await Line.to(server);
+  running.push(line);
+  const room = server.http('/lobby');
+  const tell = async (body, type = 'text/plain') => {
+    const answer = await fetch(`${room}?token=${encodeURIComponent('s€cret')}`, { method: 'POST', body, headers: { 'content-type': type } });
+    assert.equal(answer.status, 202);
+  };
+  await tell('before');
+  await tell('!at nowhere\nas it is');
+  const { page } = await Person.at(browser, origin);
+  await page.evaluate(([url, token]) => {
+    window.heard = [];
+    window.states = [];
+    window.room = new Hubcast(url, { token, last: 10 });
+    window.room.onmessage = (data) => window.heard.push(typeof data === 'string' ? data : [...new Uint8Array(data)].join());
+    window.room.ongap = () => window.heard.push('gap');
+    window.room.onstate = (state, why) => window.states.push(why ? `${state}: ${why}` : state);
+  }, [line.http('/lobby'), 's€cret']);
+  const has = (text) => within(page.waitForFunction((text) => window.heard.includes(text), text), text);
+  const heard = () => page.evaluate(() => window.heard.splice(0));
+  const lost = () => page.waitForFunction(() => window.states.at(-1).startsWith('waiting'));
+  await has('!at nowhere\nas it is');
+  assert.equal(await page.evaluate(() => window.room.send('of my own')), true);
+  await tell(Buffer.from([10, 1, 10]), 'application/octet-stream');
+  await has('10,1,10');
+  assert.deepEqual(await heard(), ['before', '!at nowhere\nas it is', 'of my own', '10,1,10']);
+
+  const numbers = (from, to) => Array.from({ length: to - from + 1 }, (_, n) => `message ${from + n}`);
+  for (const [first, last, kept] of [[1, 40, numbers(1, 40)], [41, 140, ['gap', ...numbers(91, 140)]]]) {
+    line.cut();
+    await lost();
+    assert.equal(await page.evaluate(() => window.room.send('unheard')), false);
+    for (const text of numbers(first, last)) await tell(text);
+    line.mend();
+    await has(`message ${last}`);
+    assert.deepEqual(await heard(), kept);
+  }
+  assert.equal(await page.evaluate(() => window.states[0]), 'connecting');
+  await page.evaluate(() => window.room.close());
+  assert.equal(await page.evaluate(() => window.states.at(-1)), 'closed: closed by the page');
+
+  // A token that is not taken is said, and not tried again.
+  const refused = await page.evaluate((url) => new Promise((done) => {
+    new Hubcast(url, { token: 'guess' }).onstate = (state, why) => { if (state === 'closed') done(why); };
+  }), line.http('/lobby'));
+  assert.match(refused, /token for this is missing or wrong/);
+});
+
 test('a page of an allowed other site reads where it is', { timeout: 2 * DEADLINE }, async () => {
   const site = createServer((_, answer) => answer.setHeader('content-type', 'text/html').end('<!doctype html>')).listen(0, '127.0.0.1');
   await once(site, 'listening');
@@ -570,6 +628,8 @@ test('the page lists who is here, and is listed by its name', { timeout: 4 * DEA
   const bob = terminal(`${server.ws('/team')}?token=t&name=Bob`, '-t');
   const list = alice.page.locator('#people li');
   const lists = (...names) => until(async () => (await list.allTextContents()).join('|') === names.join('|'), names.join(), () => list.allTextContents());
+  const count = async () => (await (await fetch(room, { headers: { accept: 'application/json' } })).json()).clients;
+  await until(async () => await count() === 2, 'two clients', count);
   await alice.looks();
   const button = alice.page.getByRole('button', { name: '2 here' });
   await button.waitFor();

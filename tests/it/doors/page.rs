@@ -50,6 +50,30 @@ fn a_browser_gets_the_page_of_any_room() {
 }
 
 #[test]
+fn the_script_for_ones_own_pages_comes_with_the_page_and_needs_no_token() {
+    let server = server(|config| {
+        config.token = Some("t".into());
+        config.allow_origin = vec!["https://app.example".to_owned()];
+        config.admin = false;
+    });
+    let path = "/-/client.js";
+    let answer = look(server.local_addr(), path, &["Origin: https://app.example"]);
+    assert_eq!(answer.status, 200);
+    let kind = answer.header("content-type");
+    assert_eq!(kind, "text/javascript; charset=utf-8");
+    assert_eq!(answer.header("cache-control"), "no-cache");
+    let allowed = answer.header("access-control-allow-origin");
+    assert_eq!(allowed, "https://app.example");
+    assert!(answer.body.contains("class Hubcast"));
+    let foreign = look(server.local_addr(), path, &["Origin: https://evil.example"]);
+    assert_eq!(foreign.header("access-control-allow-origin"), "");
+    for method in ["POST", "DELETE"] {
+        let answer = ask_for_line(server.local_addr(), &plain(method, path, &[]));
+        assert_eq!(answer.status, 404, "{method}");
+    }
+}
+
+#[test]
 fn there_is_no_page_for_what_is_no_room() {
     let server = server(|_| {});
     let long = format!("/{}", "x".repeat(256));
