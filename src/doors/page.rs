@@ -31,8 +31,8 @@ pub(super) const SCRIPT_PATH: &str = "/-/client.js";
 /// server. The hashes are those of the two elements' contents; a test checks
 /// them.
 const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-osJfRh9do3qkwQEsWjO3yNrAd1+Q0KbS5BLzjDp025g='; \
-    script-src 'sha256-Bmqoo2vU1sm0G9Jmaykt18mKbmO8HDleviCJX7EbcQw='; \
+    style-src 'sha256-SSmH/PdYxAtKP7d0AB7H+BVHqqo4yImfkTuUtByG95A='; \
+    script-src 'sha256-j50vU5o89BfZs3h1/SsrBUBLqo7UizG7UjtGCnfdzx4='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 

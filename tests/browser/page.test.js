@@ -355,6 +355,122 @@ test('the keyboard is enough', { timeout: 2 * DEADLINE }, async () => {
   assert.equal(await focused(), 'text');
 });
 
+test('web addresses in a message can be followed, and nothing else can', { timeout: 3 * DEADLINE }, async () => {
+  const server = await serve('--allow-publish');
+  const room = server.http('/links');
+  const alice = await Person.at(browser, room, 'Alice');
+  await alice.connected();
+  const many = 'http://a.test/ '.repeat(30).trim();
+  for (const [sent, ...links] of [
+    ['see https://example.org/a?b=1&c=%20#d, or (http://example.org:81/x).', 'https://example.org/a?b=1&c=%20#d', 'http://example.org:81/x'],
+    ['https://en.wikipedia.org/wiki/Rust_(fungus)', 'https://en.wikipedia.org/wiki/Rust_(fungus)'],
+    ['HTTPS://EXAMPLE.org!', 'HTTPS://EXAMPLE.org'],
+    ['<a href="https://example.org/q">x</a>', 'https://example.org/q'],
+    ['https://example.org/\u202egpj.exe', 'https://example.org/'],
+    ['https://bücher.example/ß', 'https://bücher.example/ß'],
+    ['javascript:alert(1) data:text/html,x ftp://a.test file:///etc/passwd //a.test www.a.test'],
+    ['http:// https://. http://:x https://[ http://a:b c'],
+    [`${many} end`, ...Array(20).fill('http://a.test/')],
+  ]) {
+    await post(room, sent);
+    const seen = sent.replace('\u202e', '\ufffd');
+    await alice.sees(seen);
+    const found = await alice.page.locator('#list .text').last().locator('a').evaluateAll((all) => all.map((link) => {
+      if (link.rel !== 'noopener noreferrer nofollow' || link.target !== '_blank' || link.attributes.length !== 3) throw new Error(link.outerHTML);
+      return link.textContent;
+    }));
+    assert.deepEqual(found, links, sent);
+  }
+  await alice.say('mine: https://example.org/mine');
+  assert.equal((await alice.sees('mine: https://example.org/mine')).elements, 1);
+  const longest = await alice.measureStalls();
+  for (const flood of ['http://', 'http://a ', 'http://))))', 'http://a.', 'https://(', 'h']) {
+    await post(room, flood.repeat(100e3 / flood.length));
+    await post(room, `after ${flood}`);
+    await alice.sees(`after ${flood}`);
+    const stall = await longest();
+    assert.ok(stall < DEADLINE / 20, `the page stood still for ${stall} ms after ${flood}`);
+  }
+  alice.hasCleanConsole();
+});
+
+test('a notice comes where it is wanted, for what others say while the page is hidden', { timeout: 3 * DEADLINE }, async () => {
+  const server = await serve('--allow-publish');
+  const room = server.http('/notices');
+  const alice = await Person.at(browser, room, 'Alice', {
+    before: (page) => page.addInitScript(() => {
+      window.given = [];
+      window.answer = 'denied';
+      window.isHidden = false;
+      Object.defineProperty(document, 'hidden', { get: () => window.isHidden });
+      window.Notification = class {
+        static permission = 'default';
+        static requestPermission() { return Promise.resolve(window.answer); }
+        constructor(title, { body, tag }) { window.given.push([title, body, tag]); }
+      };
+    }),
+  });
+  await alice.connected();
+  const hide = (isHidden) => alice.page.evaluate((isHidden) => { window.isHidden = isHidden; }, isHidden);
+  const given = () => alice.page.evaluate(() => window.given.splice(0));
+  await hide(true);
+  await post(room, 'Bob: not wanted');
+  await alice.sees('not wanted');
+  await hide(false);
+  const more = alice.page.getByRole('button', { name: 'More' });
+  const wish = alice.page.getByRole('checkbox', { name: /Tell me of messages/ });
+  await more.focus();
+  await alice.page.keyboard.press('Enter');
+  await wish.click();
+  await alice.reads('#no-notices', /does not allow it/);
+  assert.equal(await wish.isChecked(), false);
+  await alice.page.evaluate(() => { window.answer = 'granted'; });
+  await wish.click();
+  await until(() => wish.isChecked(), 'the notices to be on');
+  await alice.picture('more');
+  await alice.page.keyboard.press('Escape');
+  await post(room, 'Bob: seen anyway');
+  await alice.sees('seen anyway');
+  assert.deepEqual(await given(), []);
+  await hide(true);
+  await post(room, 'Bob: are \u202e you there?');
+  await alice.sees('are \ufffd you there?');
+  assert.deepEqual(await given(), [['/notices', 'Bob: are \ufffd you there?', '/notices']]);
+  alice.hasCleanConsole();
+});
+
+test('rooms are a few steps from one another, and what passes can be looked at', { timeout: 3 * DEADLINE }, async () => {
+  const server = await serve();
+  const phone = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true };
+  const alice = await Person.at(browser, server.http('/one'), 'Alice', phone);
+  await alice.connected();
+  const more = alice.page.getByRole('button', { name: 'More' });
+  for (const [typed, url] of [['/two words', '/two%20words'], ['caf\u00e9/?#&', '/caf%C3%A9/%3F%23%26'], ['//x.test/y', '//x.test/y']]) {
+    await more.tap();
+    await alice.page.getByRole('textbox', { name: 'Another room' }).fill(typed);
+    await alice.page.keyboard.press('Enter');
+    await alice.page.waitForURL(server.http(url));
+    await alice.connected();
+  }
+  await more.tap();
+  const rooms = alice.page.locator('#visited a');
+  assert.deepEqual(await rooms.allTextContents(), ['//x.test/y', '/café/?#&', '/two words', '/one']);
+  await rooms.nth(1).tap();
+  await alice.page.waitForURL(server.http('/caf%C3%A9/%3F%23%26'));
+  await alice.connected();
+
+  await alice.say('hello');
+  await alice.sees('hello');
+  await more.tap();
+  await alice.page.locator('summary').tap();
+  await alice.reads('#trace', /^\d\d:\d\d:\d\d\.\d\d\d ↔ echo after \d+ ms\n\S+ ← text, length 12\n\S+ → text, length 12\n\S+ ✓ open after \d+ ms\n\S+ … connecting$/);
+  await alice.picture('more-phone');
+  await server.stop();
+  await alice.reads('#trace', /× closed with 1001 server shutdown/);
+  assert.ok(await alice.page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'the page is wider than the phone');
+  alice.hasCleanConsole(...RESTARTING);
+});
+
 // ---- Where the room remembers ----
 
 async function cuttable(...options) {
@@ -546,6 +662,22 @@ test('a page opens with what was said before, and after a reload shows what is n
   const rest = await alice.page.locator('#list .text, #list .note').allTextContents();
   assert.deepEqual(rest, ['Messages are missing here', ...Array.from({ length: 200 }, (_, n) => `flood ${n + 51}`)]);
   alice.hasCleanConsole();
+});
+
+test('where the answer about the past is cut short, the connection itself brings it', { timeout: 3 * DEADLINE }, async () => {
+  const [server, line] = await cuttable('--history', '300');
+  for (let n = 1; n <= 3; n += 1) await post(server.http('/past'), `message ${n}`);
+  const alice = await Person.at(browser, line.http('/past'), 'Alice', {
+    before: (page) => page.route(`${line.http('/past')}?*`, (route) => route.fulfill({ contentType: 'application/json', body: '{"room":"/past","mess' })),
+  });
+  await alice.connected();
+  await alice.sees('message 3');
+  line.cut();
+  await alice.page.locator('[data-state="waiting"]').waitFor();
+  for (let n = 4; n <= 6; n += 1) await post(server.http('/past'), `message ${n}`);
+  line.mend();
+  await alice.sees('message 6');
+  assert.deepEqual(await alice.texts(), [1, 2, 3, 4, 5, 6].map((n) => `message ${n}`));
 });
 
 test('what is remembered has the time at which it was said', { timeout: 2 * DEADLINE }, async () => {

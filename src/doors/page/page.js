@@ -4,12 +4,16 @@ const MAX_SHOWN = 1000;        // messages kept in the document; older ones make
 const PORTION = 200;           // messages put into the document at once; between two portions the page does whatever else is asked of it
 const MAX_CHARS = 20000;       // characters shown of one message
 const MAX_LINES = 200;         // lines shown of one message
+const MAX_LINKS = 20;          // links of one message that can be followed
+const MAX_TRACE = 200;         // lines of what passed on the connection
+const MAX_VISITED = 8;         // rooms that are offered again
 const FILL = 200;              // messages that the page begins with, where the room remembers
 const POSITIONS = 'hubcast.positions';   // the subprotocol in which each message begins with a line about its position
 // Received text meets a pattern only when it was cut, and no pattern may look at a character more often than a few times.
 const NAMED = /^(\S[^\r\n]{0,39}?): ([^]*)$/;   // what stands before the first ": " is a name if it is short
 // Controls, and what is not seen itself but reorders, breaks or hides other text. Combining marks, joiners, direction marks and
 // soft hyphens belong to the writing of many languages and do none of that.
+const LINK = /https?:\/\/[^\s<>"'`\ufffd]+/gi;
 const UNSEEN = /(?:(?![\n\t\xad\u061c\u200c-\u200f\p{M}])[\p{Cc}\p{Zl}\p{Zp}\p{DI}])+/gu;
 // Milliseconds, as all times below.
 const CONNECT_LIMIT = 15e3;    // for one attempt
@@ -85,6 +89,8 @@ function open() {
     presence && joinedAs && `name=${encodeURIComponent(joinedAs)}`,
   ].filter(Boolean).join('&');
   const ws = socket = dial(wanted, remembers ? [POSITIONS] : []);
+  const started = Date.now();
+  trace('…', wanted ? `connecting with ${wanted}` : 'connecting');
   ws.binaryType = 'arraybuffer';
   const limit = setTimeout(() => ws.close(), CONNECT_LIMIT);
   let steady = 0;
@@ -94,9 +100,10 @@ function open() {
     filled = true;
     // Without positions nothing can be resumed.
     if (ws.protocol !== POSITIONS) reached = '';
+    trace('✓', `open after ${Date.now() - started} ms`);
     onOpen();
   };
-  ws.onmessage = ({ data }) => { if (ws.protocol === POSITIONS) unwrap(data); else receive(data); };
+  ws.onmessage = ({ data }) => { trace('←', weight(data)); if (ws.protocol === POSITIONS) unwrap(data); else receive(data); };
   const forget = () => {
     clearTimeout(limit);
     clearTimeout(steady);
@@ -105,6 +112,7 @@ function open() {
   };
   const end = (code, reason, at) => {
     forget();
+    trace('×', `closed with ${code} ${reason}`);
     if (steady) onLost(code, reason, at); else onRefused();
   };
   ws.onclose = ({ code, reason }) => end(code, reason);
@@ -256,7 +264,7 @@ function recall({ position, oldest, complete, messages }) {
     const sent = unplaced.findIndex((each) => each.wire === wire);
     if (sent >= 0) unplaced.splice(sent, 1)[0].item.remove();
     said.mine = sent >= 0 || own.has(message.position);
-    show({ said, at: new Date(message.at) });
+    show({ said, at: new Date(message.at), isNew: !!reached && !said.mine });
     if (reached) unread += 1;
   }
   unplaced.length = 0;
@@ -444,7 +452,8 @@ function receive(data, position) {
   // What is not shown is not kept either.
   const said = own ? null : wire === null ? binary(data.byteLength) : parse(wire);
   unread += 1;
-  show({ said, at: new Date(), own });
+  show({ said, at: new Date(), own, isNew: !own });
+  if (own) trace('↔', `echo after ${Date.now() - own.sentAt} ms`);
 }
 
 // Puts a message, or a line of the page's own, behind everything that was received.
@@ -479,13 +488,16 @@ function flush(most = PORTION) {
   pace = queue.length > 20 ? 100 : 16;
   const batch = document.createDocumentFragment();
   const put = () => list.insertBefore(batch, list.querySelector('.sending'));
-  for (const { said, at, own, line, isGap } of queue.splice(0, most)) {
+  let latest;
+  for (const { said, at, own, line, isGap, isNew } of queue.splice(0, most)) {
+    if (isNew) latest = said;
     if (own) { put(); settle(own); }
     else if (line) batch.append(ruled(line, isGap));
     else { batch.append(row(said, at)); unseen += 1; }
   }
   put();
   tidy();
+  if (latest && document.hidden) notify(latest);
   keepPlace();
   title();
   if (queue.length) flushTimer = setTimeout(flush, pace);
@@ -538,10 +550,42 @@ function row({ name, text, rest, data, mine }, at) {
   } else {
     heading.remove();
   }
-  body.textContent = (rest ? `${clean(text)}… [${plural(rest, 'more character')}]` : clean(text)) || 'Empty message';
+  body.append(...linked(clean(text)));
+  if (rest) body.append(`… [${plural(rest, 'more character')}]`);
+  if (!text && !rest) body.append('Empty message');
   time.textContent = (at.toDateString() === new Date().toDateString() ? clock : dated).format(at);
   time.title = moment.format(at);
   return item;
+}
+
+// A text whose web addresses can be followed. What is read is where it leads.
+function linked(text) {
+  const parts = [];
+  let from = 0;
+  for (const { 0: found, index } of text.matchAll(LINK)) {
+    const address = withoutPoint(found);
+    if (parts.length >= 2 * MAX_LINKS) break;
+    if (address.length > 2000 || !isAddress(address)) continue;
+    const link = document.createElement('a');
+    link.href = link.textContent = address;
+    link.target = '_blank';
+    link.rel = 'noopener noreferrer nofollow';
+    parts.push(text.slice(from, index), link);
+    from = index + address.length;
+  }
+  return [...parts, text.slice(from)];
+}
+
+// The end of a sentence is not part of an address in it.
+function withoutPoint(address) {
+  const ends = address.includes('(') ? '.,:;!?*' : '.,:;!?*)';
+  let length = address.length;
+  while (ends.includes(address[length - 1])) length -= 1;
+  return address.slice(0, length);
+}
+
+function isAddress(text) {
+  try { return ['http:', 'https:'].includes(new URL(text).protocol); } catch { return false; }
 }
 
 function note(text) { show({ line: `${clock.format()} · ${text}` }); }
@@ -637,7 +681,8 @@ function post(wire, text) {
   if (!isOpen()) { hint('Not connected. What you wrote stays here until it can be sent.'); return false; }
   flush(Infinity);
   socket.send(wire);
-  const own = { wire, text, item: row({ ...shorten(text), mine: true }, new Date()) };
+  trace('→', weight(wire));
+  const own = { wire, text, sentAt: Date.now(), item: row({ ...shorten(text), mine: true }, new Date()) };
   own.item.classList.add('sending');
   own.timer = setTimeout(() => {
     pending.splice(pending.indexOf(own), 1);
@@ -685,6 +730,69 @@ function hint(text) {
   $('hint').hidden = !text;
   $('keys').hidden = !!text;
 }
+
+// ---- More: rooms, notices, what passes on the connection ----
+
+const visited = stored('localStorage', 'hubcast.rooms');
+const notices = stored('localStorage', 'hubcast.notices');
+const passed = [];      // what the developer's view shows, as it came
+let traceTimer = 0;
+
+function showVisited() {
+  const paths = [path, ...visited.value.split(' ').filter((each) => each[0] === '/' && each !== path)].slice(0, MAX_VISITED);
+  visited.value = paths.join(' ');
+  $('visited').replaceChildren(...paths.map((each) => {
+    const item = document.createElement('li');
+    const link = document.createElement('a');
+    link.href = location.origin + each;
+    link.textContent = clean(decoded(each));
+    if (each === path) link.setAttribute('aria-current', 'page');
+    item.append(link);
+    return item;
+  }));
+}
+
+$('go').addEventListener('submit', (event) => {
+  event.preventDefault();
+  const names = $('to').value.trim().replace(/^\//, '').split('/');
+  location.assign(`${location.origin}/${names.map(encodeURIComponent).join('/')}`);
+});
+
+// Permission is asked for only when the visitor wants notices, by that click.
+$('notice').addEventListener('change', async () => {
+  const wanted = $('notice').checked;
+  const isAllowed = wanted && await Notification.requestPermission() === 'granted';
+  $('notice').checked = isAllowed;
+  $('no-notices').hidden = !wanted || isAllowed;
+  notices.value = isAllowed ? 'yes' : '';
+});
+
+// One for the room, which the next takes the place of.
+function notify({ name, text }) {
+  if (!$('notice').checked) return;
+  const body = clean(name ? `${name}: ${text}` : text).slice(0, 200);
+  try {
+    const notice = new Notification(room, { body, tag: path });
+    notice.onclick = () => { window.focus(); notice.close(); };
+  } catch { $('notices').hidden = true; }   // where only service workers may
+}
+
+function trace(sign, what) {
+  passed.push({ at: Date.now(), sign, what });
+  if (passed.length > MAX_TRACE) passed.shift();
+  if ($('wire').open) traceTimer ||= setTimeout(drawTrace, 200);
+}
+
+function drawTrace() {
+  traceTimer = 0;
+  const lines = passed.map(({ at, sign, what }) => clean(`${new Date(at).toISOString().slice(11, 23)} ${sign} ${what}`));
+  $('trace').textContent = lines.reverse().join('\n');
+}
+
+function weight(data) { return typeof data === 'string' ? `text, length ${data.length}` : `binary, length ${data.byteLength}`; }
+
+$('wire').addEventListener('toggle', drawTrace);
+$('more').addEventListener('toggle', showVisited);
 
 // ---- Keyboard, focus, viewport ----
 
@@ -745,6 +853,9 @@ $('room').textContent = room;
 // One argument of a shell, whatever the room is called.
 $('terminal').textContent = `websocat '${address.replaceAll("'", '%27').replaceAll('!', '%21')}'`;
 $('name').value = nickname.value;
+$('notices').hidden = !('Notification' in window && isSecureContext);
+$('notice').checked = !!notices.value && !$('notices').hidden && Notification.permission === 'granted';
+showVisited();
 title();
 focusWriting();
 connect();
