@@ -16,7 +16,7 @@ use crate::listen::Address;
 use crate::room::Room;
 use crate::token;
 use crate::tokens::Tokens;
-use crate::values::{LogLevel, MinTls, Mode, Policy, Size, Time};
+use crate::values::{Format, LogLevel, MinTls, Mode, Policy, Size, Time};
 
 /// The version, and the features that this binary was built with.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
@@ -494,17 +494,28 @@ pub(crate) struct Doors {
     admin_listen: Option<String>,
 
     /// Broadcast each line of standard input in this room
-    #[arg(long, value_name = "ROOM")]
+    #[arg(long, value_name = "ROOM", group = "input")]
     pub(crate) stdin: Option<String>,
 
+    /// Broadcast each line of standard input in the room that it names: /ROOM, a
+    /// tab, and the text
+    #[arg(long, group = "input")]
+    pub(crate) stdin_rooms: bool,
+
     /// End the server in order when standard input ends
-    #[arg(long, short = 'E', requires = "stdin", alias = "stdin-exit")]
+    #[arg(long, short = 'E', requires = "input", alias = "stdin-exit")]
     pub(crate) exit_on_eof: bool,
 
     /// Print what this room receives, one message a line; 16 MiB may wait for a
-    /// slow reader, and a line says what it missed
-    #[arg(long, value_name = "ROOM")]
-    pub(crate) stdout: Option<String>,
+    /// slow reader, and a line says what it missed; may be given several times
+    #[arg(long, value_name = "ROOM", value_delimiter = ',')]
+    pub(crate) stdout: Vec<String>,
+
+    /// How messages are printed: text; rooms, /ROOM, a tab, and the text; or
+    /// ndjson
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    #[arg(hide_possible_values = true)]
+    pub(crate) stdout_format: Format,
 }
 
 impl Options {
@@ -729,10 +740,9 @@ impl Doors {
                 tcp => Ok(tcp.to_string()),
             })
             .transpose()?;
-        for (option, room) in [("stdin", &self.stdin), ("stdout", &self.stdout)] {
-            if let Some(room) = room {
-                hubcast::check_room(room).map_err(|error| format!("{option}: {error}"))?;
-            }
+        let stdout = self.stdout.iter().map(|room| ("stdout", room));
+        for (option, room) in self.stdin.iter().map(|room| ("stdin", room)).chain(stdout) {
+            hubcast::check_room(room).map_err(|error| format!("{option}: {error}"))?;
         }
         Ok(())
     }

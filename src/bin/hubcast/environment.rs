@@ -284,6 +284,7 @@ mod tests {
             (_, "ADDRESS" | "HOST:PORT") => "127.0.0.1:7",
             (_, "MODE") => "660",
             (_, "NETWORK") => "unix",
+            (_, "FORMAT") => "ndjson",
             (_, "VERSION") => "1.3",
             (_, "N") => "7",
             _ => "1",

@@ -19,7 +19,8 @@ pub(crate) struct Given<'a> {
     pub(crate) config: &'a Config,
     pub(crate) addresses: &'a [Address],
     pub(crate) over_tls: bool,
-    pub(crate) prints: bool,
+    /// How many rooms are printed.
+    pub(crate) prints: usize,
 }
 
 /// What the options come to.
@@ -114,11 +115,11 @@ fn memory(out: &mut String, given: &Given<'_>, clients: u128) {
             format!("history-total and 5 %, {clients} × (64 KiB + max-message-size)"),
         ));
     }
-    if given.prints {
+    if given.prints > 0 {
         rows.push((
             "--stdout",
-            16 * MIB + message,
-            "16 MiB and a message".to_owned(),
+            given.prints as u128 * (16 * MIB + message),
+            format!("{} × (16 MiB + max-message-size)", given.prints),
         ));
     }
     #[cfg(feature = "redis")]

@@ -16,12 +16,14 @@ use crate::cli::Options;
 use crate::environment::{Ended, with_variables};
 use crate::explain::Given;
 use crate::listen::Address;
+use crate::pipe::Printer;
 use crate::tokens::Tokens;
 
 mod cli;
 mod environment;
 mod explain;
 mod generate;
+mod json;
 #[cfg(feature = "jwt")]
 mod jwt;
 mod listen;
@@ -142,15 +144,16 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
     let server = server.from_listener(first).map_err(cannot_bind)?;
     let handle = server.handle();
     signals::stop_on_signals(handle.clone()).map_err(cannot_run)?;
-    let mut printed = None;
-    if let Some(room) = &options.doors.stdout {
+    let mut printed = Vec::new();
+    for room in &options.doors.stdout {
         let subscription = handle.subscribe(room).map_err(cannot_run)?;
-        printed = Some(pipe::print_to_stdout(subscription).map_err(cannot_run)?);
+        let printer = Printer::new(room, options.doors.stdout_format);
+        printed.push(pipe::print_to_stdout(subscription, printer).map_err(cannot_run)?);
     }
-    if let Some(room) = &options.doors.stdin {
+    if options.doors.stdin.is_some() || options.doors.stdin_rooms {
         let exit = options.doors.exit_on_eof;
-        let handle = handle.clone();
-        pipe::broadcast_stdin(handle, room.clone(), max_message_size, exit).map_err(cannot_run)?;
+        let (handle, room) = (handle.clone(), options.doors.stdin.clone());
+        pipe::broadcast_stdin(handle, room, max_message_size, exit).map_err(cannot_run)?;
     }
     greet(options, server.local_addr());
     let running = server.spawn().map_err(cannot_run)?;
@@ -159,7 +162,7 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
     }
     systemd::ready(handle).map_err(cannot_run)?;
     running.wait().map_err(cannot_run)?;
-    if let Some(printed) = printed {
+    for printed in printed {
         // A reader of standard output that is slow delays the end no longer
         // than a slow client would.
         let _ = printed.recv_timeout(shutdown_timeout);
@@ -172,7 +175,7 @@ fn explain(options: &Options, config: &Config, addresses: &[Address]) -> Result<
         config,
         addresses,
         over_tls: options.has_tls(),
-        prints: options.doors.stdout.is_some(),
+        prints: options.doors.stdout.len(),
     };
     let text = explain::text(&given).map_err(cannot_bind)?;
     print(io::stdout(), &text).map_err(cannot_run)

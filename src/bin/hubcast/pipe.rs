@@ -3,11 +3,16 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hubcast::{Handle, Reception, Subscription};
+use data_encoding::BASE64;
+use hubcast::{Handle, Message, Position, Reception, Subscription};
 use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::json::quoted;
+use crate::values::Format;
 
 /// A line longer than this is broadcast in pieces.
 const MAX_LINE: usize = 64 * 1024;
@@ -15,17 +20,18 @@ const MAX_LINE: usize = 64 * 1024;
 const LOG_PAUSE: Duration = Duration::from_secs(10);
 
 /// Broadcasts each line of standard input, on a thread of its own; a line longer
-/// than a message may be, in pieces. The end of input leaves the server running,
+/// than a message may be, in pieces. Without a room, each line names its own. The
+/// end of input leaves the server running,
 /// or shuts it down.
 pub(crate) fn broadcast_stdin(
     handle: Handle,
-    room: String,
+    room: Option<String>,
     max_message_size: usize,
     exit: bool,
 ) -> io::Result<()> {
     let pump = move || {
         let input = BufReader::new(Patient(io::stdin()));
-        let mut lines = Lines::new(&handle, &room, max_message_size);
+        let mut lines = Lines::new(&handle, room, max_message_size);
         if let Err(error) = lines.broadcast(input) {
             log::warn!("standard input: {error}");
         }
@@ -41,20 +47,23 @@ pub(crate) fn broadcast_stdin(
     Ok(())
 }
 
-/// Broadcasts lines in a room.
+/// Broadcasts lines in a room, or each in the room that it names.
 #[derive(Debug)]
 struct Lines<'a> {
     handle: &'a Handle,
-    room: &'a str,
+    /// The room, that of the line at hand; none while that has named none.
+    room: Option<String>,
+    name_rooms: bool,
     /// The longest piece, in bytes.
     max_piece: usize,
     lost: Losses,
 }
 
 impl<'a> Lines<'a> {
-    fn new(handle: &'a Handle, room: &'a str, max_message_size: usize) -> Lines<'a> {
+    fn new(handle: &'a Handle, room: Option<String>, max_message_size: usize) -> Lines<'a> {
         Lines {
             handle,
+            name_rooms: room.is_none(),
             room,
             max_piece: max_message_size.min(MAX_LINE),
             lost: Losses::new("a line of standard input, or a piece of one, was lost"),
@@ -78,7 +87,10 @@ impl<'a> Lines<'a> {
             };
             let text = String::from_utf8_lossy(&line);
             let text = text.strip_suffix('\n').unwrap_or(&text);
-            let text = text.strip_suffix('\r').unwrap_or(text);
+            let mut text = text.strip_suffix('\r').unwrap_or(text);
+            if self.name_rooms && !begun {
+                text = self.take_room(text);
+            }
             // If the last piece of a long line is empty, it is not sent.
             let is_done = begun && text.is_empty();
             if !is_done && !self.publish(text) {
@@ -89,13 +101,38 @@ impl<'a> Lines<'a> {
         }
     }
 
+    /// Takes the room from the beginning of a line; returns the text. A line that
+    /// names none is lost as a whole.
+    fn take_room<'t>(&mut self, line: &'t str) -> &'t str {
+        let named = line
+            .split_once('\t')
+            .filter(|(room, _)| room.starts_with('/'));
+        let (room, text) = named.unwrap_or_default();
+        self.room = match hubcast::check_room(room) {
+            Ok(()) => Some(room.to_owned()),
+            Err(_) if named.is_none() => {
+                self.lost
+                    .add(1, "a line must be /ROOM, a tab, and the text");
+                None
+            }
+            Err(error) => {
+                self.lost.add(1, &error.to_string());
+                None
+            }
+        };
+        text
+    }
+
     /// Broadcasts a text in as many pieces as it takes; false once the server
     /// has stopped.
     fn publish(&mut self, text: &str) -> bool {
+        let Some(room) = &self.room else {
+            return true;
+        };
         let mut rest = text;
         loop {
             let (piece, behind) = rest.split_at(piece_of(rest, self.max_piece));
-            match self.handle.broadcast(self.room, piece) {
+            match self.handle.broadcast(room, piece) {
                 Ok(()) => {}
                 Err(error) if error.is_stopped() => return false,
                 Err(error) => self.lost.add(1, &error.to_string()),
@@ -137,11 +174,14 @@ fn whole(line: &[u8]) -> usize {
 
 /// Prints what a room receives, on a thread of its own. The channel that is
 /// returned disconnects once the server has ended and everything was printed.
-pub(crate) fn print_to_stdout(subscription: Subscription) -> io::Result<Receiver<()>> {
+pub(crate) fn print_to_stdout(
+    subscription: Subscription,
+    printer: Printer,
+) -> io::Result<Receiver<()>> {
     let (printing, printed) = channel();
     let pump = move || {
         let _printing: Sender<()> = printing;
-        if let Err(error) = print_messages(subscription, Patient(io::stdout())) {
+        if let Err(error) = printer.print(subscription, Patient(io::stdout())) {
             log::warn!("standard output: {error}");
         }
     };
@@ -151,23 +191,81 @@ pub(crate) fn print_to_stdout(subscription: Subscription) -> io::Result<Receiver
     Ok(printed)
 }
 
-/// Prints a line for each message, and one where messages are missing.
-fn print_messages(mut messages: Subscription, mut output: impl Write) -> io::Result<()> {
-    let mut lost = Losses::new("standard output is too slow: messages were missed");
-    while let Some(reception) = messages.next_or_gap() {
-        let mut line = match reception {
-            Reception::Message(message) => message.to_line(),
-            Reception::Gap(missed) => {
-                lost.add(missed, "a line in brackets says where");
-                format!("[{missed} messages missed: this output was not read]")
-            }
-            _ => continue,
-        };
-        line.push('\n');
-        output.write_all(line.as_bytes())?;
+/// Prints a line for each message of a room, and one where messages are missing.
+#[derive(Debug)]
+pub(crate) struct Printer {
+    room: String,
+    format: Format,
+}
+
+/// Held while a line is printed: of several rooms, each has a thread.
+static PRINTING: Mutex<()> = Mutex::new(());
+
+impl Printer {
+    pub(crate) fn new(room: &str, format: Format) -> Printer {
+        let slash = if room.starts_with('/') { "" } else { "/" };
+        Printer {
+            room: format!("{slash}{room}"),
+            format,
+        }
     }
-    lost.log_rest();
-    Ok(())
+
+    fn print(&self, mut messages: Subscription, mut output: impl Write) -> io::Result<()> {
+        let mut lost = Losses::new("standard output is too slow: messages were missed");
+        let mut last = messages.position();
+        while let Some(reception) = messages.next_or_gap() {
+            // A message outside of the log leaves the position as it was.
+            let position = messages.position().filter(|at| Some(*at) != last);
+            last = messages.position();
+            let mut line = match reception {
+                Reception::Message(message) => self.message(&message, position),
+                Reception::Gap(missed) => {
+                    lost.add(missed, "a line says where");
+                    self.gap(missed)
+                }
+                _ => continue,
+            };
+            line.push('\n');
+            let _turn = PRINTING.lock().unwrap_or_else(PoisonError::into_inner);
+            output.write_all(line.as_bytes())?;
+        }
+        lost.log_rest();
+        Ok(())
+    }
+
+    fn message(&self, message: &Message, position: Option<Position>) -> String {
+        if self.format != Format::Ndjson {
+            return self.line(&message.to_line());
+        }
+        let position = position.map(|at| format!("\"position\":\"{at}\","));
+        let content = match message.as_text() {
+            Some(text) => format!("\"text\":{}", quoted(text)),
+            None => format!("\"base64\":\"{}\"", BASE64.encode(message.as_bytes())),
+        };
+        self.object(&(position.unwrap_or_default() + &content))
+    }
+
+    fn gap(&self, missed: u64) -> String {
+        match self.format {
+            Format::Ndjson => self.object(&format!("\"missed\":{missed}")),
+            _ => self.line(&format!(
+                "[{missed} messages missed: this output was not read]"
+            )),
+        }
+    }
+
+    fn line(&self, text: &str) -> String {
+        match self.format {
+            Format::Rooms => format!("{}\t{text}", self.room),
+            _ => text.to_owned(),
+        }
+    }
+
+    fn object(&self, members: &str) -> String {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_millis();
+        format!("{{\"at\":{now},\"room\":{},{members}}}", quoted(&self.room))
+    }
 }
 
 /// Counts lost messages, and logs them at most once in `LOG_PAUSE`.
@@ -263,7 +361,7 @@ mod tests {
         let running = server(max_message_size);
         let handle = running.handle();
         let room = handle.subscribe("log").unwrap();
-        let mut lines = Lines::new(&handle, "log", max_message_size);
+        let mut lines = Lines::new(&handle, Some("log".to_owned()), max_message_size);
         lines.broadcast(input).unwrap();
         let lost = lines.lost.count;
         running.shutdown().unwrap();
@@ -276,6 +374,49 @@ mod tests {
         let (texts, lost) = messages(1000, b"one\ntwo\r\n\nlast \xff");
         assert_eq!(texts, ["one", "two", "", "last \u{fffd}"]);
         assert_eq!(lost, 0);
+    }
+
+    #[test]
+    fn lines_may_name_their_rooms() {
+        let running = server(1000);
+        let handle = running.handle();
+        let rooms = ["/a", "/b c"].map(|room| handle.subscribe(room).unwrap());
+        let mut lines = Lines::new(&handle, None, 1000);
+        let long = "x".repeat(MAX_LINE);
+        let input = format!(
+            "/a\tone\n/b c\t\ttwo\r\nno room\na\tno slash\n/-/x\toperators\n\n/a\t{long}\n{long}y\n/a\t"
+        );
+        lines.broadcast(input.as_bytes()).unwrap();
+        assert_eq!(lines.lost.count, 5);
+        running.shutdown().unwrap();
+        let [a, b] = rooms.map(|room| {
+            room.map(|message| message.as_text().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        });
+        assert_eq!(a.concat(), format!("one{long}"));
+        assert_eq!(a.last().unwrap(), "");
+        assert_eq!(b, ["\ttwo"]);
+    }
+
+    #[test]
+    fn messages_are_printed_as_programs_want_them() {
+        let text = Message::from("a\t\"b\"\n");
+        let printer = |format| Printer::new("lobby", format);
+        let rooms = printer(Format::Rooms);
+        assert_eq!(rooms.message(&Message::from("hi"), None), "/lobby\thi");
+        assert!(rooms.gap(7).starts_with("/lobby\t[7 messages missed"));
+        let ndjson = printer(Format::Ndjson);
+        let at = "k3f9x2qa-7".parse().unwrap();
+        let line = ndjson.message(&text, Some(at));
+        assert!(line.starts_with("{\"at\":1"), "{line}");
+        let rest = ",\"room\":\"/lobby\",\"position\":\"k3f9x2qa-7\",\"text\":\"a\\u0009\\\"b\\\"\\u000a\"}";
+        assert!(line.ends_with(rest), "{line}");
+        let line = ndjson.message(&Message::from(vec![0xff, 0]), None);
+        assert!(
+            line.ends_with(",\"room\":\"/lobby\",\"base64\":\"/wA=\"}"),
+            "{line}"
+        );
+        assert!(ndjson.gap(7).ends_with(",\"missed\":7}"));
     }
 
     #[test]

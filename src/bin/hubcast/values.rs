@@ -25,6 +25,14 @@ impl FromStr for Size {
     }
 }
 
+/// How messages are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Text,
+    Rooms,
+    Ndjson,
+}
+
 /// A duration: 500ms, 20s or 2m.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Time(pub(crate) Duration);

@@ -276,3 +276,51 @@ fn a_line_as_long_as_may_be_is_one_message() {
     let within = "x".repeat(MAX_LINE - 1) + "\r" + "y";
     assert!(pieces_of(&within).concat() == within, "nothing is lost");
 }
+
+#[test]
+fn one_pipe_feeds_many_rooms_and_prints_many() {
+    let args = [
+        "--stdin-rooms",
+        "--stdout=/a,b",
+        "--stdout-format=rooms",
+        "-E",
+    ];
+    let (mut program, mut input, output) = Program::start_piped(&args);
+    let lines = lines_of(output);
+    let mut a = member(&mut program, "/a");
+    let mut b = member(&mut program, "/b");
+    input.write_all(b"/a\tto a\nto nobody\n/b\tto b\n").unwrap();
+    assert_eq!(text(&mut a), "to a");
+    assert_eq!(text(&mut b), "to b");
+    program.expect_log("a line must be /ROOM, a tab, and the text");
+    b.send(Opcode::Text, b"from b");
+    let mut printed: Vec<String> = (0..3).map(|_| next(&lines)).collect();
+    printed.sort();
+    assert_eq!(printed, ["/a\tto a", "/b\tfrom b", "/b\tto b"]);
+    drop(input);
+    assert_eq!(a.data().close_code(), Some(1001));
+}
+
+#[test]
+fn what_a_room_receives_is_printed_as_json_for_programs() {
+    let args = [
+        "--stdin=/a",
+        "--stdout=/a",
+        "--stdout-format=ndjson",
+        "--history=5",
+    ];
+    let (mut program, mut input, output) = Program::start_piped(&args);
+    let lines = lines_of(output);
+    let mut a = member(&mut program, "/a");
+    input.write_all(b"\"quoted\"\n").unwrap();
+    assert_eq!(text(&mut a), "\"quoted\"");
+    a.send(Opcode::Binary, &[0, 255]);
+    let line = next(&lines);
+    assert!(
+        line.starts_with("{\"at\":1") && line.contains("\"position\":\""),
+        "{line}"
+    );
+    assert!(line.ends_with(",\"text\":\"\\\"quoted\\\"\"}"), "{line}");
+    let line = next(&lines);
+    assert!(line.ends_with(",\"base64\":\"AP8=\"}"), "{line}");
+}

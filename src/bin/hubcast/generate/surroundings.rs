@@ -7,6 +7,7 @@ use std::time::Duration;
 use hubcast::Config;
 
 use crate::cli::Options;
+use crate::json::quoted;
 use crate::listen::Address;
 
 const UNIT: &str = include_str!("../../../../packaging/hubcast.service");
@@ -389,20 +390,6 @@ fn seconds(time: Duration) -> String {
     (time.as_secs() + u64::from(time.subsec_nanos() > 0)).to_string()
 }
 
-/// A string of JSON, which is one of YAML, too.
-fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            c if c.is_control() => drop(write!(out, "\\u{:04x}", c as u32)),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
 /// A word of a command line as systemd reads it (systemd.service(5)).
 fn of_systemd(text: &str) -> String {
     let text = text.replace('%', "%%").replace('$', "$$");
@@ -441,7 +428,6 @@ mod tests {
     fn words_are_quoted_where_they_must_be() {
         assert_eq!(of_systemd("--room=/a/* x"), "\"--room=/a/* x\"");
         assert_eq!(of_systemd("--token=a%b$c"), "--token=a%%b$$c");
-        assert_eq!(quoted("a\"\\\n"), "\"a\\\"\\\\\\u000a\"");
     }
 
     #[test]
