@@ -20,6 +20,7 @@ use crate::http1::Answer;
 use crate::http1::RETRY_AFTER;
 use crate::http1::{is_token, tokens};
 use crate::hub::{Attachment, Place, Start};
+use crate::names::name_flaw;
 use crate::rights::Rights;
 use crate::wire::Encoding;
 use http::StatusCode;
@@ -136,7 +137,16 @@ impl Doors {
         let mut upgrade = Upgrade::new(request, caller.peer, caller.certificates, room, offered);
         upgrade.rights = rights;
         if shows_presence {
-            upgrade.name = start::name(request)?;
+            let given = upgrade
+                .rights
+                .as_ref()
+                .and_then(|rights| rights.shown_name());
+            let given = given.filter(|name| name_flaw(name).is_none());
+            // A name that a token gives is not its client's to choose.
+            upgrade.name = match given.map(str::to_owned) {
+                None => start::name(request)?,
+                given => given,
+            };
         }
         let known = &self.config().subprotocol;
         let is_known = |name: &&str| {

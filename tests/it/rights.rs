@@ -271,3 +271,16 @@ fn a_signed_token_says_by_itself_what_it_allows() {
     }
     fs::remove_file(&path).unwrap();
 }
+
+#[test]
+fn presence_shows_the_name_that_the_token_gives() {
+    let server = guarded(|config| config.presence = true);
+    let address = server.local_addr();
+    let _named = Raw::open(address, "/news?token=writer&name=boss");
+    let mut watcher = Raw::open(address, "/news?token=reader&presence");
+    let here = String::from_utf8(watcher.data().payload).unwrap();
+    assert!(
+        here.contains(r#""here":[{"id":"1","name":"writer"}]"#),
+        "{here}"
+    );
+}
