@@ -145,8 +145,12 @@ test-clients: browser-tools build ## Bring websocat, Python, Node, Bun and Chrom
 	CHROMIUM=$(CHROMIUM) python3 tests/clients/with_server.py --within 240 --tls --deflate -- \
 	    python3 tests/clients/run.py
 
-test-guide-clients: browser-tools build ## Run the guide's clients, and cut their connections
+test-guide-clients: browser-tools go build ## Run the guide's clients, and cut their connections
 	python3 tests/clients/guide.py
+
+.PHONY: go
+go:
+	@command -v go >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends golang-go; }
 
 test-proxies: proxies-tools build ## Try the guide's nginx and Caddy configurations before the server
 	python3 tests/proxies/run.py

@@ -22,7 +22,16 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = os.environ.get("SERVER_BIN", str(ROOT / "target/release/hubcast"))
 GUIDE = (ROOT / "src/guide/clients.md").read_text()
 LIMIT = 20  # seconds that anything may take
-CLIENTS = [("sh", ["sh"], ".sh"), ("python", ["python3"], ".py"), ("javascript", ["node"], ".mjs")]
+CLIENTS = ["sh", "python", "javascript", "go", "rust"]
+INTERPRETERS = {"sh": "sh", "python": "python3", "javascript": "node"}
+CARGO = """[package]
+name = "client"
+version = "0.0.0"
+edition = "2024"
+[dependencies]
+tungstenite = "0.30"
+[workspace]
+"""
 MOST_LINES = 25
 
 
@@ -80,8 +89,27 @@ def wait_until(what, condition):
         time.sleep(0.05)
 
 
-def check(language, command, suffix, server):
-    code = re.search(rf"```{language}\n(.*?)```", GUIDE, re.S)[1]
+def command_for(language, code, folder):
+    """Writes the client into the folder, and compiles it where it must be."""
+    if language in INTERPRETERS:
+        path = folder / ("client.mjs" if language == "javascript" else "client")
+        path.write_text(code)
+        return [INTERPRETERS[language], path]
+    if language == "go":
+        (folder / "client.go").write_text(code)
+        subprocess.run(["go", "build", "-o", "client", "client.go"], cwd=folder, check=True)
+        return [folder / "client"]
+    (folder / "src").mkdir()
+    (folder / "Cargo.toml").write_text(CARGO)
+    (folder / "src/main.rs").write_text("fn main() {" + code + "}")
+    target = ROOT / "target/guide-client"
+    build = ["cargo", "build", "--quiet", "--target-dir", target]
+    subprocess.run(build, cwd=folder, check=True)
+    return [target / "debug/client"]
+
+
+def check(language, server):
+    code = re.search(rf"```{language}(?:,no_run)?\n(.*?)```", GUIDE, re.S)[1]
     assert len(code.splitlines()) <= MOST_LINES, f"{language} is longer than {MOST_LINES} lines"
     room = f"/{language}"
     forwarder = Forwarder(server)
@@ -97,12 +125,12 @@ def check(language, command, suffix, server):
         return b'"clients":1' in urllib.request.urlopen(request).read()
 
     with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / f"client{suffix}"
-        path.write_text(code)
+        command = command_for(language, code, pathlib.Path(folder))
+        scheme = "ws" if language == "rust" else "http"
         printed = pathlib.Path(folder) / "printed"
         with open(printed, "w") as output:
             child = subprocess.Popen(
-                [*command, str(path), f"http://127.0.0.1:{forwarder.port}{room}"],
+                [*command, f"{scheme}://127.0.0.1:{forwarder.port}{room}"],
                 stdout=output,
                 start_new_session=True,
             )
@@ -140,8 +168,8 @@ def main():
                 return False
 
         wait_until("the server", is_up)
-        for language, command, suffix in CLIENTS:
-            check(language, command, suffix, port)
+        for language in CLIENTS:
+            check(language, port)
     finally:
         server.terminate()
         server.wait(LIMIT)
