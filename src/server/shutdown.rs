@@ -21,6 +21,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_millis(800);
 /// How long the threads of aborted connections may take to end.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long a node waits for the log before it accepts.
+#[cfg(feature = "redis")]
+const LOG_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between two looks whether it has read the log.
+#[cfg(feature = "redis")]
+const LOOK: Duration = Duration::from_millis(5);
+
 /// Stops the server when the hub thread ends, however it ends.
 pub(super) struct StopOnDrop(pub(super) Arc<Shared>);
 
@@ -55,6 +62,8 @@ impl Run {
     /// Runs on the accept thread: serves, and then ends the server in order.
     pub(super) fn until_stopped(self) -> Result<Summary, Error> {
         self.announce();
+        #[cfg(feature = "redis")]
+        self.await_log();
         let accepted = accept(&self.gates, &self.service, &self.threads);
         // Nobody new from here on; the port is free.
         drop(self.gates);
@@ -86,6 +95,21 @@ impl Run {
         }
         accepted.map_err(|error| Error::start("cannot wait for connections", error))?;
         Ok(summary)
+    }
+
+    /// Waits until this node has read the log: before, it would tell clients that
+    /// come back that they have missed something. They wait to be accepted
+    /// meanwhile, but not for long where there is no engine.
+    #[cfg(feature = "redis")]
+    fn await_log(&self) {
+        let shared = &self.service.shared;
+        let until = Instant::now() + LOG_TIMEOUT;
+        let is_behind = || shared.engine.as_ref().is_some_and(|e| e.flaw().is_some());
+        while is_behind() && Instant::now() < until {
+            if shared.stop.wait(Instant::now() + LOOK).unwrap_or(true) {
+                return;
+            }
+        }
     }
 
     fn announce(&self) {

@@ -15,6 +15,7 @@ mod many;
 mod net;
 mod nodes;
 mod redis;
+mod restart;
 mod resume;
 mod rig;
 mod start;
