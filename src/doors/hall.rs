@@ -8,6 +8,7 @@ use super::pace::Pace;
 use super::remarks::Remarks;
 use super::retries::Retries;
 use crate::config::Config;
+use crate::embed::Answerer;
 use crate::embed::Handle;
 use crate::embed::Handler;
 use crate::error::Error;
@@ -19,6 +20,7 @@ use crate::names::Peer;
 pub(crate) struct Doors {
     pub(super) handle: Handle,
     pub(super) hooks: Option<Arc<dyn Handler>>,
+    pub(super) answerer: Option<Answerer>,
     pub(super) origins: Origins,
     pub(crate) proxies: Proxies,
     pub(super) places: Arc<Places>,
@@ -47,9 +49,15 @@ impl Doors {
             pace: Pace::new(&handle.shared.config),
             handle,
             hooks,
+            answerer: None,
             listing: Mutex::new(()),
             retries: Retries::default(),
         })
+    }
+
+    /// Has the program answer requests first.
+    pub(crate) fn with_answerer(self, answerer: Option<Answerer>) -> Doors {
+        Doors { answerer, ..self }
     }
 
     /// Speaks of a peer that speaks another protocol.

@@ -21,6 +21,7 @@ mod news;
 #[cfg(feature = "redis")]
 mod nodes;
 mod origin;
+mod own;
 mod pace;
 mod page;
 mod plain_text;
@@ -149,7 +150,8 @@ impl Doors {
             Ok(Opened::Answered(answer)) | Err(answer) => answer,
         };
         answer.head_only = request.method() == Method::HEAD;
-        if !self.is_operators(request, caller) {
+        let has_own = |name| answer.headers.iter().any(|(other, _)| *other == name);
+        if !self.is_operators(request, caller) && !has_own(ACCESS_CONTROL_ALLOW_ORIGIN) {
             answer.headers.extend(self.cors(request));
         }
         Opened::Answered(answer)
@@ -180,6 +182,12 @@ impl Doors {
         body: &mut Body<'_>,
     ) -> Result<Opened, Answer> {
         the_host(request)?;
+        if !self.is_operators(request, caller)
+            && !websocket::is_asked(request)
+            && let Some(answer) = self.own_answer(request, caller)
+        {
+            return Ok(Opened::Answered(answer));
+        }
         let door = self.find(request, caller)?;
         let rights = self.guard(&door, request, caller)?;
         if !matches!(door, Door::WebSocket) {

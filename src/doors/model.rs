@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::{Request, StatusCode};
 
+use super::admin::EVENTS;
 use super::publish::{self, PublishHead};
 use super::{Caller, Door, Doors, Entrance, Opened};
 use crate::config::Config;
@@ -18,6 +19,7 @@ use crate::http1::head::{MAX_HEAD, MAX_HEADERS, parse_head};
 use crate::hub::Inbox;
 use crate::hub::Places;
 use crate::hub::Publisher;
+use crate::hub::Watch;
 use crate::names::{ADMIN_PREFIX, ClientId, MAX_ROOM};
 use crate::net::Stop;
 use crate::net::Stream;
@@ -121,9 +123,15 @@ fn show(doors: &Doors, request: &Request<()>, rest: &[u8]) {
         ENDED.with(|socket| {
             let mut body = body(doors, socket, rest);
             match doors.open(request, &caller, &mut body) {
+                Opened::Room(entry) if entry.start.watch == Some(Watch::News) => {
+                    assert_eq!(entry.room.as_ref(), EVENTS);
+                    check_head(&entry.response, 200);
+                }
                 Opened::Room(entry) => {
                     assert_eq!(entrance, Entrance::Main);
                     check_room(&entry.room);
+                    entry.further_rooms.iter().for_each(|room| check_room(room));
+                    assert!(entry.further_rooms.len() < 16);
                     let status = match entry.encoding.is_stream() {
                         false => 101,
                         true => 200,

@@ -1,6 +1,7 @@
 //! The API of your program: handles, clients, subscriptions, hooks. All of them
 //! are thin: they send commands to the hub.
 
+mod answerer;
 pub(crate) mod client;
 pub(crate) mod handle;
 pub(crate) mod handler;
@@ -10,6 +11,7 @@ mod shared;
 pub(crate) mod subscription;
 pub(crate) mod upgrade;
 
+pub(crate) use answerer::Answerer;
 pub(crate) use client::Client;
 pub(crate) use handle::Handle;
 pub(crate) use handler::{Handler, Hooks};

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, IoSlice, Read};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 
@@ -34,6 +35,9 @@ pub(crate) struct Answer {
     pub(crate) body: String,
     /// In place of the body: a file, and how many bytes of it.
     pub(crate) file: Option<(File, u64)>,
+    /// In place of the body: bytes that need not be text. Boxed, since few
+    /// answers have any.
+    pub(crate) bytes: Option<Box<Bytes>>,
     /// Whether the request was a HEAD: the body is announced and not sent.
     pub(crate) head_only: bool,
 }
@@ -54,6 +58,7 @@ impl Answer {
             content_type: HeaderValue::from_static(content_type),
             body,
             file: None,
+            bytes: None,
             head_only: false,
         }
     }
@@ -113,6 +118,7 @@ impl Answer {
         if self.has_body() {
             line("content-type", self.content_type.as_bytes());
             let body = self.body.len() as u64;
+            let body = self.bytes.as_ref().map_or(body, |bytes| bytes.len() as u64);
             let len = self.file.as_ref().map_or(body, |(_, len)| *len);
             line("content-length", len.to_string().as_bytes());
         }
@@ -130,14 +136,20 @@ impl Answer {
     /// Writes the answer, and closes the socket so that the answer arrives: our
     /// direction first, then a short drain. All of it has a deadline, so that a
     /// peer that reads slowly does not keep its place.
-    /// A file may take longer, each piece by itself, until the server stops.
+    /// A file, or your program's bytes, may take longer, each piece by itself,
+    /// until the server stops.
     pub(crate) fn deliver(&self, socket: &Stream, stop: &Stop) -> io::Result<()> {
         let head = self.head();
         let mut slices = [IoSlice::new(&head), IoSlice::new(self.sent_body())];
         let mut deadline = Instant::now() + ANSWER_TIMEOUT;
         send_all(socket, &mut slices, deadline)?;
         if let Some((file, len)) = self.file.as_ref().filter(|_| !self.head_only) {
-            send_file(file.take(*len), *len, socket, stop)?;
+            send_pieces(file.take(*len), *len, socket, stop)?;
+            deadline = Instant::now() + ANSWER_TIMEOUT;
+        }
+        let bytes = self.bytes.as_deref();
+        if let Some(bytes) = bytes.filter(|_| self.has_body() && !self.head_only) {
+            send_pieces(&bytes[..], bytes.len() as u64, socket, stop)?;
             deadline = Instant::now() + ANSWER_TIMEOUT;
         }
         socket.finish_within(deadline.saturating_duration_since(Instant::now()));
@@ -145,13 +157,14 @@ impl Answer {
     }
 }
 
-/// Sends a file piece by piece, so that none is in memory as a whole. One that
-/// has become shorter cuts the connection: its length was announced.
-fn send_file(mut file: impl Read, len: u64, socket: &Stream, stop: &Stop) -> io::Result<()> {
+/// Sends a body piece by piece, so that no file is in memory as a whole, and a
+/// peer that reads slowly gets all of it. A file that has become shorter cuts
+/// the connection: its length was announced.
+fn send_pieces(mut body: impl Read, len: u64, socket: &Stream, stop: &Stop) -> io::Result<()> {
     let mut piece = vec![0; PIECE];
     let mut left = len;
     while left > 0 {
-        let read = file.read(&mut piece)?;
+        let read = body.read(&mut piece)?;
         if read == 0 || stop.is_triggered() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

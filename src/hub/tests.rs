@@ -220,9 +220,10 @@ impl World {
         self.hub.end_pass();
         self.write_all(peer);
         let out = peer.socket.take_out();
-        match peer.encoding.is_events() {
-            false => frames(&out),
-            true => events(&out),
+        match peer.encoding {
+            encoding if encoding.is_events() => events(&out),
+            encoding if encoding.is_lines() => lines(&out),
+            _ => frames(&out),
         }
     }
 
@@ -265,6 +266,17 @@ fn events(bytes: &[u8]) -> Vec<String> {
                 Some(close) => format!("CLOSE {close}"),
                 None => event.strip_prefix("data: ").unwrap().to_owned(),
             }
+        })
+        .collect()
+}
+
+/// What a client of lines reads from these bytes, without the rooms.
+fn lines(bytes: &[u8]) -> Vec<String> {
+    let text = std::str::from_utf8(bytes).unwrap();
+    text.lines()
+        .map(|line| match line.strip_prefix("[closed: ") {
+            Some(close) => format!("CLOSE {} ", close.strip_suffix(']').unwrap()),
+            None => line.rsplit('\t').next().unwrap().to_owned(),
         })
         .collect()
 }

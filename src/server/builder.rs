@@ -5,6 +5,8 @@ use std::iter;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, ToSocketAddrs};
 use std::sync::Arc;
 
+use http::{Request, Response};
+
 use super::Server;
 use super::accept::Gate;
 use super::capacity::ClientLimit;
@@ -15,6 +17,7 @@ use crate::connection::Admission;
 use crate::connection::Service;
 use crate::connection::Threads;
 use crate::doors::{self, Doors, Entrance};
+use crate::embed::Answerer;
 use crate::embed::Client;
 use crate::embed::Handle;
 use crate::embed::Shared;
@@ -27,6 +30,7 @@ use crate::hub::Inbox;
 use crate::hub::Places;
 use crate::hub::Publisher;
 use crate::message::Message;
+use crate::names::Peer;
 use crate::net::Listener;
 use crate::net::{Certificates, Stop};
 use crate::outbox::OutboxRules;
@@ -65,6 +69,7 @@ const NO_ADDRESS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPEC
 pub struct ServerBuilder {
     config: Config,
     hooks: Hooks,
+    answerer: Option<Answerer>,
     others: Vec<Listener>,
 }
 
@@ -264,6 +269,64 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets a closure that answers requests itself: pages, JSON, redirects on the
+    /// server's own port. Where it returns `None`, the server answers as it does
+    /// without it. Default: none.
+    ///
+    /// It is shown every request but those for a WebSocket, which
+    /// [`on_upgrade`](ServerBuilder::on_upgrade) decides about, and those for
+    /// the operator (`/-/`). It comes before all rules for rooms: neither the
+    /// Origin nor a token is looked at, and what it answers is for everybody
+    /// whom it answers. A browser shows other sites' pages an answer only if
+    /// [`Config::allow_origin`] or the answer itself allows it.
+    ///
+    /// Only the head of the request is there. A body that it may have is not
+    /// read; [`Config::allow_publish`] is for those.
+    ///
+    /// The server says `Connection`, `Content-Length`, `Transfer-Encoding`,
+    /// `Upgrade` and `Date` itself. Without a `Content-Type` the answer has
+    /// `application/octet-stream`. An informational status (1xx) is no final
+    /// answer: 500 is sent instead, and logged. `HEAD` gets the head alone. A
+    /// panic is answered with 500.
+    ///
+    /// It runs on the thread of the connection, in the stack of
+    /// [`Config::stack_size`], and may take its time; the request keeps its place
+    /// among [`Config::max_handshakes`] for as long.
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::net::TcpStream;
+    ///
+    /// use http::{Response, header};
+    /// use hubcast::Server;
+    ///
+    /// let running = Server::builder()
+    ///     .on_request(|request, _peer| match request.uri().path() {
+    ///         "/version" => {
+    ///             let answer = Response::builder().header(header::CONTENT_TYPE, "text/plain");
+    ///             answer.body(b"7\n".to_vec()).ok()
+    ///         }
+    ///         _ => None,
+    ///     })
+    ///     .bind("127.0.0.1:0")?
+    ///     .spawn()?;
+    ///
+    /// let mut stream = TcpStream::connect(running.local_addr())?;
+    /// stream.write_all(b"GET /version HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+    /// let mut answer = String::new();
+    /// stream.read_to_string(&mut answer)?;
+    /// assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"));
+    /// assert!(answer.ends_with("\r\n\r\n7\n"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_request<F>(mut self, hook: F) -> ServerBuilder
+    where
+        F: Fn(&Request<()>, Peer) -> Option<Response<Vec<u8>>> + Send + Sync + 'static,
+    {
+        self.answerer = Some(Answerer(Arc::new(hook)));
+        self
+    }
+
     /// Binds the server to an address; see [`Server::bind`]. From here on
     /// connections are queued by the system; they are served once the server
     /// runs.
@@ -423,7 +486,8 @@ impl ServerBuilder {
             shared: shared.clone(),
         };
         let service = Service {
-            doors: Doors::new(handle, hooks.clone(), Arc::new(places))?,
+            doors: Doors::new(handle, hooks.clone(), Arc::new(places))?
+                .with_answerer(self.answerer),
             shared,
             hooks,
             outboxes: Arc::new(outboxes),

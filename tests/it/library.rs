@@ -17,6 +17,7 @@ use crate::kit::frame::Opcode;
 use crate::kit::http::{handshake, read_head};
 use crate::support::{Raw, deadline, dial, eventually, server};
 
+mod answers;
 mod handle;
 mod hooks;
 

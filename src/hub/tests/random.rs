@@ -23,8 +23,9 @@ fn rooms_hold(seed: u64, helpers: usize) {
         let who = choices.below(here.len());
         match (choices.below(16), here.get_mut(who)) {
             (0..3, _) | (_, None) => {
-                let encoding = match choices.below(3) {
+                let encoding = match choices.below(4) {
                     0 => Encoding::Events,
+                    1 => Encoding::RoomLines,
                     _ => Encoding::Frames,
                 };
                 let peer = world.join_as(room, encoding);
