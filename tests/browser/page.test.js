@@ -1011,7 +1011,8 @@ test('the line to copy is one argument to a shell, whatever the room is called',
 });
 
 test('many messages of many lines do not make the page stand still', { timeout: 6 * DEADLINE }, async () => {
-  const server = await serve('--allow-publish');
+  // What waits for a browser that has no processor for a while is 8 MB.
+  const server = await serve('--allow-publish', '--queue-bytes', '16MiB');
   const room = server.http('/lines');
   const alice = await Person.at(browser, room, 'Alice');
   await alice.connected();
