@@ -9,6 +9,8 @@ SOAK ?=
 CHROMIUM ?= chromium
 # How often each test of make test-engine kills redis-server.
 FAULTS ?= 3
+# How long each row of make bench-cluster takes.
+SECONDS ?= 10
 # With ENGINE=all, make test-engine runs those that take minutes, too.
 ENGINE ?=
 # How long each fuzz target runs.
@@ -21,7 +23,7 @@ FUZZ = PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) +nightly fuzz run \
 	--fuzz-dir tests/fuzz --target-dir target/fuzz/build
 
 .DEFAULT_GOAL := help
-.PHONY: test-browser-cluster bench-returning run-demo test-guide-clients packaging dist deb test-deb test-resume help run build test ci fmt fmt-check lint deps doc bench bench-peers bench-micro test-browser picture browser-tools autobahn test-clients test-proxies test-generated generated-tools proxies-tools fuzz fuzz-reduce soak abuse test-netns netns-tools engine-tools test-engine run-cluster
+.PHONY: bench-cluster test-browser-cluster bench-returning run-demo test-guide-clients packaging dist deb test-deb test-resume help run build test ci fmt fmt-check lint deps doc bench bench-peers bench-micro test-browser picture browser-tools autobahn test-clients test-proxies test-generated generated-tools proxies-tools fuzz fuzz-reduce soak abuse test-netns netns-tools engine-tools test-engine run-cluster
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -182,7 +184,10 @@ engine-tools:
 test-engine: engine-tools netns-tools ## Several nodes on a Redis that fails in all ways (needs root); FAULTS=20 kills a test, ENGINE=all
 	$(CARGO) test --lib engine::redis:: -- --ignored --nocapture
 	HUBCAST_TEST_FAULTS=$(FAULTS) $(CARGO) test --test engine -- --ignored --nocapture --test-threads=1 \
-		$(if $(filter all,$(ENGINE)),,--skip slow::)
+		--skip bench:: $(if $(filter all,$(ENGINE)),,--skip slow::)
+
+bench-cluster: engine-tools ## Measure two nodes and their engine, all on this machine; SECONDS=10 for each row
+	HUBCAST_BENCH_SECONDS=$(SECONDS) $(CARGO) test --release --test engine -- --ignored --nocapture bench::
 
 run-cluster: engine-tools build ## A Redis and three nodes on this machine; a page each
 	sh tests/engine/cluster.sh

@@ -1,5 +1,7 @@
 //! The settings of a server, their defaults and their checks.
 
+#[cfg(feature = "redis")]
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Error;
@@ -111,9 +113,9 @@ pub struct Config {
     /// Other settings for single rooms. Default: none.
     pub room: Vec<RoomRule>,
     /// Where the log of several servers is, which makes them one:
-    /// `redis://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…][/DATABASE]` or
-    /// `redis+unix:PATH`, Redis 6.2 or newer, or Valkey. It is not shown
-    /// anywhere. Only with the feature `redis`, like the fields below. Default:
+    /// `redis://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…][/DATABASE]`, `rediss://…`
+    /// over TLS (with the feature `tls`), or `redis+unix:PATH`, Redis 6.2 or
+    /// newer, or Valkey. It is not shown anywhere. Only with the feature `redis`, like the fields below. Default:
     /// none, the server is alone.
     #[cfg(feature = "redis")]
     pub engine: Option<Secret>,
@@ -121,6 +123,17 @@ pub struct Config {
     /// none.
     #[cfg(feature = "redis")]
     pub engine_password: Option<Secret>,
+    /// The authorities that may have signed the certificate of an engine over
+    /// TLS, in PEM. Default: none, those of the system.
+    #[cfg(feature = "redis")]
+    pub engine_ca: Option<PathBuf>,
+    /// The certificate that this server shows to an engine over TLS, in PEM.
+    /// Default: none.
+    #[cfg(feature = "redis")]
+    pub engine_cert: Option<PathBuf>,
+    /// The private key of that certificate, in PEM. Default: none.
+    #[cfg(feature = "redis")]
+    pub engine_key: Option<PathBuf>,
     /// Whether the server does not start if the engine is not reached within
     /// 10 s. Else it starts, is not ready, and waits for it. Default: false.
     #[cfg(feature = "redis")]
@@ -368,6 +381,12 @@ impl Default for Config {
             #[cfg(feature = "redis")]
             engine_password: None,
             #[cfg(feature = "redis")]
+            engine_ca: None,
+            #[cfg(feature = "redis")]
+            engine_cert: None,
+            #[cfg(feature = "redis")]
+            engine_key: None,
+            #[cfg(feature = "redis")]
             engine_required: false,
             #[cfg(feature = "redis")]
             engine_prefix: "hubcast".to_owned(),
@@ -465,6 +484,24 @@ impl Config {
                 return Err(Error::config(format!("{name} must be more than 0")));
             }
             not_too_long(name, duration)?;
+        }
+        let is_secure = |engine: &Secret| engine.reveal().starts_with("rediss://");
+        let is_secure = self.engine.as_ref().is_some_and(is_secure);
+        for (name, path) in [
+            ("engine-ca", &self.engine_ca),
+            ("engine-cert", &self.engine_cert),
+            ("engine-key", &self.engine_key),
+        ] {
+            if let (Some(path), false) = (path, is_secure) {
+                return Err(Error::config(format!(
+                    "{name} {path:?} is for an engine over TLS, rediss://…"
+                )));
+            }
+        }
+        if self.engine_cert.is_some() != self.engine_key.is_some() {
+            return Err(Error::config(
+                "engine-cert and engine-key, its private key's file, go together",
+            ));
         }
         if self.engine.is_some() && self.max_message_size > MAX_ENGINE_MESSAGE {
             let most = MAX_ENGINE_MESSAGE;

@@ -24,3 +24,5 @@ pub(crate) use received::Received;
 pub(crate) use stop::{Stop, Wake};
 pub(crate) use stream::Stream;
 pub(crate) use tls::{Certificates, NoTls};
+#[cfg(feature = "redis")]
+pub(crate) use tls::{Trust, Upstream};

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::redis::{Keeps, Redis, faults, seconds};
 use crate::rig::{Load, Node, Tally};
 
-const ROOMS: [&str; 2] = ["/a", "/b"];
+pub const ROOMS: [&str; 2] = ["/a", "/b"];
 const PAUSE: Duration = Duration::from_millis(1);
 /// A restart is followed by messages again within this time.
 const RECOVERY: Duration = Duration::from_secs(1);

@@ -5,6 +5,7 @@
 #![allow(missing_docs, unreachable_pub)] // nobody reads these docs
 #![allow(clippy::unwrap_used)] // tests may panic
 
+mod bench;
 mod distance;
 mod failover;
 mod faults;
@@ -19,3 +20,5 @@ mod restart;
 mod resume;
 mod rig;
 mod start;
+#[cfg(feature = "tls")]
+mod tls;

@@ -18,7 +18,7 @@ const MISSED: usize = 100;
 const THREADS: usize = 4;
 
 /// So many clients resume at the same time, each from before 100 messages.
-fn all_come_back(clients: usize) {
+pub fn all_come_back(clients: usize) {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).unwrap();

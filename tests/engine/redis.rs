@@ -46,9 +46,7 @@ impl Redis {
         let name = format!("hubcast-redis-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(name);
         fs::create_dir(&folder).unwrap();
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let port = free_port();
         let options = options.to_vec();
         let namespace = namespace.map(str::to_owned);
         let process = spawn(namespace.as_deref(), port, keeps, &folder, &options);
@@ -66,6 +64,10 @@ impl Redis {
 
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     pub fn kill(&mut self) {
@@ -113,6 +115,12 @@ impl Redis {
         let output = output.expect("redis-cli is there: make test-engine installs it");
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
+}
+
+/// A port that nobody has.
+pub fn free_port() -> u16 {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    free.local_addr().unwrap().port()
 }
 
 /// A command that runs in a network namespace.

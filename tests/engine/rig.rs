@@ -89,6 +89,10 @@ impl Node {
         line.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
     pub fn signal(&self, signal: Signal) {
         self.child.signal(signal).unwrap();
     }

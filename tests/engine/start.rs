@@ -12,9 +12,15 @@ use crate::rig::{Node, deadline, eventually, program};
 
 /// Starts the program, which must end with 1 and one line.
 #[track_caller]
-fn ends(engine: &str, expected: &[&str]) {
+pub fn ends(options: &[&str], expected: &[&str]) {
+    ends_with(1, options, expected);
+}
+
+/// Starts the program, which must end with this code and one line.
+#[track_caller]
+pub fn ends_with(code: i32, options: &[&str], expected: &[&str]) {
     let mut command = program();
-    command.args(["--listen", "127.0.0.1:0", "--engine", engine]);
+    command.args(["--listen", "127.0.0.1:0"]).args(options);
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let poll = Duration::from_millis(5);
     let ended = wait_for(deadline(), poll, || child.try_wait());
@@ -23,7 +29,7 @@ fn ends(engine: &str, expected: &[&str]) {
     }
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(output.status.code(), Some(code), "{said}");
     assert_eq!(said.trim().lines().count(), 1, "{said}");
     for part in expected {
         assert!(said.contains(part), "{part:?} is not in {said}");
@@ -36,11 +42,9 @@ fn ends(engine: &str, expected: &[&str]) {
 fn a_password_is_wanted() {
     let redis = Redis::start_with(Keeps::Nothing, &["--requirepass", "s3cret"]);
     let port = redis.port;
-    ends(&redis.url(), &["password", "NOAUTH"]);
-    ends(
-        &format!("redis://:hush@127.0.0.1:{port}"),
-        &["password", "WRONGPASS"],
-    );
+    ends(&["--engine", &redis.url()], &["password", "NOAUTH"]);
+    let wrong = format!("redis://:hush@127.0.0.1:{port}");
+    ends(&["--engine", &wrong], &["password", "WRONGPASS"]);
     Node::launch(&format!("redis://:s3cret@127.0.0.1:{port}"), &[]).await_ready();
 }
 
@@ -53,7 +57,7 @@ fn a_right_is_missing() {
     ];
     redis.cli(&rights);
     let url = format!("redis://ann:pw@127.0.0.1:{}", redis.port);
-    ends(&url, &["does not permit", "EVAL"]);
+    ends(&["--engine", &url], &["does not permit", "EVAL"]);
 }
 
 #[test]
@@ -61,7 +65,10 @@ fn a_right_is_missing() {
 fn a_newer_layout() {
     let redis = Redis::start(Keeps::Nothing);
     redis.cli(&["HSET", "{hubcast:0}meta", "layout", "9"]);
-    ends(&redis.url(), &["newer version", "layout 9", "layout 1"]);
+    ends(
+        &["--engine", &redis.url()],
+        &["newer version", "layout 9", "layout 1"],
+    );
 }
 
 /// A server that answers everything with the same bytes, for ever.
@@ -90,7 +97,7 @@ fn fake(answer: &'static [u8], is_endless: bool) -> String {
 #[ignore = "make test-engine runs it"]
 fn an_old_version() {
     let info = b"$50\r\nredis_version:6.0.16\r\nrun_id:abc\r\nrole:master\r\n   \r\n";
-    ends(&fake(info, false), &["6.0.16", "6.2"]);
+    ends(&["--engine", &fake(info, false)], &["6.0.16", "6.2"]);
 }
 
 /// What is no engine is waited for: it may be one later. The line says what it

@@ -255,14 +255,27 @@ struct Memory {
 #[command(next_help_heading = "Several nodes")]
 struct Nodes {
     /// Redis or Valkey, where the log of several nodes is, which makes them
-    /// one server: redis://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…][/DATABASE] or
-    /// redis+unix:PATH
+    /// one server: redis://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…][/DATABASE],
+    /// rediss:// over TLS, or redis+unix:PATH
     #[arg(long, value_name = "URL")]
     engine: Option<String>,
 
     /// A file whose first line is the engine's password
     #[arg(long, value_name = "FILE")]
     engine_password_file: Option<PathBuf>,
+
+    /// The authorities that may have signed the certificate of an engine over
+    /// TLS, in PEM; those of the system if none is given
+    #[arg(long, value_name = "FILE")]
+    engine_ca: Option<PathBuf>,
+
+    /// The certificate that this node shows to an engine over TLS, in PEM
+    #[arg(long, value_name = "FILE")]
+    engine_cert: Option<PathBuf>,
+
+    /// The private key of that certificate, in PEM
+    #[arg(long, value_name = "FILE")]
+    engine_key: Option<PathBuf>,
 
     /// Do not start if the engine is not reached within 10 s
     #[arg(long)]
@@ -634,6 +647,9 @@ impl Nodes {
         let file = self.engine_password_file.as_deref();
         let password = file.map(|path| token::of_file("engine-password-file", path));
         config.engine_password = password.transpose()?;
+        config.engine_ca.clone_from(&self.engine_ca);
+        config.engine_cert.clone_from(&self.engine_cert);
+        config.engine_key.clone_from(&self.engine_key);
         config.engine_required = self.engine_required;
         config.engine_prefix.clone_from(&self.engine_prefix);
         config.engine_spool = self.engine_spool.0;

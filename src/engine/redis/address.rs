@@ -1,19 +1,24 @@
-//! Where the engine is: `redis://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…][/DB]`
-//! or `redis+unix:PATH`.
+//! Where the engine is: `redis://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…][/DB]`,
+//! `rediss://` over TLS, or `redis+unix:PATH`.
 
 use std::fmt;
 use std::path::PathBuf;
+
+use crate::net::Trust;
 
 /// The port of an address that names none.
 const PORT: u16 = 6379;
 
 /// Where the engine is, and how to log in there.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) struct Address {
     pub(super) places: Vec<Place>,
     pub(super) user: Option<String>,
     pub(super) password: Option<String>,
     pub(super) database: u32,
+    pub(super) is_secure: bool,
+    /// There if it is to be reached over TLS.
+    pub(super) trust: Option<Trust>,
 }
 
 /// One server.
@@ -54,17 +59,13 @@ impl Address {
                 user: None,
                 password: None,
                 database: 0,
+                is_secure: false,
+                trust: None,
             });
         }
-        if text.starts_with("rediss://") {
-            return Err(
-                "TLS to the engine is not there yet; use a Unix socket, or a tunnel such as \
-                 stunnel on this machine"
-                    .to_owned(),
-            );
-        }
-        let Some(rest) = text.strip_prefix("redis://") else {
-            return Err("it must begin with redis:// or redis+unix:".to_owned());
+        let secure = text.strip_prefix("rediss://");
+        let Some(rest) = secure.or(text.strip_prefix("redis://")) else {
+            return Err("it must begin with redis://, rediss:// or redis+unix:".to_owned());
         };
         let (credentials, rest) = match rest.rsplit_once('@') {
             Some((credentials, rest)) => (Some(credentials), rest),
@@ -90,6 +91,8 @@ impl Address {
             user: user.filter(|user| !user.is_empty()),
             password,
             database,
+            is_secure: secure.is_some(),
+            trust: None,
         })
     }
 }
@@ -159,7 +162,7 @@ mod tests {
         assert_eq!(places, ["one:7000", "[::1]:7001", "three:6379"]);
         assert_eq!(address.user.as_deref(), Some("ann"));
         assert_eq!(address.password.as_deref(), Some("p@ss"));
-        assert_eq!(address.database, 5);
+        assert_eq!((address.database, address.is_secure), (5, false));
         assert!(!format!("{address:?}").contains("p@ss"));
 
         let address = Address::parse("redis://:secret@localhost").unwrap();
@@ -167,6 +170,7 @@ mod tests {
             (address.user, address.password.as_deref()),
             (None, Some("secret"))
         );
+        assert!(Address::parse("rediss://localhost").unwrap().is_secure);
         let address = Address::parse("redis+unix:/run/redis.sock").unwrap();
         assert_eq!(address.places[0].to_string(), "/run/redis.sock");
     }
@@ -175,7 +179,6 @@ mod tests {
     fn an_error_says_what_is_possible_and_no_password() {
         for (text, expected) in [
             ("http://localhost", "redis://"),
-            ("rediss://localhost", "stunnel"),
             ("redis://user:hush@localhost:x", "port"),
             ("redis://user:hush@localhost:99999", "port"),
             ("redis://user:hush@localhost/main", "database"),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::address::{Address, Place};
 use super::resp::{Malformed, Parser, Reply, write_command};
-use crate::net::{Outlet, Received, Stop, Stream, Wake, poll_until};
+use crate::net::{Outlet, Received, Stop, Stream, Upstream, Wake, poll_until};
 
 /// How long the engine has for an answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -76,6 +77,7 @@ fn printable(text: &str) -> String {
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: Stream,
+    tls: Option<Upstream>,
     parser: Parser,
     out: Vec<u8>,
     stop: Arc<Stop>,
@@ -103,8 +105,10 @@ impl Connection {
         let stream = connect(place).map_err(|error| {
             Fault::Away(format!("cannot connect to the engine at {place}: {error}"))
         })?;
+        let tls = secure(&stream, place, address, stop)?;
         let mut connection = Connection {
             stream,
+            tls,
             parser: Parser::new(MAX_REPLY),
             out: Vec::new(),
             stop: stop.clone(),
@@ -180,27 +184,34 @@ impl Connection {
         }
     }
 
-    fn exchange(&mut self, arguments: &[&[u8]], deadline: Instant) -> Result<Reply, Fault> {
-        self.out.clear();
-        write_command(&mut self.out, arguments);
-        let lost = |error: io::Error| {
-            Fault::Away(format!("the connection to the engine is lost: {error}"))
-        };
+    /// Sends the command that was written.
+    fn send(&mut self, deadline: Instant) -> Result<(), Fault> {
         let mut sent = 0;
-        while sent < self.out.len() {
-            match self.stream.try_send(&self.out[sent..]) {
-                Ok(count) => sent += count.bytes,
+        while sent < self.out.len() || self.tls.as_ref().is_some_and(Upstream::owes) {
+            let rest = &self.out[sent..];
+            let result = match &mut self.tls {
+                Some(tls) => tls.try_send(self.stream.as_fd(), rest),
+                None => self.stream.try_send(rest).map(|sent| sent.bytes),
+            };
+            match result {
+                Ok(count) => sent += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let mut fds = [PollFd::new(&self.stream, PollFlags::OUT)];
                     if !poll_until(&mut fds, Some(deadline)).map_err(lost)? {
-                        return Err(Fault::Away(
-                            "the engine takes no command in time".to_owned(),
-                        ));
+                        let text = "the engine takes no command in time";
+                        return Err(Fault::Away(text.to_owned()));
                     }
                 }
                 Err(error) => return Err(lost(error)),
             }
         }
+        Ok(())
+    }
+
+    fn exchange(&mut self, arguments: &[&[u8]], deadline: Instant) -> Result<Reply, Fault> {
+        self.out.clear();
+        write_command(&mut self.out, arguments);
+        self.send(deadline)?;
         loop {
             match self.parser.next() {
                 Ok(Some(reply)) => return Ok(reply),
@@ -212,7 +223,10 @@ impl Connection {
                     )));
                 }
             }
-            let ready = self.stream.wait_readable(&self.stop, Some(deadline));
+            let ready = match &self.tls {
+                Some(tls) if tls.is_readable() => Ok(Wake::Ready),
+                _ => self.stream.wait_readable(&self.stop, Some(deadline)),
+            };
             match ready.map_err(lost)? {
                 Wake::Ready => {}
                 Wake::Stopping => return Err(Fault::Stopping),
@@ -223,7 +237,10 @@ impl Connection {
             let buffer = &mut self.parser.buffer;
             let len = buffer.len();
             buffer.resize(len + READ, 0);
-            let got = self.stream.receive_into(&mut buffer[len..]);
+            let got = match &mut self.tls {
+                Some(tls) => tls.receive_into(self.stream.as_fd(), &mut buffer[len..]),
+                None => self.stream.receive_into(&mut buffer[len..]),
+            };
             let more = match got.map_err(lost)? {
                 Received::Bytes(more) => more,
                 Received::Nothing => 0,
@@ -235,6 +252,36 @@ impl Connection {
             buffer.truncate(len + more);
         }
     }
+}
+
+fn lost(error: io::Error) -> Fault {
+    let text = format!("the connection to the engine is lost: {error}");
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => Fault::Denied(text),
+        _ => Fault::Away(text),
+    }
+}
+
+/// Shakes hands where the address asks for TLS.
+fn secure(
+    stream: &Stream,
+    place: &Place,
+    address: &Address,
+    stop: &Stop,
+) -> Result<Option<Upstream>, Fault> {
+    let (Some(trust), Place::Network { host, .. }) = (&address.trust, place) else {
+        return Ok(None);
+    };
+    let deadline = Instant::now() + PATIENCE;
+    let shaken = Upstream::shake_hands(trust, host, stream.as_fd(), stop, deadline);
+    shaken.map(Some).map_err(|error| {
+        let text = format!("no TLS with the engine at {place}: {error}");
+        match error.kind() {
+            _ if stop.is_triggered() => Fault::Stopping,
+            io::ErrorKind::PermissionDenied => Fault::Denied(text),
+            _ => Fault::Away(text),
+        }
+    })
 }
 
 fn connect(place: &Place) -> io::Result<Stream> {

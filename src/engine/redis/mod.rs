@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use crate::config::Config;
 use crate::error::Error;
 use crate::hub::{Append, Publisher};
-use crate::net::Stop;
+use crate::net::{Stop, Trust};
 use crate::secret::Secret;
 use address::Address;
 use connection::{Connection, Fault};
@@ -108,6 +108,13 @@ impl Engine {
         let address = Address::parse(address);
         let mut address = address.map_err(|flaw| Error::config(format!("engine: {flaw}")))?;
         address.take_password(config.engine_password.as_ref().map(Secret::reveal));
+        if address.is_secure {
+            let own = config
+                .engine_cert
+                .as_deref()
+                .zip(config.engine_key.as_deref());
+            address.trust = Some(Trust::new(config.engine_ca.as_deref(), own)?);
+        }
         let stop = Stop::new().map_err(|error| Error::start("cannot make a socket pair", error))?;
         let random = RandomState::new().hash_one(std::process::id());
         let id = format!("{:08x}", random >> 32);

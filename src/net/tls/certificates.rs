@@ -165,7 +165,7 @@ fn load(files: &PemFiles) -> Result<ServerConfig, Error> {
     let (certificate, key) = (&files.certificate, &files.key);
     let chain = certificates("tls-cert", certificate)?;
     let mut config = builder
-        .with_single_cert(chain, private_key(key)?)
+        .with_single_cert(chain, private_key("tls-key", key)?)
         .map_err(|error| {
             Error::config(match error {
                 rustls::Error::InconsistentKeys(_) => format!(
@@ -185,7 +185,10 @@ fn read(option: &str, path: &Path) -> Result<Vec<u8>, Error> {
         .map_err(|error| Error::config(format!("{option} {path:?} cannot be read: {error}")))
 }
 
-fn certificates(option: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+pub(super) fn certificates(
+    option: &str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, Error> {
     let pem = read(option, path)?;
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match all {
@@ -198,20 +201,20 @@ fn certificates(option: &str, path: &Path) -> Result<Vec<CertificateDer<'static>
     }
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
-    let pem = read("tls-key", path)?;
+pub(super) fn private_key(option: &str, path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+    let pem = read(option, path)?;
     PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
         let is_encrypted = pem.windows(9).any(|word| word == b"ENCRYPTED");
         Error::config(match error {
             _ if is_encrypted => format!(
-                "tls-key {path:?} is encrypted; decrypt it: openssl pkey -in {} -out plain-key.pem",
+                "{option} {path:?} is encrypted; decrypt it: openssl pkey -in {} -out plain-key.pem",
                 path.display()
             ),
             rustls::pki_types::pem::Error::NoItemsFound => format!(
-                "tls-key {path:?} holds no private key in PEM, which begins with \
+                "{option} {path:?} holds no private key in PEM, which begins with \
                  -----BEGIN PRIVATE KEY-----"
             ),
-            error => format!("tls-key {path:?}: {error}"),
+            error => format!("{option} {path:?}: {error}"),
         })
     })
 }

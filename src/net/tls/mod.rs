@@ -20,6 +20,8 @@ mod handshake;
 mod off;
 #[cfg(feature = "tls")]
 mod session;
+#[cfg(all(feature = "tls", feature = "redis"))]
+mod upstream;
 
 #[cfg(feature = "tls")]
 pub(crate) use certificates::Certificates;
@@ -31,5 +33,9 @@ pub(super) use handshake::shake_hands;
 pub(crate) use off::{Certificates, NoTls};
 #[cfg(not(feature = "tls"))]
 pub(super) use off::{Session, shake_hands};
+#[cfg(all(not(feature = "tls"), feature = "redis"))]
+pub(crate) use off::{Trust, Upstream};
 #[cfg(feature = "tls")]
 pub(super) use session::Session;
+#[cfg(all(feature = "tls", feature = "redis"))]
+pub(crate) use upstream::{Trust, Upstream};

@@ -4,6 +4,8 @@
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
+#[cfg(feature = "redis")]
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
@@ -96,6 +98,56 @@ impl Session {
     }
 
     pub(in crate::net) fn say_goodbye(&self, _: BorrowedFd<'_>, _: Duration) {
+        match *self {}
+    }
+}
+
+#[cfg(feature = "redis")]
+#[derive(Clone, Debug)]
+pub(crate) enum Trust {}
+
+#[cfg(feature = "redis")]
+#[derive(Debug)]
+pub(crate) enum Upstream {}
+
+#[cfg(feature = "redis")]
+impl Trust {
+    pub(crate) fn new(_: Option<&Path>, _: Option<(&Path, &Path)>) -> Result<Trust, Error> {
+        Err(Error::config(
+            "engine: rediss:// needs a program that was built with the feature tls",
+        ))
+    }
+}
+
+#[cfg(feature = "redis")]
+impl Upstream {
+    pub(crate) fn shake_hands(
+        trust: &Trust,
+        _: &str,
+        _: BorrowedFd<'_>,
+        _: &Stop,
+        _: Instant,
+    ) -> io::Result<Upstream> {
+        match *trust {}
+    }
+
+    pub(crate) fn try_send(&mut self, _: BorrowedFd<'_>, _: &[u8]) -> io::Result<usize> {
+        match *self {}
+    }
+
+    pub(crate) fn owes(&self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn is_readable(&self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn receive_into(
+        &mut self,
+        _: BorrowedFd<'_>,
+        _: &mut [u8],
+    ) -> io::Result<Received<usize>> {
         match *self {}
     }
 }
