@@ -411,7 +411,7 @@ fn open(run: String, parts: &[Reply]) -> Result<Open, Fault> {
     })
 }
 
-fn entries(reply: &Reply) -> Result<Vec<Entry>, Fault> {
+pub(super) fn entries(reply: &Reply) -> Result<Vec<Entry>, Fault> {
     let list = reply.list().ok_or_else(|| odd("XREAD"))?;
     list.iter()
         .map(|reply| entry(reply).ok_or_else(|| odd("XREAD")))

@@ -10,6 +10,8 @@ mod address;
 mod append;
 mod away;
 mod connection;
+#[cfg(test)]
+mod hostile;
 mod keys;
 #[cfg(test)]
 mod model;
