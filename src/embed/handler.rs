@@ -53,6 +53,9 @@ pub trait Handler: Send + Sync + 'static {
     /// refuse it, choose the room and the subprotocol, and attach a value to
     /// the client. Default: accepts.
     ///
+    /// For a client that asks for several rooms, `/?room=a&room=b`, it is called
+    /// once for each of them, as if it were the only one.
+    ///
     /// The checks of the settings come first: the origin, the token. The time
     /// it takes is not part of
     /// [`Config::handshake_timeout`](crate::Config::handshake_timeout).
