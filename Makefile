@@ -53,6 +53,14 @@ deb: packaging target/tools/bin/cargo-deb ## A Debian package, in target/debian
 test-deb: deb ## Install, start and remove the Debian package (needs root)
 	sh packaging/test-deb.sh target/debian/hubcast_*.deb
 
+.PHONY: test-image
+STATIC = $(shell uname -m)-unknown-linux-musl
+test-image: ## Build the image's last stage around a static program, and run it (needs root)
+	@command -v buildah >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends buildah; }
+	rustup target add $(STATIC)
+	$(CARGO) build --release --target $(STATIC)
+	sh packaging/test-image.sh target/$(STATIC)/release/hubcast
+
 target/tools/bin/cargo-deb:
 	$(CARGO) install cargo-deb --version '^3.8' --locked --root target/tools
 
