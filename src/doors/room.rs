@@ -2,13 +2,14 @@
 //! remembers, for a request that might enter it.
 
 use std::fmt::Write;
+use std::iter;
 use std::sync::Arc;
 
 use data_encoding::BASE64;
 use http::header::{CACHE_CONTROL, HeaderValue};
 use http::{Request, StatusCode};
 
-use super::admin::JSON;
+use super::admin::{JSON, list_json};
 use super::caller::Caller;
 use super::hall::Doors;
 use super::rooms::Asked;
@@ -30,7 +31,9 @@ impl Doors {
         caller: &Caller,
         rights: Option<Arc<Rights>>,
     ) -> Result<Answer, Answer> {
-        Asked::of(request)?.only("this answer")?;
+        if Asked::of(request)?.are_named {
+            return self.rooms(request, caller, rights);
+        }
         let since = start::since(request)?;
         let watches = start::watch(request)?.is_some();
         let room = self.admit(request, caller, rights)?.room;
@@ -49,6 +52,28 @@ impl Doors {
             write_memory(&mut body, &told, since.is_some());
         }
         body.push_str("}\n");
+        Ok(Answer::new(StatusCode::OK, JSON, body)
+            .header(CACHE_CONTROL, HeaderValue::from_static("no-store")))
+    }
+}
+
+impl Doors {
+    /// Tells how many clients each of several rooms has.
+    fn rooms(
+        &self,
+        request: &Request<()>,
+        caller: &Caller,
+        rights: Option<Arc<Rights>>,
+    ) -> Result<Answer, Answer> {
+        let upgrade = self.admit_to_all(request, caller, rights)?;
+        let mut rooms = Vec::new();
+        for name in iter::once(upgrade.room).chain(upgrade.further_rooms) {
+            let clients = self.handle.count(&name).map_err(|_| stopping())?;
+            rooms.push((name, clients));
+        }
+        let body = list_json("rooms", &rooms, |object, (name, clients)| {
+            object.string("room", name).plain("clients", clients);
+        });
         Ok(Answer::new(StatusCode::OK, JSON, body)
             .header(CACHE_CONTROL, HeaderValue::from_static("no-store")))
     }

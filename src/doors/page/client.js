@@ -1,7 +1,7 @@
 // A client of hubcast's rooms that comes back, and goes on where it was.
 //
 //   const room = new Hubcast('/lobby', { token, last: 20, position });   // the room's address; the rest may be left out
-//   room.onmessage = (data, position) => …;   // a text, or an ArrayBuffer
+//   room.onmessage = (data, position) => …;   // a text, or an ArrayBuffer; of '/?room=a&room=b' the third argument is the room
 //   room.ongap = () => …;                     // messages are missing here: the room has forgotten them
 //   room.onstate = (state, why) => …;         // 'connecting', 'open', 'waiting', or 'closed' for good
 //   room.send(data);                          // returns whether there was a connection to send it by
@@ -64,13 +64,14 @@ class Hubcast {
 
   // Each message begins with a line of the server's own; of a message of bytes as well.
   #receive(data) {
-    const start = typeof data === 'string' ? data : String.fromCharCode(...new Uint8Array(data, 0, Math.min(data.byteLength, 200)));
-    const end = start.indexOf('\n');
-    const [first, from, to] = start.slice(0, end).split(' ');
+    const bytes = typeof data !== 'string' && new Uint8Array(data);
+    const end = bytes ? bytes.indexOf(10) : data.indexOf('\n');
+    const line = bytes ? new TextDecoder().decode(bytes.subarray(0, end)) : data.slice(0, end);
+    const [first, from, to] = line.split(' ');
     if (first === '!at') this.position = from;
     else if (first === '!gap') { this.position = to; this.ongap(); }
     else if (first === '!direct') this.onmessage(data.slice(end + 1), '');
-    else if (first[0] !== '!') { this.position = first; this.onmessage(data.slice(end + 1), first); }
+    else if (first[0] !== '!') { this.position = first; this.onmessage(data.slice(end + 1), first, line.slice(first.length + 1)); }
   }
 
   // See the table of close codes in the guide.

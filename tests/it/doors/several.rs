@@ -142,10 +142,8 @@ fn what_is_for_one_room_is_refused_for_several() {
         config.allow_publish = true;
         config.presence = true;
     });
-    let json = ["Accept: application/json"];
     let many: String = (0..17).map(|n| format!("&room={n}")).collect();
     for (answer, part) in [
-        (look(server.local_addr(), ROOMS, &json), "one room"),
         (
             ask(server.local_addr(), &post(ROOMS, &[], b"x")),
             "one room",
@@ -166,6 +164,16 @@ fn what_is_for_one_room_is_refused_for_several() {
         assert_eq!(answer.status, 400);
         assert!(answer.body.contains(part), "{}", answer.body);
     }
+}
+
+#[test]
+fn it_is_told_how_many_each_room_has() {
+    let server = server(|_| {});
+    let _roamer = Follower::join(&server, ROOMS);
+    let _other = Raw::connect(&server, "/b");
+    let answer = look(server.local_addr(), ROOMS, &["Accept: application/json"]);
+    let expected = r#"{"rooms":[{"room":"/a","clients":1},{"room":"/b","clients":2}]}"#;
+    assert_eq!((answer.status, answer.body.trim_end()), (200, expected));
 }
 
 #[test]
