@@ -22,7 +22,8 @@ struct Follower {
 }
 
 impl Follower {
-    /// Follows the room on a node until a time, or the connection's end.
+    /// Follows the room on a node until a time, or the connection's end; in any
+    /// case until it knows where it is.
     fn follow(&mut self, node: &Node, until: Instant) {
         let since = match self.position.as_str() {
             "" => String::new(),
@@ -32,7 +33,7 @@ impl Follower {
         stream
             .set_read_timeout(Some(Duration::from_millis(200)))
             .unwrap();
-        while Instant::now() < until {
+        while self.position.is_empty() || Instant::now() < until {
             let Some(text) = next_text(&mut stream) else {
                 break;
             };

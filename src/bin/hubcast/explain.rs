@@ -196,6 +196,7 @@ fn who_comes_in(out: &mut String, given: &Given<'_>) {
         (true, None) => "everybody".to_owned(),
         (true, Some(place)) => format!("who reaches {place}"),
     };
+    #[cfg_attr(not(feature = "pages"), allow(unused_mut))]
     let mut rows = vec![
         (
             format!("ws{s}://, events, lines"),
