@@ -11,7 +11,8 @@ export STORAGE_DRIVER=vfs
 container=
 image=hubcast-test
 tidy() {
-    kill "${server:-}" 2>/dev/null || true
+    # The program has processes of buildah's around it.
+    test -z "${server:-}" || kill -- "-$server" 2>/dev/null || true
     test -z "$container" || buildah rm "$container" > /dev/null
     buildah rmi "$image" > /dev/null 2>&1 || true
     rm -rf "$folder"
@@ -36,13 +37,13 @@ PYTHON
 container=$(buildah from "$image")
 run() { buildah run --isolation chroot "$container" -- "$@"; }
 test "$(cd "$(buildah mount "$container")" && find . -type f -size +0 | grep -v '^./\(etc\|run\|dev\|proc\|sys\)/')" = ./hubcast
-run /hubcast --quiet & server=$!
+setsid buildah run --isolation chroot "$container" -- /hubcast --quiet > "$folder/log" 2>&1 & server=$!
 tries=0
 # Words of a command, to be split.
 # shellcheck disable=SC2086
-until run $check; do
+until run $check 2> /dev/null; do
     tries=$((tries + 1))
-    test $tries -lt 50
+    test $tries -lt 50 || { cat "$folder/log"; exit 1; }
     sleep 0.2
 done
 echo "the image holds the program alone, serves, and its health check is content"
