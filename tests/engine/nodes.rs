@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::faults::{load, report, three};
+use crate::faults::{ROOMS, load, report, three};
 use crate::net::Net;
 use crate::redis::{Keeps, Redis, seconds};
 use crate::rig::{Fate, Load, Node, eventually};
@@ -42,7 +42,9 @@ fn cut_off(time: Duration) {
     net.among_nodes(|| {
         let redis = net.redis(Keeps::Nothing);
         let nodes = nodes_by_cable(&net, &redis);
-        let load = load(&nodes);
+        // So that what is said meanwhile finds room in the spool.
+        let talk = if time > FOUND { 20 } else { 1 };
+        let load = Load::start(&nodes.each_ref(), &ROOMS, Duration::from_millis(talk));
         thread::sleep(Duration::from_millis(500));
         net.pull(2);
         let begun = Instant::now();
