@@ -299,7 +299,7 @@ fn a_stalled_follower_delays_nobody_and_is_evicted_with_1008() {
     let (name, data) = last;
     assert_eq!(name, "close");
     assert!(data.starts_with("1008 slow consumer: "), "{data}");
-    assert!(data.ends_with(" bytes) behind"), "{data}");
+    assert!(data.ends_with(" bytes) behind #1"), "{data}");
     assert_eq!(stalled.part(), None);
     drop(stalled);
     wait_closed(&server, "evicted", 1);
