@@ -32,6 +32,13 @@ macro_rules! chapter {
         /// [security]: crate::guide::security
         /// [speed]: crate::guide::speed
         /// [tls]: crate::guide::tls
+        /// [around]: crate::guide::operating#what-stands-around-it
+        /// [compression]: crate::guide::doors#compression
+        /// [pages]: crate::guide::doors#your-own-pages
+        /// [rights]: crate::guide::doors#rights-in-rooms
+        /// [signed]: crate::guide::doors#signed-tokens
+        /// [sockets]: crate::guide::operating#sockets-and-systemd
+        /// [options]: crate::guide::options
         ///
         #[doc = $text]
         pub mod $name {}
@@ -39,6 +46,7 @@ macro_rules! chapter {
 }
 
 chapter!(doors, include_str!("doors.md"));
+chapter!(options, include_str!("options.md"));
 chapter!(history, include_str!("history.md"));
 chapter!(presence, include_str!("presence.md"));
 chapter!(clients, include_str!("clients.md"));

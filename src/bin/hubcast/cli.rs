@@ -929,7 +929,7 @@ mod tests {
         assert!(VERSION.ends_with(" (features: cli)") || FEATURES.len() > 1);
     }
 
-    /// How the README's table lists an option: its name, value and letter; its
+    /// How the guide's table lists an option: its name, value and letter; its
     /// heading; its default.
     type Row = (String, Option<String>, String);
 
@@ -953,14 +953,11 @@ mod tests {
         (name, heading, default)
     }
 
-    #[test]
-    fn the_readme_lists_the_options_that_there_are_and_their_defaults() {
-        let command = Options::command();
-        let shown = command.get_arguments().filter(|arg| !arg.is_hide_set());
-        let options: Vec<Row> = shown.map(row_of).collect();
+    /// The options in the tables of a text.
+    fn rows_in(text: &str) -> Vec<Row> {
         let mut heading = None;
         let mut listed = Vec::new();
-        for line in include_str!("../../../README.md").lines() {
+        for line in text.lines() {
             let cells: Vec<&str> = line.split('|').map(str::trim).collect();
             let ["", name, default, meaning, ""] = cells[..] else {
                 continue;
@@ -976,6 +973,21 @@ mod tests {
                 listed.push((name.to_owned(), heading.clone(), value.to_owned()));
             }
         }
+        listed
+    }
+
+    #[test]
+    fn the_guide_lists_the_options_that_there_are_and_their_defaults() {
+        let command = Options::command();
+        let shown = command.get_arguments().filter(|arg| !arg.is_hide_set());
+        let options: Vec<Row> = shown.map(row_of).collect();
+        let listed = rows_in(include_str!("../../guide/options.md"));
         assert_eq!(listed, options);
+        let short = rows_in(include_str!("../../../README.md"));
+        assert!(!short.is_empty());
+        for (name, _, default) in short {
+            let mut same = listed.iter().filter(|row| row.0 == name);
+            assert!(same.any(|row| row.2 == default), "{name}, {default}");
+        }
     }
 }
