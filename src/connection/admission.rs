@@ -142,7 +142,7 @@ impl Handshakes {
 impl Slot {
     /// The opening handshake is done: another may begin. False: this one had
     /// to make way, and the stream has been ended.
-    pub(crate) fn handshake_done(&self) -> bool {
+    pub(super) fn handshake_done(&self) -> bool {
         let is_here = self.admission.handshakes().remove(self.network, self.id);
         if is_here.is_some() {
             self.admission.counters.handshakes.down();

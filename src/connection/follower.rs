@@ -21,7 +21,7 @@ const MAX_INPUT: usize = 4096;
 /// often it wants to see a sign of life.
 // Not inlined, for the sake of the stack frame of `converse`.
 #[inline(never)]
-pub(crate) fn follow(
+pub(super) fn follow(
     shared: &Shared,
     client: &Client,
     mut socket: &Stream,

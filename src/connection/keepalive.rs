@@ -28,7 +28,7 @@ pub(super) enum Silence {
 }
 
 impl Keepalive {
-    pub(crate) fn new(config: &Config) -> Keepalive {
+    pub(super) fn new(config: &Config) -> Keepalive {
         Keepalive {
             interval: config.ping_interval,
             pong_timeout: config.pong_timeout,

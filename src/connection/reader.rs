@@ -47,7 +47,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(
+    pub(super) fn new(
         service: &'a Service,
         client: &'a Client,
         socket: &'a Stream,
@@ -70,7 +70,7 @@ impl<'a> Reader<'a> {
     /// Reads until the connection ends; returns the peer's Close frame, if it
     /// came. `early` are the bytes that came with the request. Sets the cause
     /// in the client's state.
-    pub(crate) fn run(&mut self, mut early: Vec<u8>) -> Option<CloseFrame> {
+    pub(super) fn run(&mut self, mut early: Vec<u8>) -> Option<CloseFrame> {
         let mut stack = [const { MaybeUninit::uninit() }; STACK_BUFFER];
         let mut heap = Vec::new();
         let size = self.relay.service.shared.config.read_buffer;

@@ -45,7 +45,7 @@ pub(super) struct Relay<'a> {
 }
 
 impl<'a> Relay<'a> {
-    pub(crate) fn new(service: &'a Service, client: &'a Client, encoding: Encoding) -> Relay<'a> {
+    pub(super) fn new(service: &'a Service, client: &'a Client, encoding: Encoding) -> Relay<'a> {
         let rights = client.rights();
         let mute = if encoding.names_rooms() {
             Some("a client of several rooms only receives here")
@@ -75,7 +75,7 @@ impl<'a> Relay<'a> {
         self.service.shared.counters.received_bytes.add(bytes);
     }
 
-    pub(crate) fn take(&mut self, incoming: Incoming<'_>) -> Result<(), End> {
+    pub(super) fn take(&mut self, incoming: Incoming<'_>) -> Result<(), End> {
         self.incoming += 1;
         self.take_uncounted(incoming)
     }
@@ -190,7 +190,7 @@ impl<'a> Relay<'a> {
     }
 
     /// Sends what this read has brought.
-    pub(crate) fn send(&mut self) -> Result<(), End> {
+    pub(super) fn send(&mut self) -> Result<(), End> {
         self.send_pongs()?;
         self.send_burst()
     }

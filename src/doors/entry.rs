@@ -101,7 +101,7 @@ impl Doors {
 
     /// Asks the hook about a request for a room; what it has decided is in
     /// the upgrade.
-    pub(crate) fn admit<'a>(
+    pub(super) fn admit<'a>(
         &self,
         request: &'a Request<()>,
         caller: &Caller<'a>,

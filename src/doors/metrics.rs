@@ -61,7 +61,7 @@ const COMPRESSION: [(Kind, &str, &str, Get); 6] = [
 const COMPRESSION: [(Kind, &str, &str, Get); 0] = [];
 
 /// All metrics. `waiting` is the number of commands in the hub's inbox.
-pub(crate) fn text(counters: &Counters, waiting: usize) -> String {
+pub(super) fn text(counters: &Counters, waiting: usize) -> String {
     let mut out = String::new();
     for (kind, name, help, get) in NUMBERS.into_iter().chain(COMPRESSION) {
         head(&mut out, kind, name, help);

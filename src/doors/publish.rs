@@ -33,7 +33,7 @@ const MAX_MESSAGES: u32 = 1000;
 impl Doors {
     /// Publishes the body of a request in a room. A handler that decides who
     /// enters a room decides about who publishes there, too.
-    pub(crate) fn publish(
+    pub(super) fn publish(
         &self,
         request: &Request<()>,
         caller: &Caller,

@@ -68,7 +68,7 @@ impl Handle {
 
     /// Publishes a message in a room; returns its position, and how many
     /// clients are there to get it.
-    pub(crate) fn publish_counted(
+    pub(super) fn publish_counted(
         &self,
         room: &str,
         message: Message,

@@ -75,7 +75,7 @@ impl Subscription {
     }
 
     /// It begins behind this position.
-    pub(crate) fn begin(&mut self, position: Position, is_complete: bool) {
+    pub(super) fn begin(&mut self, position: Position, is_complete: bool) {
         self.position = Some(position);
         self.is_complete = is_complete;
     }

@@ -17,7 +17,7 @@ const UP: u8 = 3;
 
 /// One record of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Record {
+pub(super) enum Record {
     /// Messages for a room.
     Messages {
         room: String,
@@ -34,22 +34,22 @@ pub(crate) enum Record {
 
 /// Whole messages as frames, as clients get them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Frames {
+pub(super) struct Frames {
     pub(crate) bytes: Bytes,
     pub(crate) messages: u32,
 }
 
 /// The records of an entry.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Records {
-    pub(crate) records: Vec<Record>,
+pub(super) struct Records {
+    pub(super) records: Vec<Record>,
     /// How many were of an unknown kind.
-    pub(crate) unknown: u64,
+    pub(super) unknown: u64,
 }
 
 /// Bytes are not records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Malformed;
+pub(super) struct Malformed;
 
 /// Appends a record of messages for a room.
 pub(crate) fn write_messages(out: &mut Vec<u8>, room: &str, except: u64, frames: &[u8]) {
@@ -91,7 +91,7 @@ fn number_len(number: u64) -> usize {
 }
 
 /// Reads the records of an entry. Frames are slices of it.
-pub(crate) fn read(mut entry: Bytes) -> Result<Records, Malformed> {
+pub(super) fn read(mut entry: Bytes) -> Result<Records, Malformed> {
     let mut read = Records::default();
     while !entry.is_empty() {
         let kind = entry.split_to(1)[0];

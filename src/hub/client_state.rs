@@ -28,7 +28,7 @@ pub(crate) struct ClientState {
     pub(crate) name: Option<Box<str>>,
     /// It follows who is in its room, and says nothing there.
     pub(crate) is_watching: bool,
-    pub(crate) joined: Instant,
+    pub(super) joined: Instant,
     /// Weak, because the hub holds this state too, and dropping the attached
     /// value may run your program's code (invariant 1).
     pub(crate) attachment: Option<WeakAttachment>,
@@ -38,7 +38,7 @@ pub(crate) struct ClientState {
     /// first. From then on what the client sends is discarded.
     pub(crate) cause: OnceLock<Cause>,
     /// The Close frame that the hub sent.
-    pub(crate) sent: OnceLock<CloseFrame>,
+    pub(super) sent: OnceLock<CloseFrame>,
     /// The peer's Close frame. Set before the hub is told that the client
     /// leaves.
     pub(crate) received: OnceLock<CloseFrame>,
@@ -79,7 +79,7 @@ impl ClientState {
     }
 
     /// The rooms the client came in by.
-    pub(crate) fn rooms(&self) -> impl Iterator<Item = &Arc<str>> {
+    pub(super) fn rooms(&self) -> impl Iterator<Item = &Arc<str>> {
         std::iter::once(&self.room).chain(&self.further_rooms)
     }
 

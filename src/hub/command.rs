@@ -159,7 +159,7 @@ pub(crate) enum Audience {
 
 impl Audience {
     /// Whether messages for it have a place in the log.
-    pub(crate) fn is_in_the_log(&self) -> bool {
+    pub(super) fn is_in_the_log(&self) -> bool {
         matches!(self, Audience::Room { .. } | Audience::Everybody { .. })
     }
 }

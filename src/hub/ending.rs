@@ -101,7 +101,7 @@ impl Hub {
     }
 
     /// Discards a member's backlog. Returns how many messages and bytes it had.
-    pub(crate) fn discard(&mut self, place: u32) -> (usize, usize) {
+    pub(super) fn discard(&mut self, place: u32) -> (usize, usize) {
         let mut was = (0, 0);
         if let Some(member) = self.members.get_mut(place) {
             self.totals.track(&mut member.outbox, |outbox| {
@@ -183,7 +183,7 @@ impl Hub {
 
     /// Sends a Close frame behind a client's backlog, and takes the client out
     /// of its rooms. If `finish`, ends our direction of the stream after it.
-    pub(crate) fn close(&mut self, id: ClientId, frame: CloseFrame, cause: Cause, finish: bool) {
+    pub(super) fn close(&mut self, id: ClientId, frame: CloseFrame, cause: Cause, finish: bool) {
         let Some(&place) = self.places.get(&id) else {
             return;
         };

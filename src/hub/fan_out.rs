@@ -19,7 +19,7 @@ use crate::wire::{Burst, Encoding, Forms};
 
 impl Hub {
     /// Gives messages their places in the log, and tells who waits for it.
-    pub(crate) fn publish(
+    pub(super) fn publish(
         &mut self,
         to: &Audience,
         mut forms: Forms,

@@ -27,7 +27,7 @@ const LOOK_ROOMS: usize = 256;
 
 /// What all rooms remember. The ring of a room is with the room.
 #[derive(Debug)]
-pub(crate) struct History {
+pub(super) struct History {
     everywhere: RoomSettings,
     rules: Vec<RoomRule>,
     /// What was said to everybody, which belongs to every room.
@@ -95,7 +95,7 @@ fn bounds(settings: RoomSettings) -> Bounds {
 }
 
 impl History {
-    pub(crate) fn new(config: &Config, counters: Arc<Counters>) -> History {
+    pub(super) fn new(config: &Config, counters: Arc<Counters>) -> History {
         let mut clock = Clock::new();
         let unknown = Floor {
             offset: Offset::NONE,
@@ -125,12 +125,12 @@ impl History {
     }
 
     /// Whether any room may remember anything.
-    pub(crate) fn is_on(&self) -> bool {
+    pub(super) fn is_on(&self) -> bool {
         self.everybody.bounds.messages > 0
     }
 
     /// A ring for a room that becomes known, if such a room remembers.
-    pub(crate) fn ring_for(&mut self, room: &str) -> Option<Box<Ring>> {
+    pub(super) fn ring_for(&mut self, room: &str) -> Option<Box<Ring>> {
         if !self.is_on() {
             return None;
         }
@@ -145,25 +145,25 @@ impl History {
     }
 
     /// Whether a room shows who is in it.
-    pub(crate) fn shows_presence(&self, room: &str) -> bool {
+    pub(super) fn shows_presence(&self, room: &str) -> bool {
         let may = self.everywhere.presence || !self.rules.is_empty();
         may && self.everywhere.in_room(&self.rules, room).presence
     }
 
     /// Whether a room that is not known would remember what is said there.
-    pub(crate) fn remembers(&self, room: &str) -> bool {
+    pub(super) fn remembers(&self, room: &str) -> bool {
         self.is_on() && self.everywhere.in_room(&self.rules, room).history > 0
     }
 
     /// Forgets a room; what it had and lost is not known any more.
-    pub(crate) fn forget(&mut self, ring: &Ring) {
+    pub(super) fn forget(&mut self, ring: &Ring) {
         self.held -= ring.held();
         self.unknown = self.unknown.max(ring.floor());
     }
 
     /// Up to where a room's messages are not all there. Of a room that
     /// remembers nothing, all are gone.
-    pub(crate) fn floor(&self, room: &str, ring: Option<&Ring>, head: Offset) -> Floor {
+    pub(super) fn floor(&self, room: &str, ring: Option<&Ring>, head: Offset) -> Floor {
         let own = match ring {
             Some(ring) => ring.floor(),
             None if self.remembers(room) => self.unknown,
@@ -176,11 +176,11 @@ impl History {
     }
 
     /// Up to where what was said to everybody is not all there.
-    pub(crate) fn floor_of_all(&self) -> Offset {
+    pub(super) fn floor_of_all(&self) -> Offset {
         self.everybody.floor().offset
     }
 
-    pub(crate) fn now(&mut self) -> Millis {
+    pub(super) fn now(&mut self) -> Millis {
         self.clock.now()
     }
 
@@ -219,13 +219,13 @@ impl History {
     }
 
     /// The time goes on.
-    pub(crate) fn end_pass(&mut self) {
+    pub(super) fn end_pass(&mut self) {
         self.clock.now = None;
         self.counters.history_bytes.set(self.held as u64);
     }
 
     /// Remembers messages of a room, which may make another room forget.
-    pub(crate) fn remember(
+    pub(super) fn remember(
         &mut self,
         rooms: &mut Slab<impl Remembers>,
         place: u32,
@@ -249,7 +249,7 @@ impl History {
     }
 
     /// Remembers messages to everybody.
-    pub(crate) fn remember_for_all(
+    pub(super) fn remember_for_all(
         &mut self,
         rooms: &mut Slab<impl Remembers>,
         burst: &Burst,
@@ -316,7 +316,7 @@ impl History {
 
     /// When the hub is to look for messages that have become too old: once
     /// in a second at most.
-    pub(crate) fn next_look(&self) -> Option<Instant> {
+    pub(super) fn next_look(&self) -> Option<Instant> {
         let Reverse((due, ..)) = self.due.peek()?;
         let at = due.0.max(self.looked.0 + LOOK_INTERVAL);
         Some(self.clock.instant(Millis(at)))
@@ -324,7 +324,7 @@ impl History {
 
     /// Drops messages that have become too old. Returns the rooms that have
     /// none left.
-    pub(crate) fn look(&mut self, rooms: &mut Slab<impl Remembers>) -> Vec<u32> {
+    pub(super) fn look(&mut self, rooms: &mut Slab<impl Remembers>) -> Vec<u32> {
         let mut emptied = Vec::new();
         if self.due.is_empty() {
             return emptied;
@@ -360,7 +360,7 @@ impl History {
     }
 
     /// Drops what is too old of a room that is asked.
-    pub(crate) fn refresh(&mut self, rooms: &mut Slab<impl Remembers>, place: u32) {
+    pub(super) fn refresh(&mut self, rooms: &mut Slab<impl Remembers>, place: u32) {
         if !self.is_on() {
             return;
         }
@@ -377,7 +377,7 @@ impl History {
 
     /// What rooms remember after an offset, each with where to begin, and
     /// what was said to everybody, in the order of the log.
-    pub(crate) fn after<'a>(
+    pub(super) fn after<'a>(
         &'a self,
         rings: impl Iterator<Item = (&'a Ring, Offset)>,
         after: Offset,
@@ -391,7 +391,7 @@ impl History {
 
     /// The offset after which the newest `count` messages of a room come,
     /// those to everybody included.
-    pub(crate) fn before_newest(&self, ring: &Ring, count: usize) -> Offset {
+    pub(super) fn before_newest(&self, ring: &Ring, count: usize) -> Offset {
         if self.everybody.is_empty() {
             return ring.before_newest(count);
         }
@@ -409,7 +409,7 @@ impl History {
     }
 
     /// The offset after which everything comes that came at `at` or later.
-    pub(crate) fn before_time(&self, ring: &Ring, at: Millis) -> Offset {
+    pub(super) fn before_time(&self, ring: &Ring, at: Millis) -> Offset {
         let room = ring.before_time(at);
         match self.everybody.is_empty() {
             true => room,
@@ -419,14 +419,14 @@ impl History {
 
     /// Lets the log's clock go on.
     #[cfg(test)]
-    pub(crate) fn advance(&mut self, by: Duration) {
+    pub(super) fn advance(&mut self, by: Duration) {
         self.clock.begun_at.0 += millis(by);
         self.clock.now = None;
     }
 
     /// The memory of all rings, in bytes.
     #[cfg(test)]
-    pub(crate) fn held(&self) -> usize {
+    pub(super) fn held(&self) -> usize {
         self.held
     }
 }
@@ -445,7 +445,7 @@ fn append(ring: &mut Ring, burst: &Burst, except: Option<ClientId>, at: Millis) 
 }
 
 /// Messages of several rings in the order of the log.
-pub(crate) struct Merged<'a> {
+pub(super) struct Merged<'a> {
     sources: Vec<Source<'a>>,
 }
 

@@ -26,10 +26,10 @@ pub(crate) enum Need {
 
 impl Need {
     #[cfg(not(feature = "deflate"))]
-    pub(crate) const ALL: [Need; 3] = [Need::Events, Need::Lines, Need::JsonLines];
+    pub(super) const ALL: [Need; 3] = [Need::Events, Need::Lines, Need::JsonLines];
 
     #[cfg(feature = "deflate")]
-    pub(crate) const ALL: [Need; 4] = [Need::Events, Need::Lines, Need::JsonLines, Need::Deflated];
+    pub(super) const ALL: [Need; 4] = [Need::Events, Need::Lines, Need::JsonLines, Need::Deflated];
 
     /// What a member needs that receives messages in this encoding.
     pub(crate) fn of(encoding: Encoding) -> Option<Need> {
@@ -75,7 +75,7 @@ pub(crate) struct Interested {
 }
 
 impl Interest {
-    pub(crate) fn new() -> Interest {
+    pub(super) fn new() -> Interest {
         Interest {
             hasher: RandomState::new(),
             needs: [const {

@@ -25,7 +25,7 @@ pub(crate) trait Order: fmt::Debug + Send {
 
 /// The log as the hub knows it.
 #[derive(Debug)]
-pub(crate) struct Log {
+pub(super) struct Log {
     order: Box<dyn Order>,
     lineage: Lineage,
     /// The offset of the last message that has come to the hub.
@@ -34,7 +34,7 @@ pub(crate) struct Log {
 
 /// How a client can resume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Resumption {
+pub(super) enum Resumption {
     /// It gets everything that it has missed: what comes after this.
     Complete(Offset),
     /// Something is missing; it gets what comes after this.
@@ -42,7 +42,7 @@ pub(crate) enum Resumption {
 }
 
 impl Log {
-    pub(crate) fn new(order: Box<dyn Order>) -> Log {
+    pub(super) fn new(order: Box<dyn Order>) -> Log {
         Log {
             lineage: Lineage::new(order.epoch()),
             head: order.head(),
@@ -54,7 +54,7 @@ impl Log {
         self.lineage.epoch()
     }
 
-    pub(crate) fn head(&self) -> Offset {
+    pub(super) fn head(&self) -> Offset {
         self.head
     }
 
@@ -83,7 +83,7 @@ impl Log {
 
     /// How a client can resume from a position in a room. Of the room's
     /// messages, those up to `floor` may be gone.
-    pub(crate) fn resume(&self, position: Position, floor: Offset) -> Resumption {
+    pub(super) fn resume(&self, position: Position, floor: Offset) -> Resumption {
         let from = position.offset;
         match self.lineage.descent(position) {
             Descent::Unknown => Resumption::Incomplete(floor),

@@ -33,7 +33,7 @@ pub(super) struct Permits {
 }
 
 impl Permits {
-    pub(crate) fn new() -> Permits {
+    pub(super) fn new() -> Permits {
         let (back, free) = bounded(LARGE);
         for _ in 0..LARGE {
             drop(Permit(back.clone()));

@@ -44,7 +44,7 @@ impl Hub {
         }
     }
 
-    pub(crate) fn count(&self, room: &str) -> usize {
+    pub(super) fn count(&self, room: &str) -> usize {
         let room = self.rooms.find(room).and_then(|room| self.rooms.get(room));
         room.map_or(0, |room| room.members.len())
     }

@@ -28,27 +28,27 @@ pub(crate) struct Millis(pub(crate) u64);
 
 /// How much a room remembers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Bounds {
+pub(super) struct Bounds {
     /// The most messages; zero: the room remembers nothing.
     pub(crate) messages: usize,
     /// The most bytes of memory.
     pub(crate) bytes: usize,
     /// The oldest a message may be, in milliseconds.
-    pub(crate) age: u64,
+    pub(super) age: u64,
     /// How many messages a client gets that asks for none.
-    pub(crate) replay: usize,
+    pub(super) replay: usize,
 }
 
 /// Which bound a message was dropped by, and how many messages were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Trimmed {
-    pub(crate) count: u64,
+pub(super) struct Trimmed {
+    pub(super) count: u64,
     pub(crate) bytes: u64,
-    pub(crate) age: u64,
+    pub(super) age: u64,
 }
 
 impl Trimmed {
-    pub(crate) fn plus(self, other: Trimmed) -> Trimmed {
+    pub(super) fn plus(self, other: Trimmed) -> Trimmed {
         Trimmed {
             count: self.count + other.count,
             bytes: self.bytes + other.bytes,
@@ -59,16 +59,16 @@ impl Trimmed {
 
 /// The end of what is not remembered any more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Floor {
+pub(super) struct Floor {
     /// The highest offset that is gone.
-    pub(crate) offset: Offset,
+    pub(super) offset: Offset,
     /// Everything that came later than this is still there.
     pub(crate) at: Millis,
 }
 
 impl Floor {
     /// The floor of two rings together.
-    pub(crate) fn max(self, other: Floor) -> Floor {
+    pub(super) fn max(self, other: Floor) -> Floor {
         Floor {
             offset: self.offset.max(other.offset),
             at: self.at.max(other.at),
@@ -77,16 +77,16 @@ impl Floor {
 }
 
 /// What may have a ring.
-pub(crate) trait Remembers {
+pub(super) trait Remembers {
     fn ring(&self) -> Option<&Ring>;
     fn ring_mut(&mut self) -> Option<&mut Ring>;
 }
 
 /// The newest messages of one room.
 #[derive(Debug)]
-pub(crate) struct Ring {
+pub(super) struct Ring {
     pages: VecDeque<Page>,
-    pub(crate) bounds: Bounds,
+    pub(super) bounds: Bounds,
     /// No other ring has it.
     pub(crate) id: u64,
     /// Somebody will look when its oldest message is too old.
@@ -128,17 +128,17 @@ struct Mark {
 
 /// A message to be remembered.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Arrival<'a> {
-    pub(crate) offset: Offset,
+pub(super) struct Arrival<'a> {
+    pub(super) offset: Offset,
     pub(crate) frame: &'a [u8],
-    pub(crate) except: Option<ClientId>,
+    pub(super) except: Option<ClientId>,
     pub(crate) at: Millis,
 }
 
 /// A message that is remembered.
 #[derive(Clone, Debug)]
-pub(crate) struct Kept<'a> {
-    pub(crate) offset: Offset,
+pub(super) struct Kept<'a> {
+    pub(super) offset: Offset,
     pub(crate) at: Millis,
     /// The ring that remembers it.
     pub(super) ring: u64,
@@ -227,19 +227,19 @@ impl<'a> Kept<'a> {
         &self.page.frames.as_slice()[self.range.clone()]
     }
 
-    pub(crate) fn is_for(&self, client: ClientId) -> bool {
+    pub(super) fn is_for(&self, client: ClientId) -> bool {
         self.except != client.value()
     }
 
     /// Whether `next` stands right behind this in one page, so that both
     /// are one piece of memory.
-    pub(crate) fn is_followed_by(&self, next: &Kept<'_>) -> bool {
+    pub(super) fn is_followed_by(&self, next: &Kept<'_>) -> bool {
         std::ptr::eq(self.page, next.page) && self.range.end == next.range.start
     }
 
     /// The frames from this one to `last`, which is in the same page: shared
     /// where the page is full, else copied.
-    pub(crate) fn bytes_to(&self, last: &Kept<'_>) -> Bytes {
+    pub(super) fn bytes_to(&self, last: &Kept<'_>) -> Bytes {
         let range = self.range.start..last.range.end;
         match &self.page.frames {
             Frames::Growing(bytes) => Bytes::copy_from_slice(&bytes[range]),
@@ -250,7 +250,7 @@ impl<'a> Kept<'a> {
 
 impl Ring {
     /// An empty ring. Nothing of the room up to `floor` is known.
-    pub(crate) fn new(bounds: Bounds, id: u64, floor: Floor) -> Ring {
+    pub(super) fn new(bounds: Bounds, id: u64, floor: Floor) -> Ring {
         Ring {
             pages: VecDeque::new(),
             bounds,
@@ -262,39 +262,39 @@ impl Ring {
         }
     }
 
-    pub(crate) fn floor(&self) -> Floor {
+    pub(super) fn floor(&self) -> Floor {
         self.floor
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.messages == 0
     }
 
     #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.messages
     }
 
     /// The memory it holds, in bytes.
-    pub(crate) fn held(&self) -> usize {
+    pub(super) fn held(&self) -> usize {
         self.held
     }
 
     /// The offset of the newest message, or the floor where there is none.
-    pub(crate) fn newest(&self) -> Offset {
+    pub(super) fn newest(&self) -> Offset {
         let newest = self.pages.back().and_then(|page| page.live().last());
         newest.map_or(self.floor.offset, |mark| mark.offset)
     }
 
     /// When the oldest message came.
-    pub(crate) fn oldest_at(&self) -> Option<Millis> {
+    pub(super) fn oldest_at(&self) -> Option<Millis> {
         let page = self.pages.front()?;
         page.live().first().map(|mark| page.at(mark))
     }
 
     /// When its oldest message will be too old, unless somebody will look
     /// then already.
-    pub(crate) fn becomes_due(&mut self) -> Option<Millis> {
+    pub(super) fn becomes_due(&mut self) -> Option<Millis> {
         if self.is_due {
             return None;
         }
@@ -302,7 +302,7 @@ impl Ring {
     }
 
     /// When its oldest message will be too old, if it has any.
-    pub(crate) fn due_again(&mut self) -> Option<Millis> {
+    pub(super) fn due_again(&mut self) -> Option<Millis> {
         let oldest = self.oldest_at();
         self.is_due = oldest.is_some();
         oldest.map(|at| Millis(at.0.saturating_add(self.bounds.age)))
@@ -310,7 +310,7 @@ impl Ring {
 
     /// Remembers a message. `shared` is what holds the frame of a message
     /// that was published alone.
-    pub(crate) fn append(&mut self, arrival: &Arrival<'_>, shared: Option<&Bytes>) {
+    pub(super) fn append(&mut self, arrival: &Arrival<'_>, shared: Option<&Bytes>) {
         self.messages += 1;
         let large = shared.filter(|bytes| bytes.len() > LARGE_MESSAGE);
         if let Some(bytes) = large
@@ -366,7 +366,7 @@ impl Ring {
     }
 
     /// Drops what is beyond the bounds, the oldest first.
-    pub(crate) fn trim(&mut self, now: Millis) -> Trimmed {
+    pub(super) fn trim(&mut self, now: Millis) -> Trimmed {
         let bounds = self.bounds;
         let mut trimmed = Trimmed::default();
         let eldest = Millis(now.0.saturating_sub(bounds.age));
@@ -408,7 +408,7 @@ impl Ring {
     }
 
     /// Drops the oldest page. Returns how many messages were in it.
-    pub(crate) fn drop_page(&mut self) -> u64 {
+    pub(super) fn drop_page(&mut self) -> u64 {
         let Some(page) = self.pages.pop_front() else {
             return 0;
         };
@@ -432,7 +432,7 @@ impl Ring {
     }
 
     /// The messages after an offset, the oldest first.
-    pub(crate) fn after(&self, offset: Offset) -> impl Iterator<Item = Kept<'_>> {
+    pub(super) fn after(&self, offset: Offset) -> impl Iterator<Item = Kept<'_>> {
         // Pages are few; within one, the place is searched.
         let begins = |page: &Page| page.marks.last().is_none_or(|mark| mark.offset <= offset);
         let first = self.pages.partition_point(begins);
@@ -456,7 +456,7 @@ impl Ring {
     }
 
     /// The offset after which the newest `count` messages come.
-    pub(crate) fn before_newest(&self, count: usize) -> Offset {
+    pub(super) fn before_newest(&self, count: usize) -> Offset {
         let mut left = count;
         for page in self.pages.iter().rev() {
             let live = page.live();
@@ -470,7 +470,7 @@ impl Ring {
     }
 
     /// The offset after which everything comes that came at `at` or later.
-    pub(crate) fn before_time(&self, at: Millis) -> Offset {
+    pub(super) fn before_time(&self, at: Millis) -> Offset {
         let is_before = |page: &Page| page.newest().is_none_or(|newest| newest < at);
         let page = self.pages.partition_point(is_before);
         let Some(page) = self.pages.get(page) else {

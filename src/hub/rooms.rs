@@ -24,7 +24,7 @@ pub(super) struct Rooms {
     /// How many rooms have members; the others have only subscriptions, or
     /// only remember something.
     inhabited: usize,
-    pub(crate) history: History,
+    pub(super) history: History,
     interest: Arc<Interest>,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Room {
     /// Held while members need more than plain frames, each for one need.
     interested: [Option<Interested>; Need::ALL.len()],
     /// What it remembers, if it does.
-    pub(crate) ring: Option<Box<Ring>>,
+    pub(super) ring: Option<Box<Ring>>,
     /// Who is in it, where that is shown.
     presence: Option<Box<Presence>>,
 }
@@ -133,7 +133,7 @@ pub(super) struct Seat {
 }
 
 impl Rooms {
-    pub(crate) fn new(interest: Arc<Interest>, history: History) -> Rooms {
+    pub(super) fn new(interest: Arc<Interest>, history: History) -> Rooms {
         Rooms {
             names: HashMap::new(),
             rooms: Slab::new(),
@@ -144,7 +144,7 @@ impl Rooms {
     }
 
     /// Puts a member into a room, which is made if it is not there.
-    pub(crate) fn enter(&mut self, name: &Arc<str>, member: u32, encoding: Encoding) -> Seat {
+    pub(super) fn enter(&mut self, name: &Arc<str>, member: u32, encoding: Encoding) -> Seat {
         let room = self.find_or_make(name);
         let mut index = 0;
         if let Some(room) = self.rooms.get_mut(room) {

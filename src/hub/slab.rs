@@ -8,7 +8,7 @@ pub(super) struct Slab<T> {
 }
 
 impl<T> Slab<T> {
-    pub(crate) fn new() -> Slab<T> {
+    pub(super) fn new() -> Slab<T> {
         Slab {
             places: Vec::new(),
             free: Vec::new(),
@@ -66,12 +66,12 @@ impl<T> Slab<T> {
     }
 
     /// How many places there are, the free ones included.
-    pub(crate) fn places(&self) -> u32 {
+    pub(super) fn places(&self) -> u32 {
         self.places.len() as u32
     }
 
     #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.places.len() - self.free.len()
     }
 }

@@ -72,7 +72,7 @@ impl Stop {
 
     /// Waits until the socket can be read or has ended, the server stops, or
     /// `deadline` passes, whichever comes first.
-    pub(crate) fn wait_readable(
+    pub(super) fn wait_readable(
         &self,
         socket: impl AsFd,
         deadline: Option<Instant>,

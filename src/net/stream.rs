@@ -82,7 +82,7 @@ impl Stream {
 
     /// Reads once into memory that need not be initialised; it is not touched
     /// before bytes come.
-    pub(crate) fn receive<'b>(
+    pub(super) fn receive<'b>(
         &self,
         buffer: &'b mut [MaybeUninit<u8>],
     ) -> io::Result<Received<Plain<'b>>> {

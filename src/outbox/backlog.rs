@@ -47,8 +47,8 @@ pub(super) enum Item {
 /// Messages that were dropped: those after the first offset, up to the
 /// second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Gap {
-    pub(crate) from: Offset,
+pub(super) struct Gap {
+    pub(super) from: Offset,
     pub(crate) to: Offset,
 }
 

@@ -11,7 +11,7 @@ use crate::wire::Burst;
 /// The bytes of one fan-out, prepared once for all receivers.
 #[derive(Debug)]
 pub(crate) struct Delivery<'a> {
-    pub(crate) bursts: &'a [Burst],
+    pub(super) bursts: &'a [Burst],
     /// All of it in one piece, if it is small enough to be worth the copy.
     joined: Option<&'a [u8]>,
     slices: &'a [IoSlice<'a>],

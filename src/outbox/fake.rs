@@ -29,7 +29,7 @@ pub(crate) struct Wire {
     pub(crate) room: usize,
     /// How many bytes are sealed into one record at most, each of which is
     /// taken whole; zero: none are sealed.
-    pub(crate) record: usize,
+    pub(super) record: usize,
     /// What was taken and has not gone out.
     pub(crate) owed: Vec<u8>,
     /// The error of every send of the hub.
@@ -37,15 +37,15 @@ pub(crate) struct Wire {
     /// What the writer has not written yet of its chunk.
     writing: VecDeque<Bytes>,
     pub(crate) plain_sends: usize,
-    pub(crate) vectored_sends: usize,
-    pub(crate) writers_started: usize,
+    pub(super) vectored_sends: usize,
+    pub(super) writers_started: usize,
     pub(crate) finished: usize,
     pub(crate) aborted: usize,
 }
 
 impl FakeSocket {
     /// A socket that takes everything.
-    pub(crate) fn new() -> Arc<FakeSocket> {
+    pub(super) fn new() -> Arc<FakeSocket> {
         let (start, chunks) = bounded(1);
         let wire = Mutex::new(Wire {
             out: Vec::new(),

@@ -25,7 +25,7 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    pub(crate) fn new(dropped: u64) -> Chunk {
+    pub(super) fn new(dropped: u64) -> Chunk {
         Chunk {
             frames: Vec::new(),
             dropped,
@@ -33,7 +33,7 @@ impl Chunk {
     }
 
     /// Writes the whole chunk. Each frame may take `timeout`.
-    pub(crate) fn write(&self, socket: &dyn Outlet, timeout: Duration) -> Result<(), Cause> {
+    pub(super) fn write(&self, socket: &dyn Outlet, timeout: Duration) -> Result<(), Cause> {
         let mut slices: Vec<IoSlice<'_>> = self
             .frames
             .iter()

@@ -213,7 +213,7 @@ pub(crate) struct Burst {
     /// The length of the longest message, in bytes; 0 of messages that are
     /// never compressed, such as events.
     #[cfg(feature = "deflate")]
-    pub(crate) longest: usize,
+    pub(super) longest: usize,
     pub(crate) encoding: Encoding,
     /// Where the first message stands in the log; the others follow, unless
     /// `details` says otherwise.

@@ -64,7 +64,7 @@ impl Forms {
     /// Makes a form that is missing: somebody has begun to need it while the
     /// messages were on their way. Nothing is compressed here; plain frames will
     /// do.
-    pub(crate) fn complete(&mut self, encoding: Encoding) {
+    pub(super) fn complete(&mut self, encoding: Encoding) {
         let frames = &self.frames;
         if encoding.is_events() {
             self.events.get_or_insert_with(|| sse::encode(frames));

@@ -17,7 +17,7 @@ use crate::position::{Epoch, Offset, Position};
 pub(crate) const KEEPALIVE: &[u8] = b"\n";
 
 /// The messages of a burst of frames, each as a line of text.
-pub(crate) fn encode(burst: &Burst) -> Burst {
+pub(super) fn encode(burst: &Burst) -> Burst {
     encode_by(burst, Encoding::Lines, |out, text, payload| {
         append_line(out, text.ok_or(payload.len()))
     })
@@ -25,19 +25,19 @@ pub(crate) fn encode(burst: &Burst) -> Burst {
 
 /// When messages were taken, and the client that has sent them, if one has.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Taken {
+pub(super) struct Taken {
     at: u128,
     from: Option<ClientId>,
 }
 
 impl Taken {
-    pub(crate) fn now(from: Option<ClientId>) -> Taken {
+    pub(super) fn now(from: Option<ClientId>) -> Taken {
         Taken { at: now(), from }
     }
 }
 
 /// The messages of a burst of frames, each as an object of JSON.
-pub(crate) fn encode_json(burst: &Burst, taken: Option<Taken>) -> Burst {
+pub(super) fn encode_json(burst: &Burst, taken: Option<Taken>) -> Burst {
     encode_by(burst, Encoding::JsonLines, |out, text, payload| {
         json::object(out, |object| {
             if let Some(Taken { at, from }) = taken {
@@ -56,7 +56,7 @@ pub(crate) fn encode_json(burst: &Burst, taken: Option<Taken>) -> Burst {
 
 /// The objects of a burst with their positions. A message that is not in the log
 /// has none.
-pub(crate) fn with_positions(objects: &Burst, epoch: Epoch) -> Burst {
+pub(super) fn with_positions(objects: &Burst, epoch: Epoch) -> Burst {
     let mut bytes = Vec::with_capacity(objects.bytes.len());
     let mut ends = Vec::with_capacity(objects.messages as usize);
     for (index, object) in objects.slices().enumerate() {
@@ -77,7 +77,7 @@ pub(crate) fn with_positions(objects: &Burst, epoch: Epoch) -> Burst {
 }
 
 /// Lines that begin with the room that the messages are for, and a tab.
-pub(crate) fn lines_in_room(lines: &Burst, room: Option<&str>) -> Burst {
+pub(super) fn lines_in_room(lines: &Burst, room: Option<&str>) -> Burst {
     begin_each(lines, |out, line| {
         if let Some(room) = room {
             append_line(out, Ok(room));
@@ -88,7 +88,7 @@ pub(crate) fn lines_in_room(lines: &Burst, room: Option<&str>) -> Burst {
 }
 
 /// Objects that name the room that the messages are for.
-pub(crate) fn objects_in_room(objects: &Burst, room: Option<&str>) -> Burst {
+pub(super) fn objects_in_room(objects: &Burst, room: Option<&str>) -> Burst {
     begin_each(objects, |out, object| {
         let Some(room) = room else {
             return object;

@@ -18,7 +18,7 @@ const LINE: usize = 40;
 
 /// The messages of a burst of frames with their positions, and their room where
 /// it is given.
-pub(crate) fn encode(burst: &Burst, epoch: Epoch, room: Option<&str>) -> Burst {
+pub(super) fn encode(burst: &Burst, epoch: Epoch, room: Option<&str>) -> Burst {
     let longest = LINE + room.map_or(0, |room| room.len() + 1);
     let mut bytes = Vec::with_capacity(burst.bytes.len() + burst.messages as usize * longest);
     let mut line = Vec::with_capacity(LINE);

@@ -40,7 +40,7 @@ pub(crate) fn encode(burst: &Burst) -> Burst {
 
 /// The events of a burst with their positions as ids. A message that is not
 /// in the log has none, and leaves the client where it was.
-pub(crate) fn with_ids(events: &Burst, epoch: Epoch) -> Burst {
+pub(super) fn with_ids(events: &Burst, epoch: Epoch) -> Burst {
     let messages = events.messages as usize;
     let mut bytes = Vec::with_capacity(events.bytes.len() + messages * ID_LINE);
     let mut ends = Vec::with_capacity(messages);
@@ -59,7 +59,7 @@ pub(crate) fn with_ids(events: &Burst, epoch: Epoch) -> Burst {
 
 /// The events of a burst, named after the room that the messages are for; binary
 /// data keeps its name before that.
-pub(crate) fn in_room(events: &Burst, room: Option<&str>) -> Burst {
+pub(super) fn in_room(events: &Burst, room: Option<&str>) -> Burst {
     let Some(room) = room else {
         return events.clone();
     };

@@ -11,7 +11,7 @@ const PORT: u16 = 6379;
 
 /// Where the engine is, and how to log in there.
 #[derive(Clone)]
-pub(crate) struct Address {
+pub(super) struct Address {
     pub(super) places: Vec<Place>,
     pub(super) user: Option<String>,
     pub(super) password: Option<String>,
@@ -48,7 +48,7 @@ impl fmt::Debug for Address {
 impl Address {
     /// Parses an address; an error says what it must be, and shows nothing of
     /// it, since it may hold a password.
-    pub(crate) fn parse(text: &str) -> Result<Address, String> {
+    pub(super) fn parse(text: &str) -> Result<Address, String> {
         if let Some(path) = text.strip_prefix("redis+unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             if !path.starts_with('/') {

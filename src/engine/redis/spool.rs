@@ -23,7 +23,7 @@ const PLACE: usize = 128;
 /// What was appended counts until it has been read back, because until then
 /// only this node has it for certain.
 #[derive(Debug)]
-pub(crate) struct Spool {
+pub(super) struct Spool {
     waiting: Mutex<Waiting>,
     /// There is room again, or will never be.
     room: Condvar,
