@@ -152,27 +152,7 @@ impl Hub {
         if !room.taps.is_empty() {
             room.give_to_taps(&pending.forms, self.log.epoch());
         }
-        let is_for_all = |kind: &Encoding| !kind.names_rooms() && room.needs(*kind);
-        for encoding in Encoding::ALL.into_iter().filter(is_for_all) {
-            let list = &mut self.encoded;
-            let epoch = self.log.epoch();
-            let bursts = pending.forms.iter_mut();
-            list.extend(bursts.map(|forms| forms.take(encoding, epoch, None)));
-            let mut fan_out = FanOut {
-                members: &mut self.members,
-                helpers: &mut self.helpers,
-                delivering: Delivering {
-                    totals: &mut self.totals,
-                    troubled: &mut self.troubled,
-                    joined: &mut self.joined,
-                },
-            };
-            fan_out.give(&room.members, encoding, list, &pending.excepts);
-            if room.ring.is_none() && self.counters.members_behind.get() > 0 {
-                fan_out.hold(self.log.head(), &room.members, list, &pending.excepts);
-            }
-            list.clear();
-        }
+        self.give(place, &mut pending, false);
         self.rooms.forget_if_empty(place);
         pending.clear();
         self.spare = pending;
@@ -183,25 +163,27 @@ impl Hub {
     /// order over all rooms, after everybody else has it.
     fn give_to_roamers(&mut self) {
         for (place, mut pending) in std::mem::take(&mut self.roaming) {
-            self.give_to_roamers_of(place, &mut pending);
+            self.give(place, &mut pending, true);
+            self.settle();
         }
     }
 
-    fn give_to_roamers_of(&mut self, place: u32, pending: &mut Pending) {
-        let Some(room) = self
-            .rooms
-            .get(place)
-            .filter(|room| !room.roamers.is_empty())
-        else {
+    /// Gives messages of a room to its members: to those that are in several
+    /// rooms, or to all others.
+    fn give(&mut self, place: u32, pending: &mut Pending, to_roamers: bool) {
+        let Some(room) = self.rooms.get(place) else {
             return;
         };
-        let needed = |kind: &Encoding| kind.names_rooms() && room.needs(*kind);
+        let (receivers, name) = match to_roamers {
+            true => (&room.roamers, Some(&*room.name)),
+            false => (&room.members, None),
+        };
+        let needed = |kind: &Encoding| kind.names_rooms() == to_roamers && room.needs(*kind);
         for encoding in Encoding::ALL.into_iter().filter(needed) {
+            let list = &mut self.encoded;
             let epoch = self.log.epoch();
             let bursts = pending.forms.iter_mut();
-            let list: Vec<Burst> = bursts
-                .map(|forms| forms.take(encoding, epoch, Some(&room.name)))
-                .collect();
+            list.extend(bursts.map(|forms| forms.take(encoding, epoch, name)));
             let mut fan_out = FanOut {
                 members: &mut self.members,
                 helpers: &mut self.helpers,
@@ -211,12 +193,12 @@ impl Hub {
                     joined: &mut self.joined,
                 },
             };
-            fan_out.give(&room.roamers, encoding, &list, &pending.excepts);
+            fan_out.give(receivers, encoding, list, &pending.excepts);
             if room.ring.is_none() && self.counters.members_behind.get() > 0 {
-                fan_out.hold(self.log.head(), &room.roamers, &list, &pending.excepts);
+                fan_out.hold(self.log.head(), receivers, list, &pending.excepts);
             }
+            list.clear();
         }
-        self.settle();
     }
 
     /// Gives messages to single members.
