@@ -5,7 +5,8 @@ use std::fmt::Write;
 use std::iter;
 use std::sync::Arc;
 
-use data_encoding::BASE64;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use http::header::{CACHE_CONTROL, HeaderValue};
 use http::{Request, StatusCode};
 

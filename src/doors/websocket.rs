@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
@@ -161,7 +163,7 @@ fn response(key: &HeaderValue, subprotocol: Option<&str>) -> String {
 fn accept_key(key: &[u8]) -> String {
     let mut hash = Sha1::from(key);
     hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
-    data_encoding::BASE64.encode(&hash.digest().bytes())
+    BASE64.encode(hash.digest().bytes())
 }
 
 #[cfg(test)]

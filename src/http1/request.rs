@@ -91,16 +91,17 @@ pub(crate) fn percent_decode(text: &str) -> Option<String> {
             bytes.push(byte);
             continue;
         }
-        let (digits, tail) = rest.split_at_checked(2)?;
-        bytes.push(
-            *data_encoding::HEXUPPER_PERMISSIVE
-                .decode(digits)
-                .ok()?
-                .first()?,
-        );
+        let (&[high, low], tail) = rest.split_first_chunk()?;
+        bytes.push(digit(high)? << 4 | digit(low)?);
         rest = tail;
     }
     String::from_utf8(bytes).ok()
+}
+
+/// The value of a hexadecimal digit.
+fn digit(byte: u8) -> Option<u8> {
+    let digit = char::from(byte).to_digit(16)?;
+    u8::try_from(digit).ok()
 }
 
 /// Whether this is a token (RFC 9110 §5.6.2).

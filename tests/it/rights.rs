@@ -222,7 +222,8 @@ fn a_file_of_tokens_is_read_again_when_it_changes() {
 /// A token of these claims, signed with a secret.
 #[cfg(feature = "jwt")]
 fn signed(claims: &str, secret: &str) -> String {
-    use data_encoding::BASE64URL_NOPAD;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL_NOPAD;
     use ring::hmac;
 
     let encode = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use data_encoding::BASE64;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use hubcast::{Rights, TokenVerifier};
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};
@@ -209,7 +210,7 @@ impl JwtVerifier for Verifier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use data_encoding::BASE64URL_NOPAD;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL_NOPAD;
     use ring::rand::SystemRandom;
     use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
     use std::time::SystemTime;
@@ -238,7 +239,7 @@ mod tests {
     }
 
     fn pem(prefix: &[u8], key: &[u8]) -> String {
-        let der = BASE64.encode(&[prefix, key].concat());
+        let der = BASE64.encode([prefix, key].concat());
         format!("-----BEGIN PUBLIC KEY-----\n{der}\n-----END PUBLIC KEY-----\n")
     }
 

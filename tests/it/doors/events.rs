@@ -5,7 +5,8 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use data_encoding::BASE64;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use hubcast::{Cause, CloseCode, Config, Message, Refusal, Running, Server, SlowConsumer};
 
 use super::{Follower, Part};
@@ -476,5 +477,5 @@ fn a_follower_hears_every_room_it_was_put_into_and_what_is_for_all() {
     for text in ["1\n", "2\n", "4\n"] {
         assert_eq!(follower.text(), text);
     }
-    assert_eq!(follower.event(), ("binary".to_owned(), BASE64.encode(&[5])));
+    assert_eq!(follower.event(), ("binary".to_owned(), BASE64.encode([5])));
 }

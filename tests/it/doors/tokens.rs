@@ -4,7 +4,8 @@
 use std::io::Write;
 use std::net::SocketAddr;
 
-use data_encoding::{BASE64, BASE64URL_NOPAD};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64URL_NOPAD};
 use hubcast::{Config, Message, Running, Secret, Server, Upgrade};
 use rustix::process::Signal;
 
