@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::error::Error;
@@ -95,7 +96,9 @@ pub(crate) fn room_flaw(room: &str) -> Option<RoomFlaw> {
 /// Names a client for as long as the server lives. It is never reused, so a
 /// message to a client that has left reaches nobody else.
 ///
-/// Later connections have larger ids. The text is the number.
+/// Later connections have larger ids. The text is the number. Where several
+/// nodes are one server, it is the number and the node, as in `17@b3f1c9`;
+/// the number alone is a client of the node that is asked.
 ///
 /// ```
 /// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
@@ -104,22 +107,109 @@ pub(crate) fn room_flaw(room: &str) -> Option<RoomFlaw> {
 /// let (mut client, _) = tungstenite::connect(url)?;
 /// let id = handle.clients()?[0].id;
 /// assert_eq!(id.to_string(), id.value().to_string());
+/// assert_eq!(id.to_string().parse::<hubcast::ClientId>()?, id);
 /// # drop(client);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClientId(pub(crate) u64);
+pub struct ClientId(
+    /// The number, and above it the tag of the node; zero: it has none.
+    pub(crate) u64,
+);
+
+/// Where in an id the node's tag begins. What is left for the number suffices
+/// for ten thousand connections a second over three years.
+const TAG_AT: u32 = 40;
+const NUMBER: u64 = (1 << TAG_AT) - 1;
 
 impl ClientId {
-    /// The number, as the log and the names of the client's threads have it.
+    /// The number. Each node counts its own clients.
     pub fn value(self) -> u64 {
-        self.0
+        self.0 & NUMBER
+    }
+
+    /// The tag of the client's node, if its id has one.
+    pub(crate) fn tag(self) -> Option<NodeTag> {
+        NodeTag::new((self.0 >> TAG_AT) as u32)
+    }
+
+    /// The same client; where the id is a number alone, that of this node.
+    pub(crate) fn of(self, node: Option<NodeTag>) -> ClientId {
+        match (self.tag(), node) {
+            (None, Some(NodeTag(tag))) => ClientId(self.0 | u64::from(tag) << TAG_AT),
+            _ => self,
+        }
     }
 }
 
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
+        write!(f, "{}", self.value())?;
+        match self.tag() {
+            None => Ok(()),
+            Some(tag) => write!(f, "@{tag}"),
+        }
+    }
+}
+
+impl FromStr for ClientId {
+    type Err = Error;
+
+    /// Reads an id's text.
+    fn from_str(text: &str) -> Result<ClientId, Error> {
+        parse_id(text).ok_or_else(|| {
+            let shown: String = text.chars().take(40).collect();
+            Error::config(format!(
+                "{shown:?} is not a client's id, which is a number, \
+                 or a number and a node as in 17@b3f1c9; the header Hubcast-Client tells it"
+            ))
+        })
+    }
+}
+
+fn parse_id(text: &str) -> Option<ClientId> {
+    let (number, tag) = match text.split_once('@') {
+        None => (text, None),
+        Some((number, tag)) => (number, Some(NodeTag::parse(tag)?)),
+    };
+    let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
+    let number = number.parse().ok().filter(|number| *number <= NUMBER)?;
+    is_number.then_some(ClientId(number).of(tag))
+}
+
+/// Tells the nodes of one server apart in the ids of their clients: the
+/// beginning of a node's own id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct NodeTag(u32);
+
+impl NodeTag {
+    /// The length of its text.
+    const LEN: usize = 6;
+
+    fn new(tag: u32) -> Option<NodeTag> {
+        (1..1 << (4 * NodeTag::LEN))
+            .contains(&tag)
+            .then_some(NodeTag(tag))
+    }
+
+    fn parse(text: &str) -> Option<NodeTag> {
+        let is_digit = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
+        if text.len() != NodeTag::LEN || !text.bytes().all(is_digit) {
+            return None;
+        }
+        NodeTag::new(u32::from_str_radix(text, 16).ok()?)
+    }
+
+    /// The tag of the node with this id.
+    #[cfg(feature = "redis")]
+    pub(crate) fn of_node(id: &str) -> Option<NodeTag> {
+        NodeTag::parse(id.get(..NodeTag::LEN)?)
+    }
+}
+
+impl fmt::Display for NodeTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:0width$x}", self.0, width = NodeTag::LEN)
     }
 }
 
@@ -184,6 +274,47 @@ impl fmt::Display for Peer {
             Peer::Network(address) => address.fmt(f),
             Peer::Forwarded(ip) => ip.fmt(f),
             Peer::Unix => f.write_str("unix"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_read_as_they_are_shown() {
+        for text in ["0", "17", "1099511627775", "17@b3f1c9", "1@000001"] {
+            let id: ClientId = text.parse().unwrap();
+            assert_eq!(id.to_string(), text);
+        }
+        let id: ClientId = "17@b3f1c9".parse().unwrap();
+        assert_eq!((id.value(), id.tag()), (17, NodeTag::parse("b3f1c9")));
+        assert_eq!(ClientId(17).of(id.tag()), id);
+        assert_eq!(id.of(NodeTag::parse("000001")), id);
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused() {
+        for text in [
+            "",
+            "@",
+            "+17",
+            "-1",
+            "seventeen",
+            "1099511627776",
+            "17@",
+            "@b3f1c9",
+            "17@000000",
+            "17@B3F1C9",
+            "17@b3f1c",
+            "17@b3f1c90",
+            "17@b3f1c9@b3f1c9",
+            "17@é1c9",
+        ] {
+            let refused = text.parse::<ClientId>().unwrap_err().to_string();
+            let begin = format!("{text:?} is not a client's id");
+            assert!(refused.starts_with(&begin), "{refused}");
         }
     }
 }

@@ -213,7 +213,7 @@ fn clients_json(clients: &[ClientInfo]) -> String {
         let age = client.age.as_secs_f64();
         let rtt = client.rtt.map(|rtt| format!("{:.6}", rtt.as_secs_f64()));
         object
-            .plain("id", client.id)
+            .id(client.id)
             .string("peer", &client.peer.to_string());
         if let Some(name) = &client.name {
             object.string("name", name);

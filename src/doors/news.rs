@@ -55,7 +55,8 @@ impl Doors {
         let _turn = self.turn()?;
         let mut departed = self.handle.departures().map_err(|_| stopping())?;
         if let Some(id) = id {
-            departed.retain(|one| one.id().to_string() == id);
+            let id = self.client_named(id)?;
+            departed.retain(|one| one.id() == id);
         }
         if id.is_some() && departed.is_empty() {
             let line =

@@ -14,8 +14,11 @@ impl Doors {
         let nodes: Vec<NodeInfo> = engine.map(Engine::nodes).unwrap_or_default();
         let json = list_json("nodes", &nodes, |object, node| {
             let silence = node.silent_millis as f64 / 1000.0;
+            object.string("id", &node.id);
+            if let Some(tag) = node.tag {
+                object.string("clients", &format!("@{tag}"));
+            }
             object
-                .string("id", &node.id)
                 .string("name", &node.name)
                 .string("version", &node.version)
                 .plain("silent_seconds", format_args!("{silence:.3}"))

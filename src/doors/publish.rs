@@ -43,7 +43,7 @@ impl Doors {
         Asked::of(request)?.only("publishing")?;
         let room = self.admit(request, caller, rights)?.room;
         let max = self.config().max_message_size;
-        let (except, key) = (except(request)?, retries::key(request)?);
+        let (except, key) = (self.except(request)?, retries::key(request)?);
         let head = head_of(request, max)?;
         let ip = caller.peer.ip();
         self.pace.take(ip, head.length.unwrap_or(0) as u64)?;
@@ -79,6 +79,14 @@ impl Doors {
         Ok(accepted(answer))
     }
 
+    /// The client that is not to receive the message.
+    fn except(&self, request: &Request<()>) -> Result<Option<ClientId>, Answer> {
+        let Some(text) = query_parameters(request, "except").next() else {
+            return Ok(None);
+        };
+        self.client_named(&text.unwrap_or_default()).map(Some)
+    }
+
     /// The messages of a body; all of them are accepted, or none.
     fn burst(&self, head: &PublishHead, body: &Message) -> Result<Burst, Answer> {
         let newline = self.config().append_newline;
@@ -107,21 +115,6 @@ impl Doors {
 
 fn accepted(body: String) -> Answer {
     Answer::new(StatusCode::ACCEPTED, JSON, body)
-}
-
-/// The client that is not to receive the message.
-fn except(request: &Request<()>) -> Result<Option<ClientId>, Answer> {
-    let Some(text) = query_parameters(request, "except").next() else {
-        return Ok(None);
-    };
-    let text = text.unwrap_or_default();
-    let id = text.parse().map_err(|_| {
-        let shown: String = text.chars().take(40).collect();
-        Answer::bad_request(format!(
-            "except={shown:?} is not a client's id, the number in its header Hubcast-Client"
-        ))
-    })?;
-    Ok(Some(ClientId(id)))
 }
 
 /// The answer to a message that is not in the log.

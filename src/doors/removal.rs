@@ -6,6 +6,7 @@ use super::admin::JSON;
 use super::hall::Doors;
 use super::rooms::room_of;
 use crate::close::CloseCode;
+use crate::error::Error;
 use crate::http1::{Answer, stopping};
 use crate::names::{ADMIN_PREFIX, ClientId};
 use crate::wire::json;
@@ -14,6 +15,14 @@ use crate::wire::json;
 const REASON: &str = "disconnected by the operator";
 
 impl Doors {
+    /// The client whose id a path or a query holds.
+    pub(super) fn client_named(&self, id: &str) -> Result<ClientId, Answer> {
+        let id: ClientId = id
+            .parse()
+            .map_err(|flaw: Error| Answer::bad_request(flaw.to_string()))?;
+        Ok(self.handle.shared.full_id(id))
+    }
+
     /// Disconnects the client, or the clients of the room, that the path names.
     pub(super) fn remove(&self, path: &str) -> Result<Answer, Answer> {
         let named = path.strip_prefix(ADMIN_PREFIX).unwrap_or_default();
@@ -26,7 +35,10 @@ impl Doors {
             .into_iter()
             .map(|client| client.id);
         let ids: Vec<ClientId> = match named.strip_prefix("clients/") {
-            Some(id) => ids.filter(|known| known.to_string() == id).collect(),
+            Some(id) => {
+                let id = self.client_named(id)?;
+                ids.filter(|known| *known == id).collect()
+            }
             None => ids.collect(),
         };
         if ids.is_empty() {

@@ -176,7 +176,7 @@ impl Handle {
     ) -> Result<(), SendError> {
         let to = Audience::Room {
             room: room_name(room),
-            except: Some(except),
+            except: Some(self.shared.full_id(except)),
         };
         self.publish(to, message.into())
     }
@@ -210,7 +210,7 @@ impl Handle {
         except: ClientId,
         message: impl Into<Message>,
     ) -> Result<(), SendError> {
-        let except = Some(except);
+        let except = Some(self.shared.full_id(except));
         self.publish(Audience::Everybody { except }, message.into())
     }
 
@@ -236,6 +236,7 @@ impl Handle {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn send(&self, client: ClientId, message: impl Into<Message>) -> Result<(), SendError> {
+        let client = self.shared.full_id(client);
         self.publish(Audience::Client(client), message.into())
     }
 
@@ -273,7 +274,7 @@ impl Handle {
         reason: impl Into<String>,
     ) -> Result<(), Stopped> {
         self.ask(Command::Close {
-            id: client,
+            id: self.shared.full_id(client),
             frame: CloseFrame::new(code, reason),
             cause: Cause::Disconnected,
             finish: false,
@@ -305,7 +306,7 @@ impl Handle {
     /// ```
     pub fn enter_room(&self, client: ClientId, room: &str) -> Result<(), Stopped> {
         self.ask(Command::Enter {
-            id: client,
+            id: self.shared.full_id(client),
             room: room_name(room),
         })
     }
@@ -319,7 +320,7 @@ impl Handle {
     /// The server has stopped.
     pub fn exit_room(&self, client: ClientId, room: &str) -> Result<(), Stopped> {
         self.ask(Command::Exit {
-            id: client,
+            id: self.shared.full_id(client),
             room: room_name(room),
         })
     }

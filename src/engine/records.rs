@@ -21,8 +21,8 @@ pub(super) enum Record {
     /// Messages for a room.
     Messages {
         room: String,
-        /// The client, of the node that wrote the entry, that does not
-        /// receive them; zero: there is none.
+        /// The client that does not receive them, as the bits of its id;
+        /// zero: there is none.
         except: u64,
         frames: Frames,
     },

@@ -111,9 +111,7 @@ impl Who {
     }
 
     pub(super) fn write(&self, object: &mut Object<'_>) {
-        object
-            .plain("id", self.id)
-            .string("peer", &self.peer.to_string());
+        object.id(self.id).string("peer", &self.peer.to_string());
         if let Some(name) = &self.name {
             object.string("name", name);
         }

@@ -193,7 +193,7 @@ impl Page {
         bytes.extend_from_slice(arrival.frame);
         self.marks.push(Mark {
             offset: arrival.offset,
-            except: arrival.except.map_or(0, ClientId::value),
+            except: arrival.except.map_or(0, |client| client.0),
             later,
             len,
         });
@@ -228,7 +228,7 @@ impl<'a> Kept<'a> {
     }
 
     pub(super) fn is_for(&self, client: ClientId) -> bool {
-        self.except != client.value()
+        self.except != client.0
     }
 
     /// Whether `next` stands right behind this in one page, so that both
@@ -321,7 +321,7 @@ impl Ring {
             page.frames = Frames::Sealed(bytes.clone());
             page.marks = vec![Mark {
                 offset: arrival.offset,
-                except: arrival.except.map_or(0, ClientId::value),
+                except: arrival.except.map_or(0, |client| client.0),
                 later: 0,
                 len,
             }];

@@ -17,7 +17,7 @@ use crate::connection::Service;
 use crate::connection::{Readers, Threads};
 use crate::doors::Entrance;
 use crate::http1::{Answer, DRAIN, NO_THREAD, RETRY_AFTER, STOPPING};
-use crate::names::{ClientId, Peer};
+use crate::names::Peer;
 use crate::net::Outlet;
 use crate::net::poll_until;
 use crate::net::{LISTEN_BACKLOG, Listener};
@@ -215,7 +215,7 @@ impl<'a> Acceptor<'a> {
         #[cfg(not(target_os = "linux"))]
         let _ = socket.set_nonblocking(false);
         // Numbers are never used again (invariant 9).
-        let id = ClientId(self.service.shared.counters.accepted.next());
+        let id = self.service.shared.next_id();
         let socket = Arc::new(socket);
         let admission = &self.gate.admission;
         let slot = match admission.admit(id, peer.ip(), &socket) {

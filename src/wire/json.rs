@@ -2,6 +2,8 @@
 
 use std::fmt::{Display, Write};
 
+use crate::names::ClientId;
+
 /// Appends a string, quoted and escaped.
 pub(crate) fn string(out: &mut String, text: &str) {
     out.push('"');
@@ -53,6 +55,14 @@ pub(crate) struct Object<'a> {
 }
 
 impl Object<'_> {
+    /// The member `id`: a number, or text where it names a node as well.
+    pub(crate) fn id(&mut self, id: ClientId) -> &mut Self {
+        match id.tag() {
+            None => self.plain("id", id),
+            Some(_) => self.string("id", &id.to_string()),
+        }
+    }
+
     /// A member whose value is written as displayed: a number, `true` or
     /// `null`.
     pub(crate) fn plain(&mut self, name: &str, value: impl Display) -> &mut Self {

@@ -34,6 +34,7 @@ use std::time::{Duration, Instant};
 use crate::config::Config;
 use crate::error::Error;
 use crate::hub::{Append, Publisher};
+use crate::names::NodeTag;
 use crate::net::{Stop, Trust};
 use crate::secret::Secret;
 use address::Address;
@@ -64,6 +65,8 @@ pub(crate) struct Engine {
 #[derive(Clone, Debug)]
 pub(crate) struct NodeInfo {
     pub(crate) id: String,
+    /// What follows the `@` in the ids of its clients.
+    pub(crate) tag: Option<NodeTag>,
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) silent_millis: u64,
@@ -119,7 +122,8 @@ impl Engine {
         }
         let stop = Stop::new().map_err(|error| Error::start("cannot make a socket pair", error))?;
         let random = RandomState::new().hash_one(std::process::id());
-        let id = format!("{:08x}", random >> 32);
+        // The first six digits tell clients of nodes apart, where zero is none.
+        let id = format!("{:08x}", (random >> 32).max(1 << 8));
         let name = match config.node_name.as_str() {
             "" => id.clone(),
             name => name.to_owned(),
@@ -145,6 +149,11 @@ impl Engine {
             log::warn!("{remark}");
         }
         self.node.keys.try_out(&mut connection, &self.node.id)
+    }
+
+    /// What tells this node's clients from those of others.
+    pub(crate) fn tag(&self) -> Option<NodeTag> {
+        self.node.tag()
     }
 
     /// Where messages for the log go.
@@ -198,6 +207,7 @@ impl Engine {
             let (version, name) = sign.about.split_once(' ').unwrap_or_default();
             NodeInfo {
                 is_this: sign.node == self.node.id,
+                tag: NodeTag::of_node(&sign.node),
                 id: sign.node,
                 name: name.to_owned(),
                 version: version.to_owned(),

@@ -15,7 +15,7 @@ use super::status::Status;
 use super::tail::{Retention, Tail};
 use crate::engine::records::{self, Frames, Record};
 use crate::hub::{Audience, Committed, Placed, Receipt};
-use crate::names::{ClientId, room_name};
+use crate::names::{ClientId, NodeTag, room_name};
 use crate::net::Stop;
 use crate::position::{Descent, Lineage, Offset, Position};
 use crate::wire::Burst;
@@ -109,6 +109,11 @@ impl Node {
             }),
             changed: Condvar::new(),
         }
+    }
+
+    /// Tells its clients from those of other nodes.
+    pub(super) fn tag(&self) -> Option<NodeTag> {
+        NodeTag::of_node(&self.id)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Progress> {
@@ -543,9 +548,12 @@ impl Place {
         }
     }
 
-    /// A client of the node that wrote the entry, if that is this one.
-    fn client(&self, except: u64) -> Option<ClientId> {
-        (self.is_own && except != 0).then_some(ClientId(except))
+    /// The client with these bits; a number alone is of the node that wrote
+    /// the entry.
+    fn client(&self, bits: u64) -> Option<ClientId> {
+        let id = ClientId(bits);
+        let is_known = self.is_own || id.tag().is_some();
+        (bits != 0 && is_known).then_some(id)
     }
 }
 

@@ -125,11 +125,11 @@ impl Spool {
             let frames = &item.frames.bytes;
             match &item.to {
                 Audience::Room { room, except } => {
-                    let except = except.map_or(0, |client| client.value());
+                    let except = except.map_or(0, |client| client.0);
                     records::write_messages(&mut records, room, except, frames);
                 }
                 Audience::Everybody { except } => {
-                    let except = except.map_or(0, |client| client.value());
+                    let except = except.map_or(0, |client| client.0);
                     records::write_everybody(&mut records, except, frames);
                 }
                 Audience::Client(_) | Audience::Clients(_) => {}
