@@ -3,8 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crossbeam_channel::{Sender, bounded};
-
 use crate::close::{Cause, CloseCode, CloseFrame};
 use crate::embed::shared::Shared;
 use crate::embed::subscription::Subscription;
@@ -13,7 +11,7 @@ use crate::error::Error;
 use crate::error::{SendError, SendErrorReason, Stopped};
 use crate::hub::InboxError;
 use crate::hub::{Audience, Command, Receipt};
-use crate::hub::{ClientInfo, RoomInfo};
+use crate::hub::{ClientInfo, Reply, RoomInfo};
 use crate::message::Message;
 use crate::names::ClientId;
 use crate::names::room_name;
@@ -533,14 +531,10 @@ impl Handle {
         self.shared.inbox.send(command).map_err(|_| Stopped)
     }
 
-    pub(super) fn query<T>(
-        &self,
-        command: impl FnOnce(Sender<T>) -> Command,
-    ) -> Result<T, Stopped> {
-        let (reply, answer) = bounded(1);
+    pub(super) fn query<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Stopped> {
+        let (reply, answer) = Reply::pair();
         self.ask(command(reply))?;
-        let gone = &self.shared.inbox.gone;
-        gone.or_recv(&answer).ok_or(Stopped)
+        self.shared.inbox.gone.or_answer(&answer).ok_or(Stopped)
     }
 }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use crossbeam_channel::Sender;
 
 use super::behind::Start;
 use super::client_state::ClientState;
@@ -12,6 +11,7 @@ use super::departed::Departed;
 use super::info::{ClientInfo, Here, Recollection, RoomInfo, TapStart};
 use super::interest::Interested;
 use super::permit::Permit;
+use super::reply::Reply;
 use super::tap::Tap;
 use crate::close::{Cause, CloseFrame};
 use crate::names::ClientId;
@@ -33,16 +33,13 @@ pub(crate) enum Command {
         forms: Forms,
         permit: Option<Permit>,
         /// Told where the last of them stands in the log.
-        receipt: Option<Sender<Receipt>>,
+        receipt: Option<Reply<Receipt>>,
     },
     /// The next part of the log, from an engine.
     #[cfg(feature = "redis")]
     Commit(super::committed::Committed),
     /// How many clients a room has at this point.
-    Count {
-        room: Arc<str>,
-        reply: Sender<usize>,
-    },
+    Count { room: Arc<str>, reply: Reply<usize> },
     /// Copy what a room receives into a channel, for a subscription.
     Tap { room: Arc<str>, tap: Tap },
     /// The same, with what the room remembers first.
@@ -50,16 +47,16 @@ pub(crate) enum Command {
         room: Arc<str>,
         tap: Tap,
         since: Since,
-        reply: Sender<TapStart>,
+        reply: Reply<TapStart>,
     },
     /// Tell what a room remembers, and give the messages from a point on.
     Recall {
         room: Arc<str>,
         since: Option<Since>,
-        reply: Sender<Recollection>,
+        reply: Reply<Recollection>,
     },
     /// Tell who is in a room.
-    Here { room: Arc<str>, reply: Sender<Here> },
+    Here { room: Arc<str>, reply: Reply<Here> },
     /// A Ping frame for a client.
     Ping { id: ClientId, frame: Bytes },
     /// Pong frames for a client: all that are due, and the newest of them,
@@ -93,17 +90,17 @@ pub(crate) enum Command {
     /// List the clients, of a room or all.
     Clients {
         room: Option<Arc<str>>,
-        reply: Sender<Vec<ClientInfo>>,
+        reply: Reply<Vec<ClientInfo>>,
     },
     /// The states of a room's members.
     Members {
         room: Arc<str>,
-        reply: Sender<Vec<Arc<ClientState>>>,
+        reply: Reply<Vec<Arc<ClientState>>>,
     },
     /// List the clients that have left last.
-    Departures { reply: Sender<Vec<Arc<Departed>>> },
+    Departures { reply: Reply<Vec<Arc<Departed>>> },
     /// List the rooms.
-    Rooms { reply: Sender<Vec<RoomInfo>> },
+    Rooms { reply: Reply<Vec<RoomInfo>> },
     /// Close every client, one after the other over this time.
     Drain { over: Duration },
     /// Close every client, now and from now on.

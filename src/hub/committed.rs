@@ -3,12 +3,11 @@
 
 use std::fmt;
 
-use crossbeam_channel::Sender;
-
 use super::Hub;
 use super::command::{Audience, Receipt};
 use super::inbox::InboxError;
 use super::permit::Permit;
+use super::reply::Reply;
 use super::ring::{Floor, Millis};
 use crate::outbox::Delivery;
 use crate::position::{Lineage, Offset, Position};
@@ -22,7 +21,7 @@ pub(crate) trait Append: fmt::Debug + Send + Sync {
         &self,
         to: Audience,
         frames: Burst,
-        receipt: Option<Sender<Receipt>>,
+        receipt: Option<Reply<Receipt>>,
         may_wait: bool,
     ) -> Result<(), InboxError>;
 }
@@ -50,7 +49,7 @@ pub(crate) struct Placed {
     pub(crate) forms: Forms,
     /// The engine's time, in milliseconds since the beginning of 1970.
     pub(crate) time: u64,
-    pub(crate) receipt: Option<Sender<Receipt>>,
+    pub(crate) receipt: Option<Reply<Receipt>>,
 }
 
 impl Committed {
@@ -86,8 +85,7 @@ impl Hub {
             self.rooms.history.came(Millis(placed.time));
             self.look_for_ahead();
             if let Some(receipt) = placed.receipt {
-                // Sending it fails only if the caller has gone.
-                let _ = receipt.try_send(self.receipt(&placed.to));
+                receipt.give(self.receipt(&placed.to));
             }
             self.deliver(&placed.to, placed.forms, None);
         }

@@ -2,14 +2,13 @@
 
 use std::time::Instant;
 
-use crossbeam_channel::Sender;
-
 use super::Hub;
 use super::command::{Audience, Receipt};
 use super::giving::{Delivering, Receivers};
 use super::helpers::Helpers;
 use super::member::Member;
 use super::permit::Permit;
+use super::reply::Reply;
 use super::rooms::{Excepts, Pending};
 use super::slab::Slab;
 use crate::names::ClientId;
@@ -24,7 +23,7 @@ impl Hub {
         to: &Audience,
         mut forms: Forms,
         permit: Option<Permit>,
-        receipt: Option<Sender<Receipt>>,
+        receipt: Option<Reply<Receipt>>,
     ) {
         self.counters
             .broadcasts
@@ -34,8 +33,7 @@ impl Hub {
             self.look_for_ahead();
         }
         if let Some(receipt) = receipt {
-            // Sending it fails only if the caller has gone.
-            let _ = receipt.try_send(self.receipt(to));
+            receipt.give(self.receipt(to));
         }
         self.deliver(to, forms, permit);
     }

@@ -3,6 +3,7 @@
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
 
 use super::command::Command;
+use super::reply::Answer;
 
 /// The most commands that wait for the hub.
 const COMMANDS: usize = 1024;
@@ -36,21 +37,28 @@ impl Gone {
             recv(self.0) -> _ => channel.try_recv().ok(),
         }
     }
+
+    /// Waits for the hub's answer; `None` when the hub has ended without it.
+    pub(crate) fn or_answer<T>(&self, answer: &Answer<T>) -> Option<T> {
+        self.or_recv(&answer.done);
+        answer.take()
+    }
 }
 
 #[cfg(feature = "redis")]
 impl Gone {
     /// The same within a time.
-    pub(super) fn or_recv_within<T>(
+    pub(super) fn or_answer_within<T>(
         &self,
-        channel: &Receiver<T>,
+        answer: &Answer<T>,
         time: std::time::Duration,
     ) -> Result<T, InboxError> {
         select! {
-            recv(channel) -> value => value.map_err(|_| InboxError::Gone),
-            recv(self.0) -> _ => channel.try_recv().map_err(|_| InboxError::Gone),
-            default(time) => Err(InboxError::Late),
+            recv(answer.done) -> _ => (),
+            recv(self.0) -> _ => (),
+            default(time) => return Err(InboxError::Late),
         }
+        answer.take().ok_or(InboxError::Gone)
     }
 }
 

@@ -32,6 +32,7 @@ mod presence;
 mod publisher;
 mod queries;
 mod recall;
+mod reply;
 mod resume;
 mod ring;
 mod rooms;
@@ -54,6 +55,7 @@ pub(crate) use interest::Need;
 pub(crate) use places::{Place, Places, network_of};
 pub(crate) use presence::{Watch, write_member};
 pub(crate) use publisher::Publisher;
+pub(crate) use reply::Reply;
 pub(crate) use tap::{Copied, Tap, TapCounts};
 
 use std::collections::{HashMap, VecDeque};
@@ -332,23 +334,22 @@ impl Hub {
                 tap,
                 since,
                 reply,
-            } => drop(reply.try_send(self.flushed().tap_since(&room, tap, since))),
+            } => reply.give(self.flushed().tap_since(&room, tap, since)),
             Command::Recall { room, since, reply } => {
-                drop(reply.try_send(self.flushed().recall(&room, since)));
+                reply.give(self.flushed().recall(&room, since));
             }
-            // Sending a reply fails only if the caller has gone.
             Command::Clients { room, reply } => {
-                drop(reply.try_send(self.flushed().client_infos(room.as_deref())));
+                reply.give(self.flushed().client_infos(room.as_deref()));
             }
             Command::Members { room, reply } => {
-                drop(reply.try_send(self.flushed().member_states(&room)));
+                reply.give(self.flushed().member_states(&room));
             }
             Command::Departures { reply } => {
-                drop(reply.try_send(self.flushed().departures.list()));
+                reply.give(self.flushed().departures.list());
             }
-            Command::Rooms { reply } => drop(reply.try_send(self.flushed().room_infos())),
-            Command::Here { room, reply } => drop(reply.try_send(self.flushed().here(&room))),
-            Command::Count { room, reply } => drop(reply.try_send(self.flushed().count(&room))),
+            Command::Rooms { reply } => reply.give(self.flushed().room_infos()),
+            Command::Here { room, reply } => reply.give(self.flushed().here(&room)),
+            Command::Count { room, reply } => reply.give(self.flushed().count(&room)),
             Command::Drain { over } => {
                 let hub = self.flushed();
                 hub.planned.drain(over, hub.places.keys().copied());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::Receiver;
 
 use super::command::{Audience, Command, Receipt};
 #[cfg(feature = "redis")]
@@ -10,6 +10,7 @@ use super::committed::{Append, Committed};
 use super::inbox::{Inbox, InboxError};
 use super::interest::{Interest, Need};
 use super::permit::{NoPermit, Permits};
+use super::reply::Reply;
 use crate::names::ClientId;
 use crate::wire::Burst;
 #[cfg(feature = "deflate")]
@@ -96,13 +97,13 @@ impl Publisher {
         to: Audience,
         burst: Burst,
     ) -> Result<Receipt, InboxError> {
-        let (sender, receipt) = bounded(1);
-        self.send(None, to, burst, Some(sender))?;
+        let (reply, receipt) = Reply::pair();
+        self.send(None, to, burst, Some(reply))?;
         #[cfg(feature = "redis")]
         if self.engine.is_some() {
-            return self.inbox.gone.or_recv_within(&receipt, CONFIRMATION);
+            return self.inbox.gone.or_answer_within(&receipt, CONFIRMATION);
         }
-        self.inbox.gone.or_recv(&receipt).ok_or(InboxError::Gone)
+        self.inbox.gone.or_answer(&receipt).ok_or(InboxError::Gone)
     }
 
     fn send(
@@ -110,7 +111,7 @@ impl Publisher {
         from: Option<ClientId>,
         to: Audience,
         burst: Burst,
-        receipt: Option<Sender<Receipt>>,
+        receipt: Option<Reply<Receipt>>,
     ) -> Result<(), InboxError> {
         #[cfg(feature = "redis")]
         if let Some(engine) = self.engine.as_ref().filter(|_| to.is_in_the_log()) {

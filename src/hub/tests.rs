@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use crossbeam_channel::{Sender, bounded};
 
 use super::*;
 use crate::close::{CloseCode, CloseFrame};
@@ -227,10 +226,10 @@ impl World {
         }
     }
 
-    fn ask<T>(&mut self, command: impl FnOnce(Sender<T>) -> Command) -> T {
-        let (reply, answer) = bounded(1);
+    fn ask<T>(&mut self, command: impl FnOnce(Reply<T>) -> Command) -> T {
+        let (reply, answer) = Reply::pair();
         self.hub.apply(command(reply));
-        answer.recv().unwrap()
+        answer.take().unwrap()
     }
 
     fn clients(&mut self, room: Option<&str>) -> Vec<ClientInfo> {

@@ -5,8 +5,6 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
-
 use super::address::Address;
 use super::connection::Fault;
 use super::keys::{Entry, Holding, Id, Keys, Open, Sign};
@@ -14,7 +12,7 @@ use super::spool::{Batch, Load, Spool};
 use super::status::Status;
 use super::tail::{Retention, Tail};
 use crate::engine::records::{self, Frames, Record};
-use crate::hub::{Audience, Committed, Placed, Receipt};
+use crate::hub::{Audience, Committed, Placed, Receipt, Reply};
 use crate::names::{ClientId, NodeTag, room_name};
 use crate::net::Stop;
 use crate::position::{Descent, Lineage, Offset, Position};
@@ -498,7 +496,7 @@ struct Place {
     first: Offset,
     time: u64,
     is_own: bool,
-    receipts: Vec<(usize, Sender<Receipt>)>,
+    receipts: Vec<(usize, Reply<Receipt>)>,
 }
 
 impl Place {

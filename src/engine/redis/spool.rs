@@ -6,10 +6,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crossbeam_channel::Sender;
 
 use crate::engine::records;
-use crate::hub::{Append, Audience, InboxError, Receipt};
+use crate::hub::{Append, Audience, InboxError, Receipt, Reply};
 use crate::wire::Burst;
 
 /// The most messages of one batch …
@@ -50,7 +49,7 @@ struct Waiting {
 struct Item {
     to: Audience,
     frames: Burst,
-    receipt: Option<Sender<Receipt>>,
+    receipt: Option<Reply<Receipt>>,
 }
 
 /// How much waits.
@@ -68,7 +67,7 @@ pub(super) struct Batch {
     pub(super) messages: u64,
     pub(super) records: Bytes,
     /// Who waits for which record to be in the log.
-    pub(super) receipts: Vec<(usize, Sender<Receipt>)>,
+    pub(super) receipts: Vec<(usize, Reply<Receipt>)>,
     pub(super) load: Load,
     pub(super) taken: Instant,
 }
@@ -206,7 +205,7 @@ impl Append for Spool {
         &self,
         to: Audience,
         frames: Burst,
-        receipt: Option<Sender<Receipt>>,
+        receipt: Option<Reply<Receipt>>,
         may_wait: bool,
     ) -> Result<(), InboxError> {
         let more = Load {

@@ -234,11 +234,11 @@ fn what_is_sent_to_a_client_that_is_closing_is_not_counted_as_delivered() {
 #[test]
 fn an_asker_that_has_gone_away_is_no_harm() {
     let mut world = World::new();
-    let (reply, _) = bounded(1);
+    let (reply, _) = Reply::pair();
     world.hub.apply(Command::Rooms { reply });
-    let (reply, _) = bounded(1);
+    let (reply, _) = Reply::pair();
     world.hub.apply(Command::Clients { room: None, reply });
-    let (reply, _) = bounded(1);
+    let (reply, _) = Reply::pair();
     let room = "/".into();
     world.hub.apply(Command::Members { room, reply });
 }

@@ -68,9 +68,9 @@ impl World {
 fn offsets_are_those_of_the_engine() {
     let mut world = world();
     let peer = world.join_as("/", Encoding::PositionedFrames);
-    let (sender, receipt) = bounded(1);
+    let (reply, receipt) = Reply::pair();
     let mut first = placed("/", 5, &["a", "b"]);
-    first.receipt = Some(sender);
+    first.receipt = Some(reply);
     world.commit_one(first);
     world.commit_one(placed("/other", 7, &["not here"]));
     world.commit_one(placed("/", 8, &["c"]));
@@ -83,7 +83,7 @@ fn offsets_are_those_of_the_engine() {
             "aaaaaaaa-8\nc"
         ]
     );
-    let receipt = receipt.try_recv().unwrap();
+    let receipt = receipt.take().unwrap();
     assert_eq!(receipt.position.to_string(), "aaaaaaaa-6");
     assert_eq!(receipt.clients, 1);
 }

@@ -128,9 +128,9 @@ fn what_is_asked_is_answered_behind_everything_that_was_sent_before() {
         },
         "gathered, and not fanned out yet",
     );
-    let (reply, answer) = bounded(1);
+    let (reply, answer) = Reply::pair();
     world.hub.apply(Command::Clients { room: None, reply });
-    let infos: Vec<ClientInfo> = answer.try_recv().unwrap();
+    let infos: Vec<ClientInfo> = answer.take().unwrap();
     assert_eq!(infos[0].sent_messages, 1);
     assert!(!peer.socket.take_out().is_empty());
 }
