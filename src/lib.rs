@@ -79,7 +79,7 @@
 //!
 //! ```text
 //!  hubcast-accept        reader-17 (one per client)            hubcast-hub
-//!  TcpListener ─door─▶   on_join
+//!  TcpListener ────────▶ on_upgrade, on_join
 //!                        join ───────────────────────────────▶ ┌───────┐
 //!  client's bytes ─────▶ messages are parsed and checked       │ inbox │  rooms and
 //!                        on_message                            │bounded│  their clients
@@ -94,12 +94,12 @@
 //!
 //! - The **accept** thread takes connections and gives each its thread. An
 //!   operator's listener of its own ([`Config::admin_listen`]) has another.
-//! - A **door** thread (not drawn) reads one request, after a TLS handshake
-//!   where there is one, and answers it, or lets its peer in as a client.
-//!   [`on_upgrade`](Handler::on_upgrade) runs here.
-//! - A **reader** thread serves one client from there to its departure. The other
-//!   hooks run here, one after another for one client, and at the same time for
+//! - A **reader** thread serves one connection: it reads the request, and answers
+//!   it, or serves its peer as a client from there to its departure. The hooks
+//!   run here, one after another for one client, and at the same time for
 //!   different clients.
+//! - A **door** thread (not drawn) does the first part for a connection over TLS:
+//!   the handshake, the request, and [`on_upgrade`](Handler::on_upgrade).
 //! - The **hub** thread owns the rooms. It sends without blocking, or it
 //!   queues. It runs no hook and waits for nobody.
 //! - **Helper** threads send parts of a large fan-out, if the machine has

@@ -68,6 +68,8 @@ struct Entered {
 impl Entered {
     /// Runs on the client's own thread, its reader thread. It ends with the
     /// connection, or at the shutdown's deadline.
+    // Not inlined: `Readers` says why the stack counts.
+    #[inline(never)]
     fn serve(self) {
         self.connection.serve(*self.entry, self.rest);
     }
@@ -154,6 +156,8 @@ impl Connection {
 
     /// Reads the request and shows it to the doors. Behind a proxy, the peer is
     /// the proxy's client from here on.
+    // Not inlined: `Readers` says why the stack counts.
+    #[inline(never)]
     fn open(&mut self) -> Opening {
         let service = self.service.clone();
         let shared = &service.shared;
@@ -205,7 +209,7 @@ impl Connection {
         };
         let opened = service.doors.open(&request, &caller, &mut body);
         match opened {
-            Opened::Room(entry) => Opening::Room(Box::new(entry), body.early),
+            Opened::Room(entry) => Opening::Room(entry, body.early),
             Opened::Answered(answer) => Opening::Answered(answer),
         }
     }

@@ -19,19 +19,46 @@ const KEPT: Duration = Duration::from_secs(2);
 /// … and how many of a kind do so at the same time. Each keeps its stack.
 const MAX_KEPT: usize = 64;
 
-/// Gives connections their threads: one that reads the request and answers it,
-/// and, where the peer becomes a client, another that reads the client. What a
-/// thread has touched of its stack stays resident for as long as the thread
-/// lives, and a request touches more of it than a client ever does: 9 KiB, and
-/// with a TLS handshake 20 KiB more.
+/// Gives connections their threads. A connection has one from its request to its
+/// end, unless it speaks TLS: what a thread has touched of its stack stays
+/// resident for as long as the thread lives, and a TLS handshake touches 20 KiB
+/// more than a client ever does, so another thread makes it. A request touches as
+/// much as a client does, two pages, as long as the functions between the two
+/// are not inlined into one another, which adds up their frames.
 ///
 /// Starting a thread takes most of what a client costs that comes and goes, so
 /// threads that have just become free are used first. Those that wait end when
 /// this is dropped.
 #[derive(Debug)]
 pub(crate) struct Readers {
-    doors: Pool<Connection>,
-    clients: Arc<Pool<Box<Entered>>>,
+    doors: Pool,
+    clients: Arc<Pool>,
+}
+
+/// What a thread is to do next.
+#[derive(Debug)]
+enum Work {
+    /// Read the request, and answer it or serve the client that asks.
+    Open(Connection),
+    /// Serve a client whose request was read.
+    Serve(Box<Entered>),
+}
+
+impl Work {
+    fn connection(&self) -> &Connection {
+        match self {
+            Work::Open(connection) => connection,
+            Work::Serve(entered) => &entered.connection,
+        }
+    }
+
+    /// Does it, up to the client that has another thread serve it, if any.
+    fn run(self) -> Option<Box<Entered>> {
+        match self {
+            Work::Open(connection) => connection.run(),
+            Work::Serve(entered) => Some(entered),
+        }
+    }
 }
 
 impl Readers {
@@ -45,17 +72,26 @@ impl Readers {
     /// Serves a connection on a thread that is free, or on a new one. Fails if
     /// the system refuses it; the connection is dropped then.
     pub(crate) fn serve(&self, connection: Connection) -> io::Result<()> {
+        if !connection.over_tls {
+            return self.clients.give(Work::Open(connection), serve);
+        }
         let clients = self.clients.clone();
-        self.doors.give(connection, move |connection| {
-            if let Some(entered) = connection.run() {
+        self.doors.give(Work::Open(connection), move |work| {
+            if let Some(entered) = work.run() {
                 pass_on(&clients, entered);
             }
         })
     }
 }
 
+fn serve(work: Work) {
+    if let Some(entered) = work.run() {
+        entered.serve();
+    }
+}
+
 /// Has another thread serve a client that was let in.
-fn pass_on(clients: &Pool<Box<Entered>>, entered: Box<Entered>) {
+fn pass_on(clients: &Pool, entered: Box<Entered>) {
     let Connection {
         socket,
         peer,
@@ -63,7 +99,7 @@ fn pass_on(clients: &Pool<Box<Entered>>, entered: Box<Entered>) {
         ..
     } = &entered.connection;
     let (socket, peer, service) = (socket.clone(), *peer, service.clone());
-    if let Err(error) = clients.give(entered, |entered| entered.serve()) {
+    if let Err(error) = clients.give(Work::Serve(entered), serve) {
         // The client, and its connection, was dropped.
         log::warn!("no thread for a client: {error}");
         let answer = Answer::unavailable(NO_THREAD, RETRY_AFTER);
@@ -71,43 +107,26 @@ fn pass_on(clients: &Pool<Box<Entered>>, entered: Box<Entered>) {
     }
 }
 
-/// Work that is for one client's sake.
-trait Work: Send + 'static {
-    fn id(&self) -> ClientId;
-}
-
-impl Work for Connection {
-    fn id(&self) -> ClientId {
-        self.id
-    }
-}
-
-impl Work for Box<Entered> {
-    fn id(&self) -> ClientId {
-        self.connection.id
-    }
-}
-
-/// Threads that do work of one kind.
+/// Threads that do the same part of the work.
 #[derive(Debug)]
-struct Pool<T> {
+struct Pool {
     name: &'static str,
     /// Has no capacity: sending succeeds only where a thread waits.
-    next: Sender<T>,
-    kept: Arc<Kept<T>>,
+    next: Sender<Work>,
+    kept: Arc<Kept>,
     threads: Arc<Threads>,
     stack_size: usize,
 }
 
 /// Where a thread that has become free waits.
 #[derive(Debug)]
-struct Kept<T> {
-    next: Receiver<T>,
+struct Kept {
+    next: Receiver<Work>,
     waiting: AtomicUsize,
 }
 
-impl<T: Work> Pool<T> {
-    fn new(name: &'static str, threads: Arc<Threads>, stack_size: usize) -> Pool<T> {
+impl Pool {
+    fn new(name: &'static str, threads: Arc<Threads>, stack_size: usize) -> Pool {
         let (sender, next) = bounded(0);
         let waiting = AtomicUsize::new(0);
         Pool {
@@ -121,7 +140,7 @@ impl<T: Work> Pool<T> {
 
     /// Has a thread that is free do this work, or a new one. Fails if the
     /// system refuses it; the work is dropped then.
-    fn give(&self, work: T, run: impl Fn(T) + Send + 'static) -> io::Result<()> {
+    fn give(&self, work: Work, run: impl Fn(Work) + Send + 'static) -> io::Result<()> {
         let Err(refused) = self.next.try_send(work) else {
             return Ok(());
         };
@@ -129,14 +148,14 @@ impl<T: Work> Pool<T> {
         let (name, kept) = (self.name, self.kept.clone());
         let presence = self.threads.enter();
         thread::Builder::new()
-            .name(format!("{name}-{}", work.id()))
+            .name(format!("{name}-{}", work.connection().id))
             .stack_size(self.stack_size)
             .spawn(move || {
                 // Dropped last: the thread counts until it is gone.
                 let _presence = presence;
                 run(work);
                 while let Some(work) = kept.next() {
-                    rename(name, work.id());
+                    rename(name, work.connection().id);
                     run(work);
                 }
             })?;
@@ -144,9 +163,9 @@ impl<T: Work> Pool<T> {
     }
 }
 
-impl<T> Kept<T> {
+impl Kept {
     /// Waits for more work, unless enough threads do.
-    fn next(&self) -> Option<T> {
+    fn next(&self) -> Option<Work> {
         let add = |waiting| (waiting < MAX_KEPT).then_some(waiting + 1);
         self.waiting
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)

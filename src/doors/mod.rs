@@ -79,9 +79,13 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
 #[derive(Debug)]
 pub(crate) enum Opened {
     /// The peer enters a room, as a client.
-    Room(Entry),
+    Room(Box<Entry>),
     /// The peer gets this answer, and the connection ends.
     Answered(Answer),
+}
+
+fn entered(entry: Entry) -> Opened {
+    Opened::Room(Box::new(entry))
 }
 
 /// What a request is for.
@@ -159,6 +163,8 @@ impl Doors {
 
     /// What lets a page of an allowed site read the answer, also where it sends
     /// the cookie with the token.
+    // Not inlined: `Readers` says why the stack counts.
+    #[inline(never)]
     fn cors(&self, request: &Request<()>) -> Vec<(HeaderName, HeaderValue)> {
         let Some(origin) = self.origins.allowed(request) else {
             return Vec::new();
@@ -194,11 +200,9 @@ impl Doors {
             self.remarks.lost_upgrade(request, caller);
         }
         match door {
-            Door::WebSocket => self.websocket(request, caller, rights).map(Opened::Room),
-            Door::Events => self.events(request, caller, rights).map(Opened::Room),
-            Door::Lines(format) => self
-                .lines(request, caller, rights, format)
-                .map(Opened::Room),
+            Door::WebSocket => self.websocket(request, caller, rights).map(entered),
+            Door::Events => self.events(request, caller, rights).map(entered),
+            Door::Lines(format) => self.lines(request, caller, rights, format).map(entered),
             Door::Publish => self
                 .publish(request, caller, rights, body)
                 .map(Opened::Answered),
@@ -213,7 +217,7 @@ impl Doors {
                  for example: websocat ws://HOST:PORT/",
             )),
             Door::Preflight => Ok(Opened::Answered(preflight(request))),
-            Door::Admin(Question::Events) => self.news(request, caller, rights).map(Opened::Room),
+            Door::Admin(Question::Events) => self.news(request, caller, rights).map(entered),
             Door::Admin(question) => {
                 let path = request.uri().path();
                 Ok(Opened::Answered(self.answer(question, path)))
@@ -234,6 +238,8 @@ impl Doors {
     }
 
     /// Which door a request is for.
+    // Not inlined: `Readers` says why the stack counts.
+    #[inline(never)]
     fn find(&self, request: &Request<()>, caller: &Caller) -> Result<Door, Answer> {
         let config = self.config();
         let path = request.uri().path();
@@ -316,6 +322,8 @@ impl Doors {
     }
 
     /// Returns the client's rights, where they have a limit.
+    // Not inlined: `Readers` says why the stack counts.
+    #[inline(never)]
     fn guard(
         &self,
         door: &Door,

@@ -26,6 +26,8 @@ use crate::wire::Encoding;
 
 impl Doors {
     /// Accepts a WebSocket request (RFC 6455 §4.2.1); the hook decides last.
+    // Not inlined: `Readers` says why the stack counts.
+    #[inline(never)]
     pub(super) fn websocket(
         &self,
         request: &Request<()>,

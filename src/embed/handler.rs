@@ -25,7 +25,7 @@ use crate::message::Message;
 /// whose further messages wait. It cannot block the hub, nor deadlock it. Its
 /// stack has [`Config::stack_size`](crate::Config::stack_size). A thread may serve
 /// another client after this one, so thread-local values may be there already.
-/// `on_upgrade` runs on another thread, before all others.
+/// Over TLS, `on_upgrade` runs on another thread, before all others.
 ///
 /// # Panics
 ///

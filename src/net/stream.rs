@@ -58,6 +58,8 @@ impl AsFd for Stream {
 impl Stream {
     /// Makes this a stream over TLS, by the deadline. False: the peer does not
     /// speak TLS but plain text, of which nothing is read.
+    // Not inlined: `Readers` says why the stack counts.
+    #[inline(never)]
     pub(crate) fn secure(
         &self,
         certificates: &Certificates,
