@@ -360,7 +360,9 @@ impl Handle {
         self.query(|reply| Command::Clients { room, reply })
     }
 
-    /// Lists the rooms, in no particular order. Waits for the hub to answer.
+    /// Lists the rooms, in no particular order; of all nodes, where an engine
+    /// makes several servers one and presence is on. Waits for the hub to
+    /// answer.
     ///
     /// # Errors
     ///

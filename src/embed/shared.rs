@@ -30,7 +30,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// What tells this node's clients from those of others, if there are any.
-    fn tag(&self) -> Option<NodeTag> {
+    pub(crate) fn tag(&self) -> Option<NodeTag> {
         #[cfg(feature = "redis")]
         return self.engine.as_ref().and_then(Engine::tag);
         #[cfg(not(feature = "redis"))]

@@ -6,14 +6,28 @@
 //! record of a kind that is not known is skipped, so that a newer version of
 //! the program may write more.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use crate::names::MAX_ROOM;
+use crate::hub::Attendance;
+use crate::names::{MAX_ROOM, name_flaw, room_flaw};
 use crate::wire::frame;
 
 const MESSAGES: u8 = 1;
 const EVERYBODY: u8 = 2;
 const UP: u8 = 3;
+// 4 to 7 are commands to other nodes.
+const HELLO: u8 = 8;
+const BEGINS: u8 = 9;
+const COMPLETE: u8 = 10;
+const JOINED: u8 = 11;
+const LEFT: u8 = 12;
+/// `beat.lua` writes it, too.
+const GONE: u8 = 13;
+
+/// The most members that a record names.
+const MOST_MEMBERS: usize = 4096;
 
 /// One record of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +44,12 @@ pub(super) enum Record {
     Everybody { except: u64, frames: Frames },
     /// A node shows that its entries come back to it.
     Up,
+    /// A node does not know who is in the rooms of the others.
+    Hello,
+    /// What the node tells about its members.
+    Attendance(Attendance),
+    /// A node has said goodbye, or was buried.
+    Gone { node: String },
 }
 
 /// Whole messages as frames, as clients get them.
@@ -71,6 +91,59 @@ pub(crate) fn write_everybody(out: &mut Vec<u8>, except: u64, frames: &[u8]) {
 /// Appends a record that shows that the node's entries come back to it.
 pub(crate) fn write_up(out: &mut Vec<u8>) {
     begin(out, UP, 0);
+}
+
+/// Appends a record that asks the other nodes who is in their rooms.
+pub(crate) fn write_hello(out: &mut Vec<u8>) {
+    begin(out, HELLO, 0);
+}
+
+/// Appends a record that says that a node is gone.
+pub(crate) fn write_gone(out: &mut Vec<u8>, node: &str) {
+    begin(out, GONE, node.len());
+    out.extend_from_slice(node.as_bytes());
+}
+
+/// Appends a record of what a node tells about its members.
+pub(crate) fn write_attendance(out: &mut Vec<u8>, told: &Attendance) {
+    let mut body = Vec::new();
+    let kind = match told {
+        Attendance::Begins(number) => {
+            write_number(&mut body, *number);
+            BEGINS
+        }
+        Attendance::Complete(number) => {
+            write_number(&mut body, *number);
+            COMPLETE
+        }
+        Attendance::Joined { room, members } => {
+            write_text(&mut body, room);
+            for (id, name) in members {
+                write_number(&mut body, *id);
+                write_text(&mut body, name.as_deref().unwrap_or_default());
+            }
+            JOINED
+        }
+        Attendance::Left {
+            room,
+            members,
+            is_lost,
+        } => {
+            write_text(&mut body, room);
+            body.push(u8::from(*is_lost));
+            members.iter().for_each(|id| write_number(&mut body, *id));
+            LEFT
+        }
+        // It names the node: others say so of one that cannot any more.
+        Attendance::Gone => return,
+    };
+    begin(out, kind, body.len());
+    out.extend_from_slice(&body);
+}
+
+fn write_text(out: &mut Vec<u8>, text: &str) {
+    write_number(out, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
 }
 
 fn begin(out: &mut Vec<u8>, kind: u8, body: usize) {
@@ -119,11 +192,69 @@ pub(super) fn read(mut entry: Bytes) -> Result<Records, Malformed> {
                 read.records.push(Record::Everybody { except, frames });
             }
             UP if body.is_empty() => read.records.push(Record::Up),
-            UP => return Err(Malformed),
+            HELLO if body.is_empty() => read.records.push(Record::Hello),
+            UP | HELLO => return Err(Malformed),
+            GONE => {
+                let node = text(body)?;
+                read.records.push(Record::Gone { node });
+            }
+            BEGINS | COMPLETE | JOINED | LEFT => {
+                let told = attendance(kind, body)?;
+                read.records.push(Record::Attendance(told));
+            }
             _ => read.unknown += 1,
         }
     }
     Ok(read)
+}
+
+fn attendance(kind: u8, mut body: Bytes) -> Result<Attendance, Malformed> {
+    let told = match kind {
+        BEGINS => Attendance::Begins(number(&mut body)?),
+        COMPLETE => Attendance::Complete(number(&mut body)?),
+        JOINED => {
+            let room = room(&mut body)?;
+            let mut members = Vec::new();
+            while !body.is_empty() && members.len() < MOST_MEMBERS {
+                members.push((number(&mut body)?, name(&mut body)?));
+            }
+            Attendance::Joined { room, members }
+        }
+        _ => {
+            let room = room(&mut body)?;
+            let is_lost = number(&mut body)? != 0;
+            let mut members = Vec::new();
+            while !body.is_empty() && members.len() < MOST_MEMBERS {
+                members.push(number(&mut body)?);
+            }
+            Attendance::Left {
+                room,
+                members,
+                is_lost,
+            }
+        }
+    };
+    body.is_empty().then_some(told).ok_or(Malformed)
+}
+
+/// The name of a room that clients can be in.
+fn room(body: &mut Bytes) -> Result<Arc<str>, Malformed> {
+    let room = text(take(body)?)?;
+    let is_one = room.starts_with('/') && room_flaw(&room).is_none();
+    is_one.then(|| room.into()).ok_or(Malformed)
+}
+
+/// The name of a client, if it has one.
+fn name(body: &mut Bytes) -> Result<Option<Box<str>>, Malformed> {
+    let name = text(take(body)?)?;
+    match name_flaw(&name) {
+        Some(_) => Err(Malformed),
+        None => Ok((!name.is_empty()).then(|| name.into())),
+    }
+}
+
+fn text(bytes: Bytes) -> Result<String, Malformed> {
+    String::from_utf8(bytes.into()).map_err(|_| Malformed)
 }
 
 fn number(bytes: &mut Bytes) -> Result<u64, Malformed> {
@@ -204,6 +335,78 @@ mod tests {
         assert_eq!(read.unknown, 0);
     }
 
+    fn some_joined(id: u64) -> Attendance {
+        Attendance::Joined {
+            room: "/lobby".into(),
+            members: vec![(id, Some("änn".into())), (3, None)],
+        }
+    }
+
+    #[test]
+    fn what_is_told_about_members_is_what_was_written() {
+        let all = [
+            Attendance::Begins(300),
+            some_joined(u64::MAX),
+            Attendance::Left {
+                room: "/".into(),
+                members: vec![1, 1 << 40],
+                is_lost: true,
+            },
+            Attendance::Complete(300),
+        ];
+        let mut out = Vec::new();
+        write_hello(&mut out);
+        all.iter().for_each(|told| write_attendance(&mut out, told));
+        write_gone(&mut out, "0123abcd");
+        let mut expected = vec![Record::Hello];
+        expected.extend(all.map(Record::Attendance));
+        expected.push(Record::Gone {
+            node: "0123abcd".to_owned(),
+        });
+        assert_eq!(read(out.into()).unwrap().records, expected);
+    }
+
+    #[test]
+    fn members_whom_no_room_could_have_are_no_record() {
+        let joined = |room: &str, name: &str| {
+            let mut out = Vec::new();
+            let members = vec![(1, Some(name.into()))];
+            let room = room.into();
+            write_attendance(&mut out, &Attendance::Joined { room, members });
+            read(out.into()).map(|read| read.records.len())
+        };
+        assert_eq!(joined("/", "ann"), Ok(1));
+        let long = "x".repeat(65);
+        for (room, name) in [
+            ("lobby", "ann"),
+            ("/-/metrics", "ann"),
+            ("/a\nb", "ann"),
+            ("/", "a\nb"),
+            ("/", "\u{202e}ann"),
+            ("/", long.as_str()),
+        ] {
+            assert_eq!(joined(room, name), Err(Malformed), "{room:?} {name:?}");
+        }
+        let mut out = Vec::new();
+        let members = vec![(1, None); MOST_MEMBERS + 1];
+        let room = "/".into();
+        write_attendance(&mut out, &Attendance::Joined { room, members });
+        assert_eq!(read(out.into()), Err(Malformed), "too many at once");
+        for bytes in [
+            &[8, 1, 0][..],
+            &[9, 0],
+            &[10, 2, 1, 1],
+            &[11, 1, 1],
+            &[13, 1, 0xff],
+        ] {
+            assert_eq!(
+                read(Bytes::copy_from_slice(bytes)),
+                Err(Malformed),
+                "{bytes:?}"
+            );
+        }
+    }
+
     #[test]
     fn a_kind_that_is_not_known_is_skipped_and_counted() {
         let mut out = vec![99, 3, 1, 2, 3, 0, 0];
@@ -255,9 +458,11 @@ mod tests {
             let count = choices.below(8);
             for _ in 0..count {
                 let except = choices.below(1 << 20) as u64;
-                match choices.below(3) {
+                match choices.below(5) {
                     0 => write_messages(&mut out, "/a", except, &frames),
                     1 => write_everybody(&mut out, except, &frames),
+                    2 => write_attendance(&mut out, &some_joined(except)),
+                    3 => write_gone(&mut out, "0123abcd"),
                     _ => write_up(&mut out),
                 }
             }

@@ -38,6 +38,9 @@ pub(crate) enum Command {
     /// The next part of the log, from an engine.
     #[cfg(feature = "redis")]
     Commit(super::committed::Committed),
+    /// Tell the other nodes who is in the rooms here.
+    #[cfg(feature = "redis")]
+    Announce,
     /// How many clients a room has at this point.
     Count { room: Arc<str>, reply: Reply<usize> },
     /// Copy what a room receives into a channel, for a subscription.

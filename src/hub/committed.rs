@@ -4,11 +4,13 @@
 use std::fmt;
 
 use super::Hub;
+use super::attendance::Attendance;
 use super::command::{Audience, Receipt};
 use super::inbox::InboxError;
 use super::permit::Permit;
 use super::reply::Reply;
 use super::ring::{Floor, Millis};
+use crate::names::NodeTag;
 use crate::outbox::Delivery;
 use crate::position::{Lineage, Offset, Position};
 use crate::wire::forms;
@@ -38,6 +40,8 @@ pub(crate) struct Committed {
     /// have had it, and rooms do not remember it.
     pub(crate) forget: Option<Offset>,
     pub(crate) placed: Vec<Placed>,
+    /// What other nodes tell about the members of rooms.
+    pub(crate) attendance: Vec<(NodeTag, Attendance)>,
     /// Held until the hub has taken it.
     pub(crate) permit: Option<Permit>,
 }
@@ -53,10 +57,17 @@ pub(crate) struct Placed {
 }
 
 impl Committed {
-    /// The bytes of all its messages.
+    /// Whether nothing is in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.placed.is_empty() && self.attendance.is_empty()
+    }
+
+    /// The bytes of all that is in it.
     pub(super) fn len(&self) -> usize {
         let placed = self.placed.iter();
-        placed.map(|placed| placed.forms.len()).sum()
+        let told = self.attendance.iter();
+        placed.map(|placed| placed.forms.len()).sum::<usize>()
+            + told.map(|(_, told)| told.len()).sum::<usize>()
     }
 }
 
@@ -65,6 +76,7 @@ impl Hub {
     pub(super) fn commit(&mut self, committed: Committed) {
         if committed.lineage.is_some() || committed.break_at.is_some() {
             self.flush();
+            self.others.doubt();
             let before = self.log.position(self.log.head());
             if let Some(lineage) = committed.lineage {
                 self.begin_epoch(lineage);
@@ -88,6 +100,9 @@ impl Hub {
                 receipt.give(self.receipt(&placed.to));
             }
             self.deliver(&placed.to, placed.forms, None);
+        }
+        for (node, what) in committed.attendance {
+            self.attend(node, what);
         }
         drop(committed.permit);
     }

@@ -56,7 +56,7 @@ pub struct ClientInfo {
 pub struct RoomInfo {
     /// The room's name, beginning with a slash.
     pub name: String,
-    /// How many clients are in it.
+    /// How many clients are in it; of all nodes, where presence is on.
     pub clients: usize,
 }
 

@@ -6,6 +6,8 @@
 //! program's code, and logs nothing. It waits only for its inbox and for its
 //! next deadline.
 
+#[cfg(feature = "redis")]
+mod attendance;
 mod behind;
 #[cfg(test)]
 mod bench;
@@ -25,6 +27,8 @@ mod interest;
 pub(crate) mod log;
 mod member;
 mod news;
+#[cfg(feature = "redis")]
+mod others;
 mod permit;
 mod places;
 mod planned;
@@ -42,6 +46,8 @@ mod tap;
 mod tests;
 mod watch;
 
+#[cfg(feature = "redis")]
+pub(crate) use attendance::{Announce, Attendance};
 pub(crate) use behind::Start;
 pub(crate) use client_state::{Attachment, ClientState};
 pub(crate) use command::{Audience, Command, Joining, Receipt};
@@ -121,6 +127,8 @@ pub(crate) struct Hub {
     /// same timeout, so the front of the queue is due first.
     deadlines: VecDeque<(Instant, ClientId)>,
     planned: Planned,
+    #[cfg(feature = "redis")]
+    others: others::Others,
     /// How many members are in more than one room, but for roamers.
     in_many_rooms: usize,
     totals: Totals,
@@ -160,6 +168,8 @@ impl Hub {
             roaming: Vec::new(),
             deadlines: VecDeque::new(),
             planned: Planned::new(config.max_age),
+            #[cfg(feature = "redis")]
+            others: others::Others::default(),
             in_many_rooms: 0,
             totals: Totals::default(),
             departures: Departures::default(),
@@ -264,6 +274,8 @@ impl Hub {
             .chain(leave)
             .chain(end)
             .chain(news);
+        #[cfg(feature = "redis")]
+        let all = all.chain(self.others.next_deadline());
         all.min()
     }
 
@@ -273,6 +285,8 @@ impl Hub {
         self.flush();
         self.end_planned();
         self.catch_up();
+        #[cfg(feature = "redis")]
+        self.bury_silent();
         self.tell_presence();
         self.rooms.forget_old();
         self.rooms.history.end_pass();
@@ -304,6 +318,8 @@ impl Hub {
             } => self.publish(&to, forms, permit, receipt),
             #[cfg(feature = "redis")]
             Command::Commit(committed) => self.commit(committed),
+            #[cfg(feature = "redis")]
+            Command::Announce => self.flushed().announce_everybody(),
             Command::Ping { id, frame } => self.on_outbox(id, |outbox| outbox.ping(frame)),
             Command::Pong { id, all, newest } => {
                 self.on_outbox(id, |outbox| outbox.pong(all, newest));

@@ -1,9 +1,15 @@
 //! Who is in a room, as those see it who follow that instead of what is said.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+#[cfg(feature = "redis")]
+use std::sync::Arc;
 use std::time::Instant;
 
+#[cfg(feature = "redis")]
+use super::attendance::Attendance;
 use crate::names::ClientId;
+#[cfg(feature = "redis")]
+use crate::names::NodeTag;
 use crate::position::Position;
 use crate::wire::json::{self, Object};
 
@@ -26,6 +32,9 @@ pub(crate) enum Watch {
 pub(super) struct Presence {
     /// The members by the ids under which they are shown.
     here: BTreeMap<ClientId, Shown>,
+    /// How many of them are on other nodes.
+    #[cfg(feature = "redis")]
+    pub(super) elsewhere: usize,
     /// Members that have come back in time are shown under their former ids.
     shown_as: HashMap<ClientId, ClientId>,
     /// Members that have left and may come back by their names, and when that
@@ -48,9 +57,9 @@ struct Shown {
 }
 
 impl Presence {
-    /// Whether nobody is here, or follows.
+    /// Whether nobody is here, or follows, or must be told.
     pub(super) fn is_idle(&self) -> bool {
-        self.here.is_empty() && self.watchers.is_empty()
+        self.here.is_empty() && self.watchers.is_empty() && !self.has_changed()
     }
 
     pub(super) fn has_changed(&self) -> bool {
@@ -117,6 +126,67 @@ impl Presence {
                 _ => {}
             }
         }
+    }
+
+    /// A client of another node has entered. That node has waited already
+    /// whether it comes back.
+    #[cfg(feature = "redis")]
+    pub(super) fn enter_elsewhere(&mut self, id: ClientId, name: Option<Box<str>>) {
+        let shown = Shown {
+            name: name.clone(),
+            leaving: None,
+        };
+        if self.here.insert(id, shown).is_none() {
+            self.elsewhere += 1;
+            self.joined.insert(id, name);
+        }
+    }
+
+    /// A client of another node has left.
+    #[cfg(feature = "redis")]
+    pub(super) fn exit_elsewhere(&mut self, id: ClientId, why: &'static str) {
+        if self.here.contains_key(&id) {
+            self.elsewhere -= 1;
+            self.forget(id, why);
+        }
+    }
+
+    /// The clients of this node that are shown, for other nodes.
+    #[cfg(feature = "redis")]
+    pub(super) fn shown_of(
+        &self,
+        node: Option<NodeTag>,
+    ) -> impl Iterator<Item = (u64, Option<Box<str>>)> {
+        let own = self.here.iter().filter(move |(id, _)| id.tag() == node);
+        own.map(|(id, shown)| (id.value(), shown.name.clone()))
+    }
+
+    /// What has changed of this node's clients, for other nodes.
+    #[cfg(feature = "redis")]
+    pub(super) fn changes_of(
+        &self,
+        node: Option<NodeTag>,
+        room: &Arc<str>,
+    ) -> impl Iterator<Item = Attendance> {
+        let joined = self.joined.iter().filter(|(id, _)| id.tag() == node);
+        let members: Vec<_> = joined
+            .map(|(id, name)| (id.value(), name.clone()))
+            .collect();
+        let joined = Attendance::Joined {
+            room: room.clone(),
+            members,
+        };
+        let left = [false, true].map(|is_lost| {
+            let left = self.left.iter();
+            let left = left.filter(|(id, _, why)| id.tag() == node && (*why == "lost") == is_lost);
+            Attendance::Left {
+                room: room.clone(),
+                members: left.map(|(id, ..)| id.value()).collect(),
+                is_lost,
+            }
+        });
+        let all = std::iter::once(joined).chain(left);
+        all.filter(|part| part.len() > 0)
     }
 
     /// Everybody who is here, for one who begins to follow.

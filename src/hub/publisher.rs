@@ -69,6 +69,13 @@ impl Publisher {
         self.inbox.send(Command::Commit(committed))
     }
 
+    /// Has the hub tell the other nodes who is in its rooms; fails if its inbox
+    /// is full.
+    #[cfg(feature = "redis")]
+    pub(crate) fn ask_who_is_here(&self) -> Result<(), InboxError> {
+        self.inbox.try_send(Command::Announce)
+    }
+
     /// Compresses messages for those who have agreed to it.
     #[cfg(feature = "deflate")]
     pub(crate) fn with_deflate(self, deflate: Option<Deflate>) -> Publisher {

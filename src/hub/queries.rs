@@ -8,6 +8,7 @@ use super::info::{ClientInfo, RoomInfo};
 
 use super::Hub;
 use super::member::Member;
+use super::rooms::Room;
 
 impl Hub {
     pub(super) fn client_infos(&self, room: Option<&str>) -> Vec<ClientInfo> {
@@ -46,13 +47,13 @@ impl Hub {
 
     pub(super) fn count(&self, room: &str) -> usize {
         let room = self.rooms.find(room).and_then(|room| self.rooms.get(room));
-        room.map_or(0, |room| room.members.len())
+        room.map_or(0, Room::clients)
     }
 
     pub(super) fn room_infos(&self) -> Vec<RoomInfo> {
         let infos = self.rooms.iter().map(|room| RoomInfo {
             name: room.name.to_string(),
-            clients: room.members.len(),
+            clients: room.clients(),
         });
         infos.filter(|info| info.clients > 0).collect()
     }

@@ -11,6 +11,8 @@ use super::ring::{Remembers, Ring};
 use super::slab::Slab;
 use super::tap::Tap;
 use crate::names::ClientId;
+#[cfg(feature = "redis")]
+use crate::names::NodeTag;
 use crate::position::Epoch;
 use crate::wire::Forms;
 use crate::wire::{Burst, Encoding};
@@ -65,6 +67,25 @@ impl Room {
     /// Whether members receive messages in this encoding.
     pub(super) fn needs(&self, encoding: Encoding) -> bool {
         self.of_encoding[encoding as usize] > 0
+    }
+
+    /// How many clients are in it; where that is shown, of all nodes.
+    pub(super) fn clients(&self) -> usize {
+        #[cfg(feature = "redis")]
+        if let Some(presence) = &self.presence {
+            return self.members.len() + presence.elsewhere;
+        }
+        self.members.len()
+    }
+
+    /// The clients of this node that are shown in it.
+    #[cfg(feature = "redis")]
+    pub(super) fn shown_of(
+        &self,
+        node: Option<NodeTag>,
+    ) -> impl Iterator<Item = (u64, Option<Box<str>>)> {
+        let presence = self.presence.iter();
+        presence.flat_map(move |presence| presence.shown_of(node))
     }
 
     /// Copies what is pending into the room's subscriptions.

@@ -32,6 +32,8 @@ mod ending;
 mod events;
 mod history;
 mod news;
+#[cfg(feature = "redis")]
+mod others;
 mod presence;
 mod random;
 mod roaming;

@@ -103,13 +103,21 @@ impl Hub {
             self.tell_changes(room);
             self.rooms.forget_if_empty(room);
         }
+        #[cfg(feature = "redis")]
+        self.announce_changes();
     }
 
     fn tell_changes(&mut self, room: u32) {
         let at = self.log.position(self.log.head());
+        #[cfg(feature = "redis")]
+        let name = self.rooms.get(room).map(|room| room.name.clone());
         let Some(presence) = self.rooms.presence_mut(room).filter(|p| p.has_changed()) else {
             return;
         };
+        #[cfg(feature = "redis")]
+        if let Some(name) = &name {
+            self.others.note(name, presence);
+        }
         let mut told = Vec::new();
         for watch in [Watch::Some, Watch::All] {
             let watchers = presence.watchers.iter().filter(|(_, how)| *how == watch);

@@ -137,6 +137,8 @@ impl Server {
             order(&shared),
         )
         .with_helpers(start_helpers(&shared.config));
+        #[cfg(feature = "redis")]
+        let hub = hub.with_others(shared.tag(), announcer(&shared), shared.config.node_timeout);
         let guard = StopOnDrop(shared.clone());
         let hub = spawn("hubcast-hub")
             .spawn(move || {
@@ -178,6 +180,11 @@ fn order(shared: &Shared) -> Box<dyn Order> {
     }
     let _ = shared;
     Box::new(Memory::new())
+}
+
+#[cfg(feature = "redis")]
+fn announcer(shared: &Shared) -> Option<Arc<dyn hub::Announce>> {
+    shared.engine.as_ref()?.announcer()
 }
 
 #[cfg(feature = "redis")]

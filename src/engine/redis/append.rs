@@ -9,6 +9,7 @@ use super::away::{Away, Backoff};
 use super::connection::{Connection, Fault};
 use super::keys::{Append, Appended, Attached, Beat, Entry, Open, Remains};
 use super::node::Node;
+use crate::hub::Publisher;
 use crate::position::{Descent, Epoch, Lineage, Offset};
 
 /// The least time between two batches: without it, the engine would spend
@@ -25,11 +26,11 @@ const RESTORE_BYTES: usize = 256 * 1024;
 const RESTORE_ENTRIES: usize = 256;
 
 /// Runs until the node stops, or is drained.
-pub(super) fn run(node: &Node) {
+pub(super) fn run(node: &Node, publisher: &Publisher) {
     let mut away = Away::new();
     let mut backoff = Backoff::new();
     loop {
-        let fault = match session(node, &mut away, &mut backoff) {
+        let fault = match session(node, publisher, &mut away, &mut backoff) {
             Ok(()) | Err(Fault::Stopping) => return,
             Err(fault) => fault,
         };
@@ -46,13 +47,19 @@ pub(super) fn run(node: &Node) {
 }
 
 /// One connection. Ends well only when the node is drained.
-fn session(node: &Node, away: &mut Away, backoff: &mut Backoff) -> Result<(), Fault> {
+fn session(
+    node: &Node,
+    publisher: &Publisher,
+    away: &mut Away,
+    backoff: &mut Backoff,
+) -> Result<(), Fault> {
     let mut connection = Connection::open(&node.address, &node.stop)?;
     node.status.reconnects.add(1);
     loop {
         let open = attach(node, &mut connection)?;
         let mut course = Course {
             node,
+            publisher,
             connection: &mut connection,
             epoch: open.lineage.epoch(),
             next_beat: Instant::now(),
@@ -68,6 +75,9 @@ fn session(node: &Node, away: &mut Away, backoff: &mut Backoff) -> Result<(), Fa
 /// Comes to a log that is open.
 fn attach(node: &Node, connection: &mut Connection) -> Result<Open, Fault> {
     let holding = node.detach();
+    if let Some(announcements) = &node.announcements {
+        announcements.hush();
+    }
     let others = node.others();
     loop {
         match node.keys.attach(connection, &node.id, &holding, &others)? {
@@ -249,6 +259,7 @@ enum Next {
 /// The time from one attach to the next.
 struct Course<'a> {
     node: &'a Node,
+    publisher: &'a Publisher,
     connection: &'a mut Connection,
     epoch: Epoch,
     next_beat: Instant,
@@ -278,6 +289,9 @@ impl Course<'_> {
     /// Appends what comes.
     fn flow(&mut self) -> Result<Next, Fault> {
         let node = self.node;
+        if let Some(announcements) = &node.announcements {
+            announcements.name_all();
+        }
         let mut probed = None;
         let mut sent = Instant::now();
         loop {
@@ -285,6 +299,7 @@ impl Course<'_> {
                 return Err(Fault::Stopping);
             }
             if node.spool.is_drained() {
+                self.say_goodbye()?;
                 return Ok(Next::Leave);
             }
             if self.beat_if_due()? == Some(Next::Attach) {
@@ -294,7 +309,10 @@ impl Course<'_> {
             // The first one tells the others that this node is there.
             if probed.is_none_or(|probed: Instant| probed.elapsed() >= PROBE_INTERVAL) {
                 batch = Some(node.begin_probe());
-            } else if node.spool.wait(self.next_beat) && node.lock().is_doubtful {
+            } else if node.spool.wait(self.next_step()) && node.lock().is_doubtful {
+                return Ok(Next::Attach);
+            }
+            if self.tell_attendance()? == Some(Next::Attach) {
                 return Ok(Next::Attach);
             }
             if batch.is_none() {
@@ -310,6 +328,36 @@ impl Course<'_> {
                 return Ok(Next::Attach);
             }
         }
+    }
+
+    /// When something is to be done if nothing comes.
+    fn next_step(&self) -> Instant {
+        let announcements = self.node.announcements.as_ref();
+        let due = announcements.and_then(|announcements| announcements.due());
+        due.map_or(self.next_beat, |due| self.next_beat.min(due))
+    }
+
+    /// Appends what the others are to know about this node's members.
+    fn tell_attendance(&mut self) -> Result<Option<Next>, Fault> {
+        let node = self.node;
+        let Some(announcements) = &node.announcements else {
+            return Ok(None);
+        };
+        announcements.ask(self.publisher);
+        let Some((number, messages, records, trim)) = node.begin_attendance() else {
+            return Ok(None);
+        };
+        let appended = self.append(number, messages, &records, trim)?;
+        Ok((appended == Appended::Closed).then_some(Next::Attach))
+    }
+
+    /// Tells the others that this node's members leave with it. If the log is
+    /// closed, it is buried.
+    fn say_goodbye(&mut self) -> Result<(), Fault> {
+        if let Some((number, messages, records, trim)) = self.node.begin_goodbye() {
+            self.append(number, messages, &records, trim)?;
+        }
+        Ok(())
     }
 
     /// Waits a little until the reader has come to the end of the log.
@@ -370,6 +418,10 @@ impl Course<'_> {
             nodes,
             left,
         } = beat;
+        // A node that is silent is buried as soon as that may be done.
+        let oldest = nodes.iter().map(|sign| sign.age).max().unwrap_or(0);
+        let burial = Duration::from_millis(timeout.saturating_sub(oldest)) + WAIT;
+        self.next_beat = self.next_beat.min(Instant::now() + burial);
         node.status.beat(next, nodes.len() as u64);
         node.see(nodes, &left);
         Ok((!is_open).then_some(Next::Attach))

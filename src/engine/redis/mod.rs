@@ -7,6 +7,7 @@
 //! the end of the log back before anybody may append.
 
 mod address;
+mod announce;
 mod append;
 mod away;
 mod connection;
@@ -33,11 +34,12 @@ use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::hub::{Append, Publisher};
+use crate::hub::{Announce, Append, Publisher};
 use crate::names::NodeTag;
 use crate::net::{Stop, Trust};
 use crate::secret::Secret;
 use address::Address;
+use announce::Announcements;
 use connection::{Connection, Fault};
 use keys::Keys;
 use node::Node;
@@ -130,15 +132,17 @@ impl Engine {
         };
         let spool = Spool::new(config.engine_spool, SPOOL_MESSAGES, config.engine_patience);
         let retention = Retention::new(config.engine_retain, config.engine_retain_age);
-        let node = Node::new(
+        let spool = Arc::new(spool);
+        let mut node = Node::new(
             (id, name),
             address,
             config.node_timeout,
             Keys::new(&config.engine_prefix),
-            Arc::new(spool),
+            spool.clone(),
             (Tail::new(config.engine_tail), retention),
             Arc::new(stop),
         );
+        node.announcements = shows_presence(config).then(|| Arc::new(Announcements::new(spool)));
         let node = Arc::new(node);
         Ok(Engine { node })
     }
@@ -161,16 +165,23 @@ impl Engine {
         self.node.spool.clone()
     }
 
+    /// How the other nodes are told who is in the rooms here, if any room
+    /// shows that.
+    pub(crate) fn announcer(&self) -> Option<Arc<dyn Announce>> {
+        let announcements = self.node.announcements.clone()?;
+        Some(announcements)
+    }
+
     /// Starts the two threads.
     pub(crate) fn start(&self, publisher: &Publisher, stack_size: usize) -> io::Result<Threads> {
         let spawn = |name: &str| {
             let name = name.to_owned();
             thread::Builder::new().name(name).stack_size(stack_size)
         };
+        let (node, to) = (self.node.clone(), publisher.clone());
+        let read = spawn("hubcast-read").spawn(move || read::run(&node, &to))?;
         let (node, publisher) = (self.node.clone(), publisher.clone());
-        let read = spawn("hubcast-read").spawn(move || read::run(&node, &publisher))?;
-        let node = self.node.clone();
-        let append = spawn("hubcast-append").spawn(move || append::run(&node));
+        let append = spawn("hubcast-append").spawn(move || append::run(&node, &publisher));
         let mut threads = Threads {
             node: self.node.clone(),
             append: None,
@@ -216,6 +227,11 @@ impl Engine {
         });
         infos.collect()
     }
+}
+
+/// Whether any room may show who is in it.
+fn shows_presence(config: &Config) -> bool {
+    config.presence || config.room.iter().any(|rule| rule.presence == Some(true))
 }
 
 /// The two threads. Dropped, they end at once.

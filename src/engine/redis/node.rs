@@ -6,16 +6,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::address::Address;
+use super::announce::Announcements;
 use super::connection::Fault;
 use super::keys::{Entry, Holding, Id, Keys, Open, Sign};
 use super::spool::{Batch, Load, Spool};
 use super::status::Status;
 use super::tail::{Retention, Tail};
 use crate::engine::records::{self, Frames, Record};
-use crate::hub::{Audience, Committed, Placed, Receipt, Reply};
+use crate::hub::{Attendance, Audience, Committed, Placed, Receipt, Reply};
 use crate::names::{ClientId, NodeTag, room_name};
 use crate::net::Stop;
-use crate::position::{Descent, Lineage, Offset, Position};
+use crate::position::{Descent, Epoch, Lineage, Offset, Position};
 use crate::wire::Burst;
 
 /// So many nodes' newest batches are remembered before those of nodes that
@@ -33,6 +34,8 @@ pub(super) struct Node {
     pub(super) timeout: Duration,
     pub(super) keys: Keys,
     pub(super) spool: Arc<Spool>,
+    /// What others are told about members, where rooms show who is in them.
+    pub(super) announcements: Option<Arc<Announcements>>,
     pub(super) status: Arc<Status>,
     /// Ends both threads.
     pub(super) stop: Arc<Stop>,
@@ -57,6 +60,8 @@ pub(super) struct Progress {
     next_batch: u64,
     /// The newest batch of each node that was given to the hub.
     delivered: HashMap<String, u64>,
+    /// The newest burial that was given to the hub.
+    burial: Option<(Epoch, Id)>,
     pub(super) signs: Vec<Sign>,
     /// The nodes that are waited for when the log must be put back, and when
     /// each gave its last sign.
@@ -89,6 +94,7 @@ impl Node {
             timeout,
             keys,
             spool,
+            announcements: None,
             status: Arc::new(Status::new()),
             stop,
             progress: Mutex::new(Progress {
@@ -102,6 +108,7 @@ impl Node {
                 unread: VecDeque::new(),
                 next_batch: 1,
                 delivered: HashMap::new(),
+                burial: None,
                 signs: Vec::new(),
                 alive: HashMap::new(),
             }),
@@ -199,10 +206,29 @@ impl Node {
         Some(progress.begin(batch))
     }
 
+    /// The same with what others are told about members, if anything waits.
+    pub(super) fn begin_attendance(&self) -> Option<(u64, u64, bytes::Bytes, Offset)> {
+        let records = self.announcements.as_ref()?.take()?;
+        Some(self.begin_bare(records))
+    }
+
+    /// The same with a batch that says that this node is gone.
+    pub(super) fn begin_goodbye(&self) -> Option<(u64, u64, bytes::Bytes, Offset)> {
+        self.announcements.as_ref()?;
+        let mut records = Vec::new();
+        records::write_gone(&mut records, &self.id);
+        Some(self.begin_bare(records))
+    }
+
     /// The same with a batch that shows that entries come back.
     pub(super) fn begin_probe(&self) -> (u64, u64, bytes::Bytes, Offset) {
         let mut records = Vec::new();
         records::write_up(&mut records);
+        self.begin_bare(records)
+    }
+
+    /// Begins a batch without messages.
+    fn begin_bare(&self, records: Vec<u8>) -> (u64, u64, bytes::Bytes, Offset) {
         let mut progress = self.lock();
         let number = progress.next_batch;
         progress.begin(Batch {
@@ -255,6 +281,7 @@ impl Node {
         };
         if is_broken && descent.is_some() {
             self.status.gaps.add(1);
+            self.ask_others();
         }
         let is_new = !matches!(descent, Some(Descent::Cut(_)));
         progress.head = head;
@@ -317,17 +344,18 @@ impl Node {
             }
             let first = entry.id.last.plus(1).0 - entry.messages;
             if first > progress.head.0 + 1 {
-                if !committed.placed.is_empty() {
+                if !committed.is_empty() {
                     break;
                 }
                 // The log does not reach back to where this node was.
                 self.status.gaps.add(1);
                 self.status.gap_messages.add(first - progress.head.0 - 1);
                 progress.tail.clear();
+                self.ask_others();
                 committed.break_at = Some(Offset(first - 1));
             }
             if progress.came_before(&entry) {
-                if !committed.placed.is_empty() {
+                if !committed.is_empty() {
                     break;
                 }
                 committed.forget = Some(entry.id.last);
@@ -381,18 +409,58 @@ impl Node {
             match records::read(entry.records.clone()) {
                 Ok(read) => {
                     self.status.unknown_records.add(read.unknown);
+                    self.attend(&entry.node, &read.records, committed);
                     place.records(read.records, entry.messages, &mut committed.placed);
                 }
                 Err(records::Malformed) => self.status.malformed_entries.add(1),
             }
         } else if entry.messages > 0 {
             self.status.duplicates.add(1);
+        } else if entry.batch == 0 && progress.is_new_burial(&entry) {
+            // The engine wrote it, for no node.
+            match records::read(entry.records.clone()) {
+                Ok(read) => self.attend(&entry.node, &read.records, committed),
+                Err(records::Malformed) => self.status.malformed_entries.add(1),
+            }
         }
         progress.retention.read(&entry);
         // One without messages need not be put back, and is read again after
         // each restart.
         if entry.messages > 0 {
             progress.tail.push(entry);
+        }
+    }
+
+    /// Takes what an entry tells about the members of rooms.
+    fn attend(&self, from: &str, records: &[Record], committed: &mut Committed) {
+        let Some(announcements) = &self.announcements else {
+            return;
+        };
+        let is_own = from == self.id;
+        for record in records {
+            let (node, told) = match record {
+                Record::Hello if !is_own => {
+                    announcements.name_all();
+                    continue;
+                }
+                // It lives all the same: it was stopped, or cut off.
+                Record::Gone { node } if *node == self.id => {
+                    announcements.name_all();
+                    continue;
+                }
+                Record::Gone { node } => (node.as_str(), Attendance::Gone),
+                Record::Attendance(told) if !is_own => (from, told.clone()),
+                _ => continue,
+            };
+            let node = NodeTag::of_node(node);
+            committed.attendance.extend(node.map(|node| (node, told)));
+        }
+    }
+
+    /// This node may have missed what others have told.
+    fn ask_others(&self) {
+        if let Some(announcements) = &self.announcements {
+            announcements.ask_others();
         }
     }
 
@@ -482,6 +550,18 @@ impl Progress {
             && newest.is_some_and(|newest| entry.batch <= *newest)
     }
 
+    /// Entries without messages are read again after a restart of the engine,
+    /// and a node may have returned since it was buried.
+    fn is_new_burial(&mut self, entry: &Entry) -> bool {
+        let is_known = self
+            .burial
+            .is_some_and(|(epoch, id)| epoch == entry.epoch && entry.id <= id);
+        if !is_known {
+            self.burial = Some((entry.epoch, entry.id));
+        }
+        !is_known
+    }
+
     fn forget_nodes(&mut self) {
         if self.delivered.len() >= KNOWN_NODES {
             let signs = &self.signs;
@@ -507,7 +587,7 @@ impl Place {
             Record::Messages { frames, .. } | Record::Everybody { frames, .. } => {
                 u64::from(frames.messages)
             }
-            Record::Up => 0,
+            Record::Up | Record::Hello | Record::Attendance(_) | Record::Gone { .. } => 0,
         };
         if records.iter().map(count).sum::<u64>() != messages {
             return;
@@ -528,7 +608,9 @@ impl Place {
                     let except = self.client(except);
                     (Audience::Everybody { except }, frames)
                 }
-                Record::Up => continue,
+                Record::Up | Record::Hello | Record::Attendance(_) | Record::Gone { .. } => {
+                    continue;
+                }
             };
             let own = self
                 .receipts
@@ -558,7 +640,6 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::position::Epoch;
 
     fn node() -> Node {
         Node::new(

@@ -14,6 +14,7 @@ use super::address::Address;
 use super::connection::Connection;
 use super::keys::{Append, Appended, Attached, Entry, Holding, Id, Keys, Open};
 use super::resp::Reply;
+use crate::engine::records;
 use crate::engine::redis::connection::Fault;
 use crate::net::Stop;
 use crate::position::{Epoch, Lineage, Offset};
@@ -378,6 +379,18 @@ fn signs_of_life_are_by_the_clock_of_the_engine() {
     assert_eq!(a.about, "1.0 name");
     let alone = beat(connection, "b", 20);
     assert_eq!(alone.nodes.len(), 1, "a is buried: {alone:?}");
+    beat(connection, "b", 20);
+    let log = server
+        .keys
+        .read(connection, Id::default(), 100, Duration::from_millis(1))
+        .unwrap();
+    let mut gone = Vec::new();
+    records::write_gone(&mut gone, "a");
+    let entry = (log[0].id, log[0].batch, log[0].messages);
+    assert_eq!((log.len(), entry), (1, (id(0, 1), 0, 0)), "and only once");
+    assert_eq!(log[0].records, gone);
+    assert_eq!(server.append(connection, 1, 0), Appended::At(Offset(1)));
+    assert_eq!(server.entries(connection)[1].0, id(0, 2), "the log goes on");
     server.keys.leave(connection, "b").unwrap();
     let after = beat(connection, "c", 10_000);
     assert_eq!((after.nodes.len(), after.left), (1, vec!["b".to_owned()]));

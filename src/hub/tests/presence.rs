@@ -12,7 +12,7 @@ fn world(grace: Duration) -> World {
 }
 
 impl World {
-    fn named(&mut self, room: &str, name: &str) -> Peer {
+    pub(super) fn named(&mut self, room: &str, name: &str) -> Peer {
         let (mut peer, mut join) = self.peer(room, Encoding::Frames);
         if let Command::Join(joining) = &mut join {
             let place = Place::anywhere();
@@ -26,7 +26,7 @@ impl World {
         peer
     }
 
-    fn watcher(&mut self, room: &str, encoding: Encoding, watch: Watch) -> Peer {
+    pub(super) fn watcher(&mut self, room: &str, encoding: Encoding, watch: Watch) -> Peer {
         let (mut peer, mut join) = self.peer(room, encoding);
         if let Command::Join(joining) = &mut join {
             let place = Place::anywhere();
@@ -42,7 +42,7 @@ impl World {
     }
 
     /// What a watcher is told, without the position.
-    fn told(&mut self, watcher: &Peer) -> Vec<String> {
+    pub(super) fn told(&mut self, watcher: &Peer) -> Vec<String> {
         let received = self.received(watcher).into_iter();
         let told = received.map(|text| {
             let (_, rest) = text.split_once("\",").expect("at comes first");

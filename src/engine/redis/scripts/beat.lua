@@ -1,5 +1,5 @@
 -- A node's sign of life, by the engine's clock; whoever has given none for
--- too long is buried.
+-- too long is buried: the log says that it is gone.
 --
 -- KEYS: log, meta, nodes
 -- ARGV: run id, epoch, node, timeout in ms, what is told of the node
@@ -20,7 +20,7 @@ if meta[1] == ARGV[1] and meta[2] == ARGV[2] and meta[3] == 'open' and
 end
 local answer = {state, meta[4] or '0', string.format('%.0f', now)}
 local fields = redis.call('HGETALL', KEYS[3])
-local about = {}
+local about, buried = {}, {}
 for index = 1, #fields, 2 do
   local node = string.match(fields[index], '^about:(.*)')
   if node then about[node] = fields[index + 1] end
@@ -36,11 +36,27 @@ for index = 1, #fields, 2 do
   end
   local node = string.match(fields[index], '^seen:(.*)')
   if node and now - tonumber(fields[index + 1]) > tonumber(ARGV[4]) then
-    redis.call('HDEL', KEYS[3], fields[index], 'about:' .. node)
+    table.insert(buried, node)
   elseif node then
     table.insert(answer, node)
     table.insert(answer, fields[index + 1])
     table.insert(answer, about[node] or '')
   end
+end
+-- While the log is closed, burials wait.
+if state == 'open' and #buried > 0 then
+  local records = ''
+  for _, node in ipairs(buried) do
+    -- A record of that kind: its length, and the node.
+    if #node < 128 then
+      records = records .. string.char(13, #node) .. node
+    end
+    redis.call('HDEL', KEYS[3], 'seen:' .. node, 'about:' .. node)
+  end
+  local extra = string.format('%.0f', tonumber(meta[5]) + 1)
+  redis.call('XADD', KEYS[1], string.format('%.0f-', tonumber(meta[4]) - 1) .. extra,
+    'n', ARGV[3], 'b', '0', 'c', '0', 'e', ARGV[2],
+    't', string.format('%.0f', now), 'd', records)
+  redis.call('HSET', KEYS[2], 'extra', extra)
 end
 return answer
