@@ -3,20 +3,18 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hubcast::{Rights, TokenVerifier};
-use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
-use jsonwebtoken::errors::{Error, ErrorKind};
-use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, EncodingKey, Validation, decode};
+use ring::error::Unspecified;
 use ring::hmac;
-use ring::signature::{ECDSA_P256_SHA256_FIXED, ED25519, UnparsedPublicKey, VerificationAlgorithm};
+use ring::signature::{ECDSA_P256_SHA256_FIXED, ED25519, UnparsedPublicKey};
 use serde_json::Value;
 
 /// How far the clocks of the server and of whoever signs may be apart.
-const LEEWAY: u64 = 5;
+const LEEWAY: Duration = Duration::from_secs(5);
 /// A secret that is shorter can be guessed from any token (RFC 7518 §3.2).
 const MIN_SECRET: usize = 32;
 /// What stands before the key itself in a public key's file (RFC 5480, RFC 8410).
@@ -24,11 +22,21 @@ const P256_PREFIX: &[u8] = b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x0
     \x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\0";
 const ED25519_PREFIX: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\0";
 
+const MALFORMED: &str = "is unknown, and no well-formed JWT";
+const MEANINGLESS: &str = "has claims that mean nothing here";
+
 /// The key that tokens are signed with. It alone decides by which algorithm,
 /// whatever a token says.
 pub(crate) struct Key {
-    key: DecodingKey,
-    validation: Validation,
+    algorithm: &'static str,
+    check: Check,
+    audience: Option<String>,
+}
+
+/// What checks a signature.
+enum Check {
+    Secret(hmac::Key),
+    Public(UnparsedPublicKey<Vec<u8>>),
 }
 
 impl Key {
@@ -41,9 +49,7 @@ impl Key {
     }
 
     fn parse(text: &str, audience: Option<&str>) -> Result<Key, String> {
-        // Fails only where it is installed already.
-        let _ = PROVIDER.install_default();
-        let (key, algorithm) = match text.trim_start().strip_prefix("-----BEGIN ") {
+        let (algorithm, check) = match text.trim_start().strip_prefix("-----BEGIN ") {
             Some(pem) => public_key(pem)?,
             None => {
                 let secret = text.lines().next().unwrap_or_default();
@@ -51,20 +57,15 @@ impl Key {
                     let line = "must be a public key in PEM, or a secret of 32 bytes or more";
                     return Err(line.to_owned());
                 }
-                (
-                    DecodingKey::from_secret(secret.as_bytes()),
-                    Algorithm::HS256,
-                )
+                let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+                ("HS256", Check::Secret(key))
             }
         };
-        let mut validation = Validation::new(algorithm);
-        validation.leeway = LEEWAY;
-        validation.validate_nbf = true;
-        if let Some(audience) = audience {
-            validation.set_audience(&[audience]);
-            validation.set_required_spec_claims(&["exp", "aud"]);
-        }
-        Ok(Key { key, validation })
+        Ok(Key {
+            algorithm,
+            check,
+            audience: audience.map(str::to_owned),
+        })
     }
 
     /// A verifier that asks `first`, and then looks at the signature.
@@ -76,42 +77,99 @@ impl Key {
     }
 
     fn verify(&self, token: &str) -> Result<Rights, &'static str> {
-        let decoded = decode::<Value>(token, &self.key, &self.validation);
-        let claims = decoded.map_err(|error| word(&error))?.claims;
-        rights(&claims).ok_or("has claims that mean nothing here")
+        let (message, signature) = token.rsplit_once('.').ok_or(MALFORMED)?;
+        let (header, claims) = message.split_once('.').ok_or(MALFORMED)?;
+        self.check_header(&part(header)?)?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| MALFORMED)?;
+        let verified = self.check.verify(message.as_bytes(), &signature);
+        verified.map_err(|Unspecified| "has a wrong signature")?;
+        let claims = part(claims)?;
+        self.check_claims(&claims)?;
+        rights(&claims).ok_or(MEANINGLESS)
+    }
+
+    fn check_header(&self, header: &Value) -> Result<(), &'static str> {
+        // What is critical must be understood, and nothing is (RFC 7515 §4.1.11).
+        if header.get("crit").is_some() {
+            return Err(MALFORMED);
+        }
+        match header.get("alg").and_then(Value::as_str) {
+            Some(algorithm) if algorithm == self.algorithm => Ok(()),
+            None | Some("none") => Err(MALFORMED),
+            Some(_) => Err("is signed by another algorithm than the key's"),
+        }
+    }
+
+    /// Checks the times and the audience (RFC 7519 §4.1).
+    fn check_claims(&self, claims: &Value) -> Result<(), &'static str> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_secs_f64();
+        let (exp, aud) = (claims.get("exp"), claims.get("aud"));
+        if exp.is_none() || (self.audience.is_some() && aud.is_none()) {
+            return Err("lacks exp, or aud where an audience is set");
+        }
+        if time(exp)?.is_some_and(|exp| exp + LEEWAY.as_secs_f64() < now) {
+            return Err("has expired");
+        }
+        if time(claims.get("nbf"))?.is_some_and(|nbf| nbf - LEEWAY.as_secs_f64() > now) {
+            return Err("is not valid yet");
+        }
+        match aud {
+            Some(aud) if !self.is_for(aud) => Err("is for another audience"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether this is the audience that the server is one of, or names it.
+    fn is_for(&self, aud: &Value) -> bool {
+        let ours = self.audience.as_deref();
+        let is_ours = |aud: &Value| ours.is_some() && aud.as_str() == ours;
+        match aud {
+            Value::Array(list) => list.iter().any(is_ours),
+            one => is_ours(one),
+        }
     }
 }
 
+impl Check {
+    fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), Unspecified> {
+        match self {
+            Check::Secret(key) => hmac::verify(key, message, signature),
+            Check::Public(key) => key.verify(message, signature),
+        }
+    }
+}
+
+/// The JSON of a token's header or claims.
+fn part(encoded: &str) -> Result<Value, &'static str> {
+    let json = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| MALFORMED)?;
+    serde_json::from_slice(&json).map_err(|_| MALFORMED)
+}
+
+/// A time, in seconds since 1970.
+fn time(claim: Option<&Value>) -> Result<Option<f64>, &'static str> {
+    let time = |claim: &Value| claim.as_f64().ok_or(MEANINGLESS);
+    claim.map(time).transpose()
+}
+
 /// The rest of a PEM file behind its first words.
-fn public_key(pem: &str) -> Result<(DecodingKey, Algorithm), String> {
+fn public_key(pem: &str) -> Result<(&'static str, Check), String> {
     let kinds = "must be a public key of P-256 or Ed25519 (BEGIN PUBLIC KEY), or a secret";
     let body = pem.strip_prefix("PUBLIC KEY-----").ok_or(kinds)?;
     let body = body.split("-----END").next().unwrap_or_default();
     let digits: String = body.split_whitespace().collect();
-    let der = BASE64.decode(digits.as_bytes()).map_err(|_| kinds)?;
-    if let Some(point) = der.strip_prefix(P256_PREFIX).filter(|p| p.len() == 65) {
-        return Ok((DecodingKey::from_ec_der(point), Algorithm::ES256));
+    let der = STANDARD.decode(&digits).map_err(|_| kinds)?;
+    let key = |of: &[u8], length| {
+        let key = der.strip_prefix(of).filter(|key| key.len() == length);
+        key.map(<[u8]>::to_vec)
+    };
+    if let Some(point) = key(P256_PREFIX, 65) {
+        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point);
+        return Ok(("ES256", Check::Public(key)));
     }
-    match der
-        .strip_prefix(ED25519_PREFIX)
-        .filter(|key| key.len() == 32)
-    {
-        Some(key) => Ok((DecodingKey::from_ed_der(key), Algorithm::EdDSA)),
-        None => Err(kinds.to_owned()),
-    }
-}
-
-/// What is wrong with a token, behind "the token". It shows nothing of it.
-fn word(error: &Error) -> &'static str {
-    match error.kind() {
-        ErrorKind::ExpiredSignature => "has expired",
-        ErrorKind::ImmatureSignature => "is not valid yet",
-        ErrorKind::InvalidAudience => "is for another audience",
-        ErrorKind::InvalidSignature => "has a wrong signature",
-        ErrorKind::InvalidAlgorithm => "is signed by another algorithm than the key's",
-        ErrorKind::MissingRequiredClaim(_) => "lacks exp, or aud where an audience is set",
-        _ => "is unknown, and no well-formed JWT",
-    }
+    let key = key(ED25519_PREFIX, 32).ok_or(kinds)?;
+    let key = UnparsedPublicKey::new(&ED25519, key);
+    Ok(("EdDSA", Check::Public(key)))
 }
 
 /// The claims `name` or `sub`, `read`, `write`, `admin` and `exp`; `None` if one
@@ -131,7 +189,7 @@ fn rights(claims: &Value) -> Option<Rights> {
         rights = rights.admin(admin.as_bool()?);
     }
     let exp = Duration::try_from_secs_f64(claims.get("exp")?.as_f64()?).ok()?;
-    let rights = rights.expires(UNIX_EPOCH.checked_add(exp + Duration::from_secs(LEEWAY))?);
+    let rights = rights.expires(UNIX_EPOCH.checked_add(exp.checked_add(LEEWAY)?)?);
     rights.check().is_ok().then_some(rights)
 }
 
@@ -148,72 +206,11 @@ fn rooms(claim: Option<&Value>) -> Option<Vec<String>> {
     }
 }
 
-/// The signatures that are checked, by ring. None is made.
-static PROVIDER: CryptoProvider = CryptoProvider {
-    signer_factory: refuse_to_sign,
-    verifier_factory: signature_verifier,
-    key_utils: KeyUtils::new_unimplemented(),
-};
-
-fn refuse_to_sign(_: &Algorithm, _: &EncodingKey) -> Result<Box<dyn JwtSigner>, Error> {
-    Err(ErrorKind::InvalidAlgorithm.into())
-}
-
-fn signature_verifier(
-    algorithm: &Algorithm,
-    key: &DecodingKey,
-) -> Result<Box<dyn JwtVerifier>, Error> {
-    let bytes = key.try_get_as_bytes()?.to_vec();
-    let public = |by: &'static dyn VerificationAlgorithm| {
-        Check::Public(UnparsedPublicKey::new(by, bytes.clone()))
-    };
-    let check = match (algorithm, key.family()) {
-        (Algorithm::HS256, AlgorithmFamily::Hmac) => {
-            Check::Secret(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
-        }
-        (Algorithm::ES256, AlgorithmFamily::Ec) => public(&ECDSA_P256_SHA256_FIXED),
-        (Algorithm::EdDSA, AlgorithmFamily::Ed) => public(&ED25519),
-        _ => return Err(ErrorKind::InvalidAlgorithm.into()),
-    };
-    Ok(Box::new(Verifier {
-        algorithm: *algorithm,
-        check,
-    }))
-}
-
-struct Verifier {
-    algorithm: Algorithm,
-    check: Check,
-}
-
-enum Check {
-    Secret(hmac::Key),
-    Public(UnparsedPublicKey<Vec<u8>>),
-}
-
-impl signature::Verifier<Vec<u8>> for Verifier {
-    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
-        let verified = match &self.check {
-            Check::Secret(key) => hmac::verify(key, message, signature),
-            Check::Public(key) => key.verify(message, signature),
-        };
-        verified.map_err(|_| signature::Error::new())
-    }
-}
-
-impl JwtVerifier for Verifier {
-    fn algorithm(&self) -> Algorithm {
-        self.algorithm
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL_NOPAD;
     use ring::rand::SystemRandom;
     use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
-    use std::time::SystemTime;
 
     const SECRET: &str = "a secret that nobody guesses, of 32 bytes";
 
@@ -223,7 +220,7 @@ mod tests {
     }
 
     fn token(header: &str, claims: &str, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
-        let encode = |bytes: &[u8]| BASE64URL_NOPAD.encode(bytes);
+        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         let message = format!(
             "{}.{}",
             encode(header.as_bytes()),
@@ -239,7 +236,7 @@ mod tests {
     }
 
     fn pem(prefix: &[u8], key: &[u8]) -> String {
-        let der = BASE64.encode([prefix, key].concat());
+        let der = STANDARD.encode([prefix, key].concat());
         format!("-----BEGIN PUBLIC KEY-----\n{der}\n-----END PUBLIC KEY-----\n")
     }
 
@@ -293,9 +290,40 @@ mod tests {
         let check =
             |header: &str, claims: &str| key.verify(&token(header, claims, by_secret(SECRET)));
         check(hs256, &claims("")).unwrap();
+        let several = format!(r#"{{"aud":["other","hubcast"],"nbf":{past},"exp":{soon}.5}}"#);
+        check(hs256, &several).unwrap();
         for (header, claims, why) in [
             (r#"{"alg":"none"}"#, claims(""), "no well-formed JWT"),
             (r#"{"alg":"HS384"}"#, claims(""), "another algorithm"),
+            (r#"{"alg":["HS256"]}"#, claims(""), "no well-formed JWT"),
+            (
+                r#"{"alg":"HS256","crit":["exp"]}"#,
+                claims(""),
+                "no well-formed JWT",
+            ),
+            (r#"["HS256"]"#, claims(""), "no well-formed JWT"),
+            (hs256, "[]".to_owned(), "lacks exp"),
+            (hs256, "{".to_owned(), "no well-formed JWT"),
+            (
+                hs256,
+                format!(r#"{{"aud":["other",1],"exp":{soon}}}"#),
+                "another audience",
+            ),
+            (
+                hs256,
+                format!(r#"{{"aud":null,"exp":{soon}}}"#),
+                "another audience",
+            ),
+            (
+                hs256,
+                r#"{"aud":"hubcast","exp":1e300}"#.to_owned(),
+                "mean nothing",
+            ),
+            (
+                hs256,
+                r#"{"aud":"hubcast","exp":null}"#.to_owned(),
+                "mean nothing",
+            ),
             (
                 hs256,
                 format!(r#"{{"aud":"hubcast","exp":{past}}}"#),
