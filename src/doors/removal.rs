@@ -6,8 +6,16 @@ use super::admin::JSON;
 use super::hall::Doors;
 use super::rooms::room_of;
 use crate::close::CloseCode;
+#[cfg(feature = "redis")]
+use crate::close::CloseFrame;
+#[cfg(feature = "redis")]
+use crate::engine::{Engine, NodeInfo};
 use crate::error::Error;
 use crate::http1::{Answer, stopping};
+#[cfg(feature = "redis")]
+use crate::hub::{Act, InboxError};
+#[cfg(feature = "redis")]
+use crate::names::NodeTag;
 use crate::names::{ADMIN_PREFIX, ClientId};
 use crate::wire::json;
 
@@ -26,6 +34,16 @@ impl Doors {
     /// Disconnects the client, or the clients of the room, that the path names.
     pub(super) fn remove(&self, path: &str) -> Result<Answer, Answer> {
         let named = path.strip_prefix(ADMIN_PREFIX).unwrap_or_default();
+        #[cfg(feature = "redis")]
+        if let Some(id) = named.strip_prefix("clients/") {
+            let id = self.client_named(id)?;
+            if let Some(tag) = id
+                .tag()
+                .filter(|_| self.handle.shared.publisher.is_elsewhere(id))
+            {
+                return self.remove_elsewhere(id, tag);
+            }
+        }
         let clients = match named.strip_prefix("rooms") {
             Some(room) => self.handle.clients_in(&room_of(room)?),
             None => self.handle.clients(),
@@ -51,11 +69,42 @@ impl Doors {
                 .disconnect(*id, CloseCode::POLICY_VIOLATION, REASON);
             told.map_err(|_| stopping())?;
         }
-        let mut body = String::new();
-        json::object(&mut body, |object| {
-            object.plain("disconnected", ids.len());
-        });
-        body.push('\n');
+        let body = one_member("disconnected", ids.len());
         Ok(Answer::new(StatusCode::OK, JSON, body))
     }
+
+    /// Has another node disconnect its client. Whether it has one of this id is
+    /// not known here.
+    #[cfg(feature = "redis")]
+    fn remove_elsewhere(&self, id: ClientId, tag: NodeTag) -> Result<Answer, Answer> {
+        let shared = &self.handle.shared;
+        let nodes = shared.engine.as_ref().map(Engine::nodes);
+        let is_known = |node: &NodeInfo| node.tag == Some(tag);
+        if !nodes.unwrap_or_default().iter().any(is_known) {
+            let line = format!("there is no node @{tag}: /-/nodes lists those that there are");
+            return Err(Answer::text(StatusCode::NOT_FOUND, line));
+        }
+        let frame = CloseFrame::new(CloseCode::POLICY_VIOLATION, REASON);
+        match shared.publisher.act(id, Act::Close(frame)) {
+            Ok(()) => Ok(Answer::new(
+                StatusCode::ACCEPTED,
+                JSON,
+                one_member("asked", 1),
+            )),
+            Err(InboxError::Gone) => Err(stopping()),
+            Err(_) => {
+                let line = "too much waits for the engine; nobody was asked";
+                Err(Answer::unavailable(line, 1))
+            }
+        }
+    }
+}
+
+fn one_member(name: &str, number: usize) -> String {
+    let mut body = String::new();
+    json::object(&mut body, |object| {
+        object.plain(name, number);
+    });
+    body.push('\n');
+    body
 }

@@ -3,14 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::close::{Cause, CloseCode, CloseFrame};
+use crate::close::{CloseCode, CloseFrame};
 use crate::embed::shared::Shared;
 use crate::embed::subscription::Subscription;
 #[cfg(feature = "tls")]
 use crate::error::Error;
 use crate::error::{SendError, SendErrorReason, Stopped};
 use crate::hub::InboxError;
-use crate::hub::{Audience, Command, Receipt};
+use crate::hub::{Act, Audience, Command, Receipt};
 use crate::hub::{ClientInfo, Reply, RoomInfo};
 use crate::message::Message;
 use crate::names::ClientId;
@@ -46,6 +46,17 @@ use crate::wire::{Burst, burst};
 /// the hub never waits for a client. Methods that ask wait for the hub's
 /// answer. [`try_broadcast`](Handle::try_broadcast), [`stats`](Handle::stats)
 /// and [`shutdown`](Handle::shutdown) never wait.
+///
+/// # Several nodes
+///
+/// Where an engine makes several servers one, messages to rooms reach the clients
+/// of all of them. [`send`](Handle::send), [`disconnect`](Handle::disconnect),
+/// [`enter_room`](Handle::enter_room) and [`exit_room`](Handle::exit_room) work
+/// for a client of any node, by its full id. They reach one of another node
+/// through the log, behind everything that this node has accepted before, if
+/// that node lives. While the engine is away, that takes until it is back; if
+/// too much waits for it, a client of another node is left as it is, which the
+/// log says. Lists, counts and filters are of this node's clients.
 ///
 /// ```
 /// use hubcast::Server;
@@ -271,12 +282,7 @@ impl Handle {
         code: CloseCode,
         reason: impl Into<String>,
     ) -> Result<(), Stopped> {
-        self.ask(Command::Close {
-            id: self.shared.full_id(client),
-            frame: CloseFrame::new(code, reason),
-            cause: Cause::Disconnected,
-            finish: false,
-        })
+        self.act(client, Act::Close(CloseFrame::new(code, reason)))
     }
 
     /// Puts a client into one more room, whose messages it then receives. Its
@@ -303,10 +309,7 @@ impl Handle {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn enter_room(&self, client: ClientId, room: &str) -> Result<(), Stopped> {
-        self.ask(Command::Enter {
-            id: self.shared.full_id(client),
-            room: room_name(room),
-        })
+        self.act(client, Act::Enter(room_name(room)))
     }
 
     /// Takes a client out of a room; see [`enter_room`](Handle::enter_room).
@@ -317,10 +320,7 @@ impl Handle {
     ///
     /// The server has stopped.
     pub fn exit_room(&self, client: ClientId, room: &str) -> Result<(), Stopped> {
-        self.ask(Command::Exit {
-            id: self.shared.full_id(client),
-            room: room_name(room),
-        })
+        self.act(client, Act::Exit(room_name(room)))
     }
 
     /// Lists what is known about every client, in no particular order. Waits
@@ -526,6 +526,18 @@ impl Handle {
             Err(SendErrorReason::TooLarge)
         } else {
             Ok(())
+        }
+    }
+
+    fn act(&self, client: ClientId, act: Act) -> Result<(), Stopped> {
+        let client = self.shared.full_id(client);
+        match self.shared.publisher.act(client, act) {
+            Err(InboxError::Gone) => Err(Stopped),
+            Err(_) => {
+                log::warn!("nothing was done to client {client}: too much waits for the engine");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::hub::Inbox;
 use crate::hub::Publisher;
-use crate::names::{ClientId, NodeTag};
+use crate::names::ClientId;
 use crate::net::{Certificates, Stop};
 use crate::stats::Counters;
 
@@ -29,14 +29,6 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// What tells this node's clients from those of others, if there are any.
-    pub(crate) fn tag(&self) -> Option<NodeTag> {
-        #[cfg(feature = "redis")]
-        return self.engine.as_ref().and_then(Engine::tag);
-        #[cfg(not(feature = "redis"))]
-        None
-    }
-
     /// The id of the next client.
     pub(crate) fn next_id(&self) -> ClientId {
         self.full_id(ClientId(self.counters.accepted.next()))
@@ -44,7 +36,7 @@ impl Shared {
 
     /// A client's id as the hub knows it: a number alone is of this node.
     pub(crate) fn full_id(&self, client: ClientId) -> ClientId {
-        client.of(self.tag())
+        client.of(self.publisher.tag)
     }
 
     /// Whether the server stops, or soon does.

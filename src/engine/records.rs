@@ -10,14 +10,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::hub::Attendance;
+use crate::close::{CloseCode, CloseFrame, MAX_REASON};
+use crate::hub::{Act, Attendance};
 use crate::names::{MAX_ROOM, name_flaw, room_flaw};
 use crate::wire::frame;
 
 const MESSAGES: u8 = 1;
 const EVERYBODY: u8 = 2;
 const UP: u8 = 3;
-// 4 to 7 are commands to other nodes.
+const DIRECT: u8 = 4;
+const CLOSE: u8 = 5;
+const ENTER: u8 = 6;
+const EXIT: u8 = 7;
 const HELLO: u8 = 8;
 const BEGINS: u8 = 9;
 const COMPLETE: u8 = 10;
@@ -50,6 +54,10 @@ pub(super) enum Record {
     Attendance(Attendance),
     /// A node has said goodbye, or was buried.
     Gone { node: String },
+    /// Messages for the client with these bits, which have no offsets.
+    Direct { client: u64, frames: Frames },
+    /// Something is done to the client with these bits.
+    Act { client: u64, act: Act },
 }
 
 /// Whole messages as frames, as clients get them.
@@ -146,6 +154,34 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
+/// Appends a record of messages for one client.
+pub(crate) fn write_direct(out: &mut Vec<u8>, client: u64, frames: &[u8]) {
+    begin(out, DIRECT, number_len(client) + frames.len());
+    write_number(out, client);
+    out.extend_from_slice(frames);
+}
+
+/// Appends a record of what is done to one client.
+pub(crate) fn write_act(out: &mut Vec<u8>, client: u64, act: &Act) {
+    let (kind, code, text) = match act {
+        Act::Close(frame) => (
+            CLOSE,
+            frame.code.map(|code| u64::from(code.value())),
+            &*frame.reason,
+        ),
+        Act::Enter(room) => (ENTER, None, &**room),
+        Act::Exit(room) => (EXIT, None, &**room),
+    };
+    begin(
+        out,
+        kind,
+        number_len(client) + code.map_or(0, number_len) + text.len(),
+    );
+    write_number(out, client);
+    code.into_iter().for_each(|code| write_number(out, code));
+    out.extend_from_slice(text.as_bytes());
+}
+
 fn begin(out: &mut Vec<u8>, kind: u8, body: usize) {
     out.push(kind);
     write_number(out, body as u64);
@@ -194,6 +230,16 @@ pub(super) fn read(mut entry: Bytes) -> Result<Records, Malformed> {
             UP if body.is_empty() => read.records.push(Record::Up),
             HELLO if body.is_empty() => read.records.push(Record::Hello),
             UP | HELLO => return Err(Malformed),
+            DIRECT => {
+                let client = number(&mut body)?;
+                let frames = frames(body)?;
+                read.records.push(Record::Direct { client, frames });
+            }
+            CLOSE | ENTER | EXIT => {
+                let client = number(&mut body)?;
+                let act = act(kind, body)?;
+                read.records.push(Record::Act { client, act });
+            }
             GONE => {
                 let node = text(body)?;
                 read.records.push(Record::Gone { node });
@@ -255,6 +301,26 @@ fn name(body: &mut Bytes) -> Result<Option<Box<str>>, Malformed> {
 
 fn text(bytes: Bytes) -> Result<String, Malformed> {
     String::from_utf8(bytes.into()).map_err(|_| Malformed)
+}
+
+fn act(kind: u8, mut body: Bytes) -> Result<Act, Malformed> {
+    let code = match kind {
+        CLOSE => Some(number(&mut body)?),
+        _ => None,
+    };
+    let text = std::str::from_utf8(&body).map_err(|_| Malformed)?;
+    if let Some(code) = code {
+        let code = u16::try_from(code).ok().and_then(CloseCode::new);
+        let is_short = text.len() <= MAX_REASON;
+        let frame = code.filter(|_| is_short);
+        let frame = frame.map(|code| Act::Close(CloseFrame::new(code, text)));
+        return frame.ok_or(Malformed);
+    }
+    match kind {
+        _ if text.len() > MAX_ROOM || !text.starts_with('/') => Err(Malformed),
+        ENTER => Ok(Act::Enter(text.into())),
+        _ => Ok(Act::Exit(text.into())),
+    }
 }
 
 fn number(bytes: &mut Bytes) -> Result<u64, Malformed> {
@@ -408,6 +474,50 @@ mod tests {
     }
 
     #[test]
+    fn acts_are_what_was_written() {
+        let (bytes, messages) = some_frames();
+        let acts = [
+            Act::Close(CloseFrame::new(CloseCode::POLICY_VIOLATION, "too löud")),
+            Act::Enter("/cellar".into()),
+            Act::Exit("/".into()),
+        ];
+        let mut out = Vec::new();
+        write_direct(&mut out, u64::MAX, &bytes);
+        acts.iter().for_each(|act| write_act(&mut out, 300, act));
+        let mut expected = vec![Record::Direct {
+            client: u64::MAX,
+            frames: Frames { bytes, messages },
+        }];
+        expected.extend(acts.map(|act| Record::Act { client: 300, act }));
+        assert_eq!(read(out.into()).unwrap().records, expected);
+    }
+
+    #[test]
+    fn what_nobody_may_do_to_a_client_is_no_record() {
+        let long = "x".repeat(MAX_REASON + 1);
+        let close = |code: &[u8], reason: &[u8]| [&[7][..], code, reason].concat();
+        for (kind, body) in [
+            (CLOSE, close(&[0xf0], b"")),                // cut off
+            (CLOSE, close(&[0xed, 7], b"")),             // 1005, never sent
+            (CLOSE, close(&[0xe8, 0xff, 0xff, 1], b"")), // no code
+            (CLOSE, close(&[0xe8, 7], b"\xff")),         // not UTF-8
+            (CLOSE, close(&[0xe8, 7], long.as_bytes())),
+            (CLOSE, vec![]),
+            (ENTER, vec![7]),
+            (ENTER, b"\x07lobby".to_vec()),
+            (EXIT, [b"\x07/", "x".repeat(MAX_ROOM).as_bytes()].concat()),
+            (EXIT, vec![0x80]),
+            (DIRECT, vec![7]),
+            (DIRECT, b"\x07\x88\x00".to_vec()),
+        ] {
+            let mut out = Vec::new();
+            begin(&mut out, kind, body.len());
+            out.extend_from_slice(&body);
+            assert_eq!(read(out.into()), Err(Malformed), "{kind} {body:?}");
+        }
+    }
+
+    #[test]
     fn a_kind_that_is_not_known_is_skipped_and_counted() {
         let mut out = vec![99, 3, 1, 2, 3, 0, 0];
         write_up(&mut out);
@@ -458,7 +568,9 @@ mod tests {
             let count = choices.below(8);
             for _ in 0..count {
                 let except = choices.below(1 << 20) as u64;
-                match choices.below(5) {
+                match choices.below(7) {
+                    5 => write_direct(&mut out, except, &frames),
+                    6 => write_act(&mut out, except, &Act::Enter("/a".into())),
                     0 => write_messages(&mut out, "/a", except, &frames),
                     1 => write_everybody(&mut out, except, &frames),
                     2 => write_attendance(&mut out, &some_joined(except)),

@@ -157,9 +157,32 @@ pub(crate) enum Audience {
     Clients(Vec<ClientId>),
 }
 
+/// What can be done to a client; the server's own doors do so, or your program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    Close(CloseFrame),
+    Enter(Arc<str>),
+    Exit(Arc<str>),
+}
+
+impl Act {
+    pub(super) fn command(self, id: ClientId) -> Command {
+        match self {
+            Act::Close(frame) => Command::Close {
+                id,
+                frame,
+                cause: Cause::Disconnected,
+                finish: false,
+            },
+            Act::Enter(room) => Command::Enter { id, room },
+            Act::Exit(room) => Command::Exit { id, room },
+        }
+    }
+}
+
 impl Audience {
     /// Whether messages for it have a place in the log.
-    pub(super) fn is_in_the_log(&self) -> bool {
+    pub(crate) fn is_in_the_log(&self) -> bool {
         matches!(self, Audience::Room { .. } | Audience::Everybody { .. })
     }
 }

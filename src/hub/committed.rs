@@ -5,12 +5,12 @@ use std::fmt;
 
 use super::Hub;
 use super::attendance::Attendance;
-use super::command::{Audience, Receipt};
+use super::command::{Act, Audience, Receipt};
 use super::inbox::InboxError;
 use super::permit::Permit;
 use super::reply::Reply;
 use super::ring::{Floor, Millis};
-use crate::names::NodeTag;
+use crate::names::{ClientId, NodeTag};
 use crate::outbox::Delivery;
 use crate::position::{Lineage, Offset, Position};
 use crate::wire::forms;
@@ -26,6 +26,9 @@ pub(crate) trait Append: fmt::Debug + Send + Sync {
         receipt: Option<Reply<Receipt>>,
         may_wait: bool,
     ) -> Result<(), InboxError>;
+
+    /// Accepts what another node does to one of its clients.
+    fn act(&self, client: ClientId, act: Act) -> Result<(), InboxError>;
 }
 
 /// The next part of the log, as an engine's reader has it.
@@ -40,13 +43,15 @@ pub(crate) struct Committed {
     /// have had it, and rooms do not remember it.
     pub(crate) forget: Option<Offset>,
     pub(crate) placed: Vec<Placed>,
+    /// What is done to clients, each before the messages with this index.
+    pub(crate) acts: Vec<(usize, ClientId, Act)>,
     /// What other nodes tell about the members of rooms.
     pub(crate) attendance: Vec<(NodeTag, Attendance)>,
     /// Held until the hub has taken it.
     pub(crate) permit: Option<Permit>,
 }
 
-/// Messages with their places in the log.
+/// Messages with their places in the log; those for one client have none.
 #[derive(Debug)]
 pub(crate) struct Placed {
     pub(crate) to: Audience,
@@ -59,7 +64,7 @@ pub(crate) struct Placed {
 impl Committed {
     /// Whether nothing is in it.
     pub(crate) fn is_empty(&self) -> bool {
-        self.placed.is_empty() && self.attendance.is_empty()
+        self.placed.is_empty() && self.acts.is_empty() && self.attendance.is_empty()
     }
 
     /// The bytes of all that is in it.
@@ -89,7 +94,15 @@ impl Hub {
             self.log.come_to(at);
             self.rooms.forget_all(at);
         }
-        for placed in committed.placed {
+        let mut acts = committed.acts.into_iter().peekable();
+        for (index, placed) in committed.placed.into_iter().enumerate() {
+            while let Some((_, client, act)) = acts.next_if(|(at, ..)| *at <= index) {
+                self.apply(act.command(client));
+            }
+            if !placed.to.is_in_the_log() {
+                self.publish(&placed.to, placed.forms, None, placed.receipt);
+                continue;
+            }
             let frames = &placed.forms.frames;
             let last = frames.offset((frames.messages as usize).saturating_sub(1));
             self.counters.broadcasts.add(u64::from(frames.messages));
@@ -100,6 +113,9 @@ impl Hub {
                 receipt.give(self.receipt(&placed.to));
             }
             self.deliver(&placed.to, placed.forms, None);
+        }
+        for (_, client, act) in acts {
+            self.apply(act.command(client));
         }
         for (node, what) in committed.attendance {
             self.attend(node, what);

@@ -50,7 +50,7 @@ mod watch;
 pub(crate) use attendance::{Announce, Attendance};
 pub(crate) use behind::Start;
 pub(crate) use client_state::{Attachment, ClientState};
-pub(crate) use command::{Audience, Command, Joining, Receipt};
+pub(crate) use command::{Act, Audience, Command, Joining, Receipt};
 #[cfg(feature = "redis")]
 pub(crate) use committed::{Append, Committed, Placed};
 pub(crate) use departed::Departed;

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
-use super::command::{Audience, Command, Receipt};
+use super::command::{Act, Audience, Command, Receipt};
 #[cfg(feature = "redis")]
 use super::committed::{Append, Committed};
 use super::inbox::{Inbox, InboxError};
 use super::interest::{Interest, Need};
 use super::permit::{NoPermit, Permits};
 use super::reply::Reply;
-use crate::names::ClientId;
+use crate::names::{ClientId, NodeTag};
 use crate::wire::Burst;
 #[cfg(feature = "deflate")]
 use crate::wire::Deflate;
@@ -33,6 +33,8 @@ pub(crate) struct Publisher {
     /// There if messages may be compressed.
     #[cfg(feature = "deflate")]
     pub(crate) deflate: Option<Arc<Deflate>>,
+    /// What tells this node's clients from those of others, if there are any.
+    pub(crate) tag: Option<NodeTag>,
     /// There if an engine orders the log.
     #[cfg(feature = "redis")]
     engine: Option<Arc<dyn Append>>,
@@ -46,6 +48,7 @@ impl Publisher {
             interest: Arc::new(Interest::new()),
             #[cfg(feature = "deflate")]
             deflate: None,
+            tag: None,
             #[cfg(feature = "redis")]
             engine: None,
         }
@@ -53,8 +56,32 @@ impl Publisher {
 
     /// Has an engine order what goes into the log.
     #[cfg(feature = "redis")]
-    pub(crate) fn with_engine(self, engine: Option<Arc<dyn Append>>) -> Publisher {
-        Publisher { engine, ..self }
+    pub(crate) fn with_engine(
+        self,
+        engine: Option<Arc<dyn Append>>,
+        tag: Option<NodeTag>,
+    ) -> Publisher {
+        Publisher {
+            engine,
+            tag,
+            ..self
+        }
+    }
+
+    /// Whether a client is one of another node.
+    #[cfg(feature = "redis")]
+    pub(crate) fn is_elsewhere(&self, client: ClientId) -> bool {
+        client.tag() != self.tag
+    }
+
+    /// Does something to a client, by way of the log if it is one of another node:
+    /// behind everything that this node has accepted before.
+    pub(crate) fn act(&self, client: ClientId, act: Act) -> Result<(), InboxError> {
+        #[cfg(feature = "redis")]
+        if let Some(engine) = self.engine.as_ref().filter(|_| self.is_elsewhere(client)) {
+            return engine.act(client, act);
+        }
+        self.inbox.send(act.command(client))
     }
 
     /// Gives the hub the next part of the log, from the engine.
@@ -121,7 +148,7 @@ impl Publisher {
         receipt: Option<Reply<Receipt>>,
     ) -> Result<(), InboxError> {
         #[cfg(feature = "redis")]
-        if let Some(engine) = self.engine.as_ref().filter(|_| to.is_in_the_log()) {
+        if let Some(engine) = self.engine.as_ref().filter(|_| self.is_for_the_engine(&to)) {
             return engine.append(to, burst, receipt, true);
         }
         let forms = self.forms(from, &to, burst);
@@ -134,6 +161,15 @@ impl Publisher {
             permit,
             receipt,
         })
+    }
+
+    /// Whether other nodes get these messages.
+    #[cfg(feature = "redis")]
+    fn is_for_the_engine(&self, to: &Audience) -> bool {
+        match to {
+            Audience::Client(client) => self.is_elsewhere(*client),
+            to => to.is_in_the_log(),
+        }
     }
 
     /// Publishes messages unless too much waits for the hub.

@@ -469,7 +469,10 @@ impl ServerBuilder {
         #[cfg(feature = "redis")]
         let engine = engine.transpose()?;
         #[cfg(feature = "redis")]
-        let publisher = publisher.with_engine(engine.as_ref().map(Engine::spool));
+        let publisher = publisher.with_engine(
+            engine.as_ref().map(Engine::spool),
+            engine.as_ref().and_then(Engine::tag),
+        );
         let shared = Arc::new(Shared {
             #[cfg(feature = "redis")]
             engine,

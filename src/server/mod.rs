@@ -138,7 +138,11 @@ impl Server {
         )
         .with_helpers(start_helpers(&shared.config));
         #[cfg(feature = "redis")]
-        let hub = hub.with_others(shared.tag(), announcer(&shared), shared.config.node_timeout);
+        let hub = hub.with_others(
+            shared.publisher.tag,
+            announcer(&shared),
+            shared.config.node_timeout,
+        );
         let guard = StopOnDrop(shared.clone());
         let hub = spawn("hubcast-hub")
             .spawn(move || {

@@ -15,6 +15,7 @@ mod kit;
 mod many;
 mod net;
 mod nodes;
+mod operations;
 mod presence;
 mod redis;
 mod restart;

@@ -404,13 +404,14 @@ impl Node {
                 first,
                 time: entry.time,
                 is_own,
+                tag: self.tag(),
                 receipts,
             };
             match records::read(entry.records.clone()) {
                 Ok(read) => {
                     self.status.unknown_records.add(read.unknown);
                     self.attend(&entry.node, &read.records, committed);
-                    place.records(read.records, entry.messages, &mut committed.placed);
+                    place.records(read.records, entry.messages, committed);
                 }
                 Err(records::Malformed) => self.status.malformed_entries.add(1),
             }
@@ -576,18 +577,21 @@ struct Place {
     first: Offset,
     time: u64,
     is_own: bool,
+    /// This node's.
+    tag: Option<NodeTag>,
     receipts: Vec<(usize, Reply<Receipt>)>,
 }
 
 impl Place {
     /// Turns records into what the hub takes; nothing if they are not the
     /// messages that the entry says it has.
-    fn records(mut self, records: Vec<Record>, messages: u64, placed: &mut Vec<Placed>) {
+    fn records(mut self, records: Vec<Record>, messages: u64, committed: &mut Committed) {
+        let placed = &mut committed.placed;
         let count = |record: &Record| match record {
             Record::Messages { frames, .. } | Record::Everybody { frames, .. } => {
                 u64::from(frames.messages)
             }
-            Record::Up | Record::Hello | Record::Attendance(_) | Record::Gone { .. } => 0,
+            _ => 0,
         };
         if records.iter().map(count).sum::<u64>() != messages {
             return;
@@ -608,6 +612,29 @@ impl Place {
                     let except = self.client(except);
                     (Audience::Everybody { except }, frames)
                 }
+                Record::Direct { client, frames } => {
+                    if let Some(client) = self.own_client(client) {
+                        let to = Audience::Client(client);
+                        let Frames { bytes, messages } = frames;
+                        let forms = Burst::placed(bytes, messages, Offset::NONE).into();
+                        let (time, receipt) = (self.time, None);
+                        placed.push(Placed {
+                            to,
+                            forms,
+                            time,
+                            receipt,
+                        });
+                    }
+                    continue;
+                }
+                Record::Act { client, act } => {
+                    let client = self.own_client(client);
+                    let at = placed.len();
+                    committed
+                        .acts
+                        .extend(client.map(|client| (at, client, act)));
+                    continue;
+                }
                 Record::Up | Record::Hello | Record::Attendance(_) | Record::Gone { .. } => {
                     continue;
                 }
@@ -626,6 +653,12 @@ impl Place {
             });
             at = at.plus(u64::from(messages));
         }
+    }
+
+    /// The client with these bits, if it is of this node.
+    fn own_client(&self, bits: u64) -> Option<ClientId> {
+        let is_own = |id: &ClientId| id.tag().is_some() && id.tag() == self.tag;
+        Some(ClientId(bits)).filter(is_own)
     }
 
     /// The client with these bits; a number alone is of the node that wrote

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::engine::records;
-use crate::hub::{Append, Audience, InboxError, Receipt, Reply};
+use crate::hub::{Act, Append, Audience, InboxError, Receipt, Reply};
+use crate::names::{ClientId, MAX_ROOM};
 use crate::wire::Burst;
 
 /// The most messages of one batch …
@@ -46,10 +47,33 @@ struct Waiting {
 }
 
 #[derive(Debug)]
-struct Item {
-    to: Audience,
-    frames: Burst,
-    receipt: Option<Reply<Receipt>>,
+enum Item {
+    Messages {
+        to: Audience,
+        frames: Burst,
+        receipt: Option<Reply<Receipt>>,
+    },
+    Act {
+        client: ClientId,
+        act: Act,
+    },
+}
+
+impl Item {
+    /// What it costs until it has come back.
+    fn load(&self) -> Load {
+        let (bytes, messages) = match self {
+            Item::Messages { frames, .. } => (frames.bytes.len(), frames.messages as usize),
+            Item::Act { act, .. } => match act {
+                Act::Close(frame) => (frame.reason.len(), 1),
+                Act::Enter(room) | Act::Exit(room) => (room.len(), 1),
+            },
+        };
+        Load {
+            bytes: bytes + PLACE,
+            messages,
+        }
+    }
 }
 
 /// How much waits.
@@ -112,33 +136,33 @@ impl Spool {
         };
         let mut count = 0;
         while let Some(item) = waiting.items.front() {
-            let (bytes, messages) = (item.frames.bytes.len(), u64::from(item.frames.messages));
-            let is_full = records.len() + bytes > BATCH_BYTES
-                || batch.messages + messages > BATCH_MESSAGES as u64;
+            let load = item.load();
+            let is_full = records.len() + load.bytes > BATCH_BYTES
+                || batch.load.messages + load.messages > BATCH_MESSAGES;
             if count > 0 && is_full {
                 break;
             }
             let Some(item) = waiting.items.pop_front() else {
                 break;
             };
-            let frames = &item.frames.bytes;
-            match &item.to {
-                Audience::Room { room, except } => {
-                    let except = except.map_or(0, |client| client.0);
-                    records::write_messages(&mut records, room, except, frames);
+            match item {
+                Item::Messages {
+                    to,
+                    frames,
+                    receipt,
+                } => {
+                    write(&mut records, &to, &frames.bytes);
+                    batch
+                        .receipts
+                        .extend(receipt.map(|receipt| (count, receipt)));
+                    if to.is_in_the_log() {
+                        batch.messages += u64::from(frames.messages);
+                    }
                 }
-                Audience::Everybody { except } => {
-                    let except = except.map_or(0, |client| client.0);
-                    records::write_everybody(&mut records, except, frames);
-                }
-                Audience::Client(_) | Audience::Clients(_) => {}
+                Item::Act { client, act } => records::write_act(&mut records, client.0, &act),
             }
-            batch
-                .receipts
-                .extend(item.receipt.map(|receipt| (count, receipt)));
-            batch.messages += messages;
-            batch.load.bytes += bytes + PLACE;
-            batch.load.messages += messages as usize;
+            batch.load.bytes += load.bytes;
+            batch.load.messages += load.messages;
             count += 1;
         }
         batch.records = records.into();
@@ -200,6 +224,22 @@ impl Spool {
     }
 }
 
+fn write(records: &mut Vec<u8>, to: &Audience, frames: &[u8]) {
+    match to {
+        Audience::Room { room, except } => {
+            let except = except.map_or(0, |client| client.0);
+            records::write_messages(records, room, except, frames);
+        }
+        Audience::Everybody { except } => {
+            let except = except.map_or(0, |client| client.0);
+            records::write_everybody(records, except, frames);
+        }
+        Audience::Client(client) => records::write_direct(records, client.0, frames),
+        // They are of this node, so the hub has them.
+        Audience::Clients(_) => {}
+    }
+}
+
 impl Append for Spool {
     fn append(
         &self,
@@ -208,10 +248,26 @@ impl Append for Spool {
         receipt: Option<Reply<Receipt>>,
         may_wait: bool,
     ) -> Result<(), InboxError> {
-        let more = Load {
-            bytes: frames.bytes.len() + PLACE,
-            messages: frames.messages as usize,
+        let item = Item::Messages {
+            to,
+            frames,
+            receipt,
         };
+        self.put(item, may_wait)
+    }
+
+    fn act(&self, client: ClientId, act: Act) -> Result<(), InboxError> {
+        match &act {
+            // Nobody would read it: no other node has such a room.
+            Act::Enter(room) | Act::Exit(room) if room.len() > MAX_ROOM => Ok(()),
+            _ => self.put(Item::Act { client, act }, true),
+        }
+    }
+}
+
+impl Spool {
+    fn put(&self, item: Item, may_wait: bool) -> Result<(), InboxError> {
+        let more = item.load();
         let mut waiting = self.lock();
         let mut deadline = None;
         loop {
@@ -237,11 +293,7 @@ impl Append for Spool {
         waiting.load.bytes += more.bytes;
         waiting.load.messages += more.messages;
         let was_empty = waiting.items.is_empty();
-        waiting.items.push_back(Item {
-            to,
-            frames,
-            receipt,
-        });
+        waiting.items.push_back(item);
         drop(waiting);
         if was_empty {
             self.work.notify_all();

@@ -64,6 +64,48 @@ impl World {
     }
 }
 
+/// What is done to a client comes in its place among the messages; a message for
+/// one client has no place in the log.
+#[test]
+fn acts_come_between_messages() {
+    let mut world = world();
+    let peer = world.join_as("/", Encoding::PositionedFrames);
+    let direct = Placed {
+        to: Audience::Client(peer.id),
+        ..placed("/", 0, &["direct"])
+    };
+    let act = |act| (2, peer.id, act);
+    world.commit(Committed {
+        placed: vec![
+            placed("/", 1, &["first"]),
+            direct,
+            placed("/", 2, &["not here"]),
+            placed("/cellar", 3, &["second"]),
+        ],
+        acts: vec![
+            act(Act::Exit("/".into())),
+            act(Act::Enter("/cellar".into())),
+            (
+                4,
+                peer.id,
+                Act::Close(CloseFrame::new(CloseCode::NORMAL, "bye")),
+            ),
+        ],
+        ..Committed::default()
+    });
+    assert_eq!(
+        world.received(&peer),
+        [
+            "!at aaaaaaaa-0 new\n",
+            "aaaaaaaa-1\nfirst",
+            "!direct\ndirect",
+            "aaaaaaaa-3\nsecond",
+            "CLOSE 1000 bye since=aaaaaaaa-3",
+        ]
+    );
+    assert_eq!(world.hub.log.head(), Offset(3));
+}
+
 #[test]
 fn offsets_are_those_of_the_engine() {
     let mut world = world();
