@@ -14,6 +14,7 @@ use crate::message::Message;
 use crate::wire::BurstBuilder;
 use crate::wire::Encoding;
 use crate::wire::Incoming;
+use crate::wire::Payload;
 use crate::wire::frame;
 #[cfg(feature = "deflate")]
 use crate::wire::{Fault, invalid_utf8, too_large};
@@ -82,19 +83,10 @@ impl<'a> Relay<'a> {
 
     fn take_uncounted(&mut self, incoming: Incoming<'_>) -> Result<(), End> {
         match incoming {
-            Incoming::Text(text) => self.message(
-                text.len(),
-                |burst, newline| burst.text(text, newline),
-                // It is UTF-8, so nothing is replaced.
-                || Message::Text(String::from_utf8_lossy(text).into_owned()),
-            ),
-            Incoming::Binary(bytes) => self.message(
-                bytes.len(),
-                |burst, _| burst.binary(bytes),
-                || Message::Binary(bytes.to_vec()),
-            ),
+            Incoming::Text(text) => self.message(true, text),
+            Incoming::Binary(bytes) => self.message(false, bytes),
             #[cfg(feature = "deflate")]
-            Incoming::Compressed { is_text, payload } => self.inflate(is_text, payload),
+            Incoming::Compressed { is_text, payload } => self.inflate(is_text, &payload),
             Incoming::ShortFragment => Ok(()),
             Incoming::Ping(payload) => {
                 self.newest_pong = self.pongs.len();
@@ -126,23 +118,15 @@ impl<'a> Relay<'a> {
             },
         })?;
         self.inflated += message.len() as u64;
-        if !is_text {
-            return self.take_uncounted(Incoming::Binary(&message));
-        }
-        if std::str::from_utf8(&message).is_err() {
+        if is_text && std::str::from_utf8(&message).is_err() {
             return Err(invalid_utf8().into());
         }
-        self.take_uncounted(Incoming::Text(&message))
+        self.message(is_text, Payload::Here(&message))
     }
 
     /// Encodes a message for the room, or gives it to the handler. What an
     /// ending client sends is discarded.
-    fn message(
-        &mut self,
-        len: usize,
-        encode: impl FnOnce(&mut BurstBuilder, bool),
-        message: impl FnOnce() -> Message,
-    ) -> Result<(), End> {
+    fn message(&mut self, is_text: bool, payload: Payload<'_>) -> Result<(), End> {
         count(&self.client.state.received_messages, 1);
         self.service.shared.counters.received_messages.add(1);
         // Who follows the members has nothing to say.
@@ -154,18 +138,22 @@ impl<'a> Relay<'a> {
         }
         let newline = self.service.shared.config.append_newline;
         let Some(handler) = &self.service.hooks else {
-            if len <= LARGE_MESSAGE {
-                encode(&mut self.burst, newline);
-                return Ok(());
+            let is_large = payload.len() > LARGE_MESSAGE;
+            if is_large {
+                self.send_burst()?;
             }
-            self.send_burst()?;
-            encode(&mut self.burst, newline);
-            return self.send_burst();
+            self.burst.payload(is_text, payload, newline);
+            return if is_large { self.send_burst() } else { Ok(()) };
         };
         // The hook may take long, so its time is not counted as silence.
         self.send_pongs()?;
         let client = self.client;
-        let hook = || handler.on_message(client, message());
+        let message = match is_text {
+            // It is UTF-8, so nothing is replaced.
+            true => Message::Text(String::from_utf8_lossy(&payload).into_owned()),
+            false => Message::Binary(payload.to_vec()),
+        };
+        let hook = || handler.on_message(client, message);
         let relayed = catch_unwind(AssertUnwindSafe(hook));
         let relayed = relayed.map_err(|_| panicked(Cause::HandlerPanicked))?;
         match relayed {

@@ -313,7 +313,7 @@ impl Reading {
         while !stream.is_empty() {
             let take = |incoming: Incoming<'_>| {
                 if let Incoming::Text(text) = incoming {
-                    burst.text(text, false);
+                    burst.payload(true, text, false);
                 }
                 Ok::<(), Violation>(())
             };

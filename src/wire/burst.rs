@@ -3,12 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use crate::message::Message;
 use crate::position::Offset;
-use crate::wire::frame::{frame_len, header_len, write_frame};
+use crate::wire::collected::{FRONT, Payload};
+use crate::wire::frame::{frame_len, header_len, write_frame, write_header};
 
 /// How messages are written for a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -409,6 +410,8 @@ fn is_text(frame: &[u8]) -> bool {
 #[derive(Debug, Default)]
 pub(crate) struct BurstBuilder {
     bytes: Vec<u8>,
+    /// Where in them the first frame begins.
+    start: usize,
     messages: u32,
     #[cfg(feature = "deflate")]
     longest: usize,
@@ -425,12 +428,42 @@ impl BurstBuilder {
         self.frame(OpCode::Data(Data::Binary), bytes, b"");
     }
 
+    /// Adds a message as it has come. The first one, if it has memory of its
+    /// own, stays there.
+    pub(crate) fn payload(&mut self, is_text: bool, payload: Payload<'_>, append_newline: bool) {
+        match payload {
+            Payload::Apart(message) if self.is_empty() && !(is_text && append_newline) => {
+                let data = if is_text { Data::Text } else { Data::Binary };
+                self.adopt(data, message.take());
+            }
+            text if is_text => self.text(&*text, append_newline),
+            bytes => self.binary(&bytes),
+        }
+    }
+
+    /// Begins with the message that stands behind [`FRONT`] bytes.
+    fn adopt(&mut self, data: Data, bytes: Vec<u8>) {
+        let len = bytes.len() - FRONT;
+        self.bytes = bytes;
+        self.start = write_header(&mut self.bytes[..FRONT], OpCode::Data(data), len);
+        self.added(len);
+    }
+
     fn frame(&mut self, opcode: OpCode, payload: &[u8], tail: &[u8]) {
         write_frame(&mut self.bytes, opcode, payload, tail);
+        self.added(payload.len() + tail.len());
+    }
+
+    /// A message of this length has been added.
+    #[cfg_attr(
+        not(feature = "deflate"),
+        allow(unused_variables, reason = "only compression asks for lengths")
+    )]
+    fn added(&mut self, len: usize) {
         self.messages += 1;
         #[cfg(feature = "deflate")]
         {
-            self.longest = self.longest.max(payload.len() + tail.len());
+            self.longest = self.longest.max(len);
         }
     }
 
@@ -447,7 +480,8 @@ impl BurstBuilder {
         let bytes = std::mem::take(&mut self.bytes);
         // A queue keeps these bytes until the slowest client has them, so no
         // spare capacity stays in them.
-        let bytes = Bytes::from(bytes.into_boxed_slice());
+        let mut bytes = Bytes::from(bytes.into_boxed_slice());
+        bytes.advance(std::mem::take(&mut self.start));
         let messages = std::mem::take(&mut self.messages);
         let burst = Burst::of_frames(bytes, messages);
         #[cfg(feature = "deflate")]
@@ -472,6 +506,7 @@ pub(crate) fn single(message: &Message, append_newline: bool) -> Burst {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::collected::Collected;
 
     #[test]
     fn a_short_text_is_one_unmasked_final_frame() {
@@ -486,6 +521,36 @@ mod tests {
             &single(&Message::from(vec![7]), true).bytes[..],
             b"\x82\x01\x07"
         );
+    }
+
+    #[test]
+    fn a_message_with_memory_of_its_own_stays_there() {
+        for len in [1, 125, 126, 65_535, 65_536] {
+            let text = "x".repeat(len);
+            let mut message = Collected::default();
+            message.push(text.as_bytes(), len);
+            let mut builder = BurstBuilder::default();
+            builder.payload(true, Payload::Apart(&mut message), false);
+            builder.payload(false, Payload::Here(&[7]), false);
+            let burst = builder.take();
+            let frames: Vec<Bytes> = burst.frames().collect();
+            assert_eq!(frames[0], single(&Message::from(text), false).bytes);
+            assert_eq!(&frames[1][..], b"\x82\x01\x07");
+            assert!(message.is_empty());
+
+            message.push(&[7; 3], 3);
+            builder.payload(false, Payload::Apart(&mut message), true);
+            assert_eq!(&builder.take().bytes[..], b"\x82\x03\x07\x07\x07");
+            message.push(b"abc", 3);
+            builder.payload(true, Payload::Apart(&mut message), true);
+            assert_eq!(&builder.take().bytes[..], b"\x81\x04abc\n");
+            message.clear();
+
+            message.push(&vec![7; len], len);
+            builder.payload(false, Payload::Apart(&mut message), false);
+            let alone = builder.take().bytes;
+            assert_eq!(alone.len(), frame_len(&alone));
+        }
     }
 
     #[test]

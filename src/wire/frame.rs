@@ -138,6 +138,19 @@ pub(super) fn write_compressed_frame(out: &mut Vec<u8>, opcode: OpCode, payload:
     write(out, header, payload, b"");
 }
 
+/// Writes the header of an unmasked final frame so that it ends where `front`
+/// ends, which has room for it; returns where it begins.
+pub(super) fn write_header(front: &mut [u8], opcode: OpCode, len: usize) -> usize {
+    let header = FrameHeader {
+        opcode,
+        ..FrameHeader::default()
+    };
+    let start = front.len() - header.len(len as u64);
+    // There is room, so writing cannot fail.
+    let _ = header.format(len as u64, &mut &mut front[start..]);
+    start
+}
+
 fn write(out: &mut Vec<u8>, header: FrameHeader, payload: &[u8], tail: &[u8]) {
     let len = (payload.len() + tail.len()) as u64;
     let whole = header.len(len) + payload.len() + tail.len();

@@ -17,6 +17,7 @@ pub(crate) mod positions;
 pub(crate) mod sse;
 
 pub(crate) use burst::{Burst, BurstBuilder, Encoding};
+pub(crate) use collected::Payload;
 pub(crate) use decoder::{Decoder, Incoming};
 #[cfg(feature = "deflate")]
 pub(crate) use decoder::{invalid_utf8, too_large};
