@@ -205,6 +205,10 @@ fn rooms_json(rooms: &[RoomInfo]) -> String {
     list_json("rooms", rooms, |object, room| {
         object.string("name", &room.name);
         object.plain("clients", room.clients);
+        #[cfg(feature = "redis")]
+        if room.is_of_all_nodes {
+            object.string("nodes", "all");
+        }
     })
 }
 

@@ -56,8 +56,12 @@ pub struct ClientInfo {
 pub struct RoomInfo {
     /// The room's name, beginning with a slash.
     pub name: String,
-    /// How many clients are in it; of all nodes, where presence is on.
+    /// How many clients are in it.
     pub clients: usize,
+    /// Whether that is of all nodes, as where presence is on; see
+    /// [several nodes](crate::guide::nodes).
+    #[cfg(feature = "redis")]
+    pub is_of_all_nodes: bool,
 }
 
 /// What a room remembers, as it is told to somebody who is no client.

@@ -79,6 +79,11 @@ impl Others {
         self.confirm_by
     }
 
+    /// Whether there are other nodes, and members are shown.
+    pub(super) fn are_told(&self) -> bool {
+        self.announce.is_some()
+    }
+
     /// Notes what the others are to be told at the end of the pass.
     pub(super) fn note(&mut self, room: &Arc<str>, presence: &Presence) {
         if self.announce.is_some() {

@@ -54,6 +54,8 @@ impl Hub {
         let infos = self.rooms.iter().map(|room| RoomInfo {
             name: room.name.to_string(),
             clients: room.clients(),
+            #[cfg(feature = "redis")]
+            is_of_all_nodes: self.others.are_told() && room.shows_presence(),
         });
         infos.filter(|info| info.clients > 0).collect()
     }

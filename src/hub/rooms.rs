@@ -78,6 +78,11 @@ impl Room {
         self.members.len()
     }
 
+    #[cfg(feature = "redis")]
+    pub(super) fn shows_presence(&self) -> bool {
+        self.presence.is_some()
+    }
+
     /// The clients of this node that are shown in it.
     #[cfg(feature = "redis")]
     pub(super) fn shown_of(

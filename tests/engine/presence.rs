@@ -149,7 +149,8 @@ fn all_nodes_show_all_members() {
         let answer = node.post(ROOM, "hello");
         assert!(answer.body.contains("\"clients\":12"), "{}", answer.body);
         let rooms = node.get("/-/rooms").body;
-        assert!(rooms.contains("{\"name\":\"/a\",\"clients\":12"), "{rooms}");
+        let expected = r#"{"name":"/a","clients":12,"nodes":"all"}"#;
+        assert!(rooms.contains(expected), "{rooms}");
     }
     members.drain(..5).for_each(|(_, stream)| leave(stream));
     times.push(agree("some left", &nodes.each_ref(), &truth(&members)));
@@ -218,27 +219,41 @@ fn members_leave_with_their_node() {
 #[ignore = "make test-engine runs it"]
 fn a_thousand_members_come_each_second() {
     let redis = Redis::start(Keeps::Nothing);
-    let nodes = three(&redis);
+    crowd(&redis.url(), || {});
+}
+
+/// The same while the engine is killed again and again.
+#[test]
+#[ignore = "make test-engine runs it"]
+fn members_come_while_the_engine_is_killed() {
+    for keeps in [Keeps::Nothing, Keeps::Aof("everysec")] {
+        let mut redis = Redis::start(keeps);
+        let url = redis.url();
+        crowd(&url, || {
+            for _ in 0..3 {
+                thread::sleep(Duration::from_millis(800));
+                redis.kill();
+                thread::sleep(Duration::from_millis(300));
+                redis.restart();
+                redis.await_answer();
+            }
+        });
+    }
+}
+
+fn crowd(engine: &str, meanwhile: impl FnOnce() + Send) {
+    let nodes = [(); 3].map(|()| {
+        let node = Node::launch(engine, &OPTIONS);
+        node.await_ready();
+        node
+    });
     let mut followers = nodes.each_ref().map(Follower::of);
     let begun = Instant::now();
     let crowds = thread::scope(|scope| {
+        scope.spawn(meanwhile);
         let crowds = [0, 1, 2].map(|node| {
             let nodes = &nodes;
-            scope.spawn(move || {
-                let mut crowd = Vec::new();
-                let mut count = 0;
-                while begun.elapsed() < seconds(5) {
-                    crowd.push(enter(nodes, node, count));
-                    count += 1;
-                    // Every third stays for a while.
-                    if crowd.len() > 100 {
-                        leave(crowd.swap_remove(count % 100).1);
-                    }
-                    let due = Duration::from_millis(3) * count as u32;
-                    thread::sleep(due.saturating_sub(begun.elapsed()));
-                }
-                (count, crowd)
-            })
+            scope.spawn(move || come_and_go(nodes, node, begun))
         });
         crowds.map(|crowd| crowd.join().unwrap())
     });
@@ -252,10 +267,29 @@ fn a_thousand_members_come_each_second() {
     }
     let bytes = nodes[0].metric("hubcast_engine_batch_bytes_total");
     println!(
-        "presence: {joins} joins, {rate:.0} a second, all agree after {quiet:.2?}, {bytes} bytes"
+        "presence: {joins} joins, {rate:.0} a second, {} stayed, all agree after {quiet:.2?}, \
+         one node appended {bytes} bytes",
+        truth.len()
     );
     assert!(quiet < QUIET, "{quiet:?}");
     eventually("the spool is empty", || {
         nodes[0].metric("hubcast_engine_spool_bytes") == 0.0
     });
+}
+
+/// For 5 s somebody comes every 3 ms, and after the first hundred somebody
+/// leaves each time. Returns how many came, and who is still there.
+fn come_and_go(nodes: &[Node], node: usize, begun: Instant) -> (usize, Vec<(String, TcpStream)>) {
+    let mut crowd = Vec::new();
+    let mut count = 0;
+    while begun.elapsed() < seconds(5) {
+        crowd.push(enter(nodes, node, count));
+        count += 1;
+        if crowd.len() > 100 {
+            leave(crowd.swap_remove(count % 100).1);
+        }
+        let due = Duration::from_millis(3) * count as u32;
+        thread::sleep(due.saturating_sub(begun.elapsed()));
+    }
+    (count, crowd)
 }

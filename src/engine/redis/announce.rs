@@ -162,3 +162,81 @@ impl Announce for Announcements {
         self.spool.nudge();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::records::Record;
+
+    fn announcements() -> Announcements {
+        Announcements::new(Arc::new(Spool::new(1000, 1000, Duration::ZERO)))
+    }
+
+    fn joined(id: u64) -> Attendance {
+        Attendance::Joined {
+            room: "/lobby".into(),
+            members: vec![(id, None)],
+        }
+    }
+
+    fn taken(announcements: &Announcements) -> Vec<Record> {
+        let batch = announcements.take().unwrap_or_default();
+        records::read(batch.into()).unwrap().records
+    }
+
+    /// While the engine is away nothing is kept; then everybody is named, and
+    /// from there on what changes.
+    #[test]
+    fn nothing_waits_while_the_engine_is_away() {
+        let announcements = announcements();
+        announcements.changed(&[joined(1)]);
+        assert_eq!(announcements.take(), None);
+        announcements.name_all();
+        assert!(announcements.due().is_some());
+        announcements.everybody(&[joined(1), joined(2)]);
+        announcements.changed(&[joined(3)]);
+        let [one, two, three] = [1, 2, 3].map(|id| Record::Attendance(joined(id)));
+        let all = [Record::Hello, one.clone(), two, three];
+        assert_eq!(
+            taken(&announcements),
+            all,
+            "a node that is new asks the others"
+        );
+        announcements.hush();
+        announcements.changed(&[joined(4)]);
+        assert_eq!(announcements.take(), None);
+        announcements.everybody(&[joined(1)]);
+        assert_eq!(taken(&announcements), [one], "it asks once");
+    }
+
+    #[test]
+    fn more_changes_than_may_wait_become_one_list() {
+        let announcements = announcements();
+        announcements.everybody(&[]);
+        let many: Vec<Attendance> = (0..1000).map(joined).collect();
+        for _ in 0..200 {
+            announcements.changed(&many);
+            let waiting = announcements.lock();
+            assert!(waiting.bytes <= MAX_BYTES);
+        }
+        assert_eq!(announcements.take(), None);
+        assert!(announcements.due().is_some(), "everybody is named again");
+        announcements.everybody(&many);
+        let mut records = taken(&announcements).len();
+        assert_eq!(records, 1001);
+        announcements.changed(&many);
+        records = taken(&announcements).len();
+        assert_eq!(records, 1000);
+    }
+
+    #[test]
+    fn everybody_is_not_named_again_and_again() {
+        let announcements = announcements();
+        announcements.lock().asked = Some(Instant::now());
+        announcements.ask_others();
+        let due = announcements.due().unwrap();
+        announcements.name_all();
+        assert_eq!(announcements.due(), Some(due));
+        assert!(due > Instant::now());
+    }
+}

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::away::{Away, Backoff};
 use super::connection::{Connection, Fault};
-use super::keys::{Append, Appended, Attached, Beat, Entry, Open, Remains};
+use super::keys::{Append, Appended, Attached, Beat, Entry, Id, Open, Remains};
 use super::node::Node;
 use crate::hub::Publisher;
 use crate::position::{Descent, Epoch, Lineage, Offset};
@@ -378,7 +378,7 @@ impl Course<'_> {
         batch: u64,
         messages: u64,
         records: &[u8],
-        trim: Offset,
+        trim: Id,
     ) -> Result<Appended, Fault> {
         let node = self.node;
         let append = Append {

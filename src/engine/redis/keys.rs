@@ -97,8 +97,8 @@ pub(super) struct Append<'a> {
     pub(super) batch: u64,
     pub(super) messages: u64,
     pub(super) records: &'a [u8],
-    /// Entries before this offset may go.
-    pub(super) trim: Offset,
+    /// Entries before this one may go.
+    pub(super) trim: Id,
 }
 
 /// What a sign of life brings back.
@@ -148,7 +148,7 @@ impl Keys {
                 append.batch.to_string().as_bytes(),
                 append.messages.to_string().as_bytes(),
                 append.records,
-                append.trim.0.to_string().as_bytes(),
+                append.trim.to_string().as_bytes(),
             ],
         )?;
         let parts = answer.list().unwrap_or_default();

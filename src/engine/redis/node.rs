@@ -199,7 +199,7 @@ impl Node {
 
     /// Puts a batch among those that were not read back, before it is
     /// appended. Returns its number.
-    pub(super) fn begin_batch(&self) -> Option<(u64, u64, bytes::Bytes, Offset)> {
+    pub(super) fn begin_batch(&self) -> Option<(u64, u64, bytes::Bytes, Id)> {
         let mut progress = self.lock();
         let number = progress.next_batch;
         let batch = self.spool.take(number)?;
@@ -207,13 +207,13 @@ impl Node {
     }
 
     /// The same with what others are told about members, if anything waits.
-    pub(super) fn begin_attendance(&self) -> Option<(u64, u64, bytes::Bytes, Offset)> {
+    pub(super) fn begin_attendance(&self) -> Option<(u64, u64, bytes::Bytes, Id)> {
         let records = self.announcements.as_ref()?.take()?;
         Some(self.begin_bare(records))
     }
 
     /// The same with a batch that says that this node is gone.
-    pub(super) fn begin_goodbye(&self) -> Option<(u64, u64, bytes::Bytes, Offset)> {
+    pub(super) fn begin_goodbye(&self) -> Option<(u64, u64, bytes::Bytes, Id)> {
         self.announcements.as_ref()?;
         let mut records = Vec::new();
         records::write_gone(&mut records, &self.id);
@@ -221,14 +221,14 @@ impl Node {
     }
 
     /// The same with a batch that shows that entries come back.
-    pub(super) fn begin_probe(&self) -> (u64, u64, bytes::Bytes, Offset) {
+    pub(super) fn begin_probe(&self) -> (u64, u64, bytes::Bytes, Id) {
         let mut records = Vec::new();
         records::write_up(&mut records);
         self.begin_bare(records)
     }
 
     /// Begins a batch without messages.
-    fn begin_bare(&self, records: Vec<u8>) -> (u64, u64, bytes::Bytes, Offset) {
+    fn begin_bare(&self, records: Vec<u8>) -> (u64, u64, bytes::Bytes, Id) {
         let mut progress = self.lock();
         let number = progress.next_batch;
         progress.begin(Batch {
@@ -242,7 +242,7 @@ impl Node {
     }
 
     /// The next batch behind `number` that was not read back.
-    pub(super) fn unread_after(&self, number: u64) -> Option<(u64, u64, bytes::Bytes, Offset)> {
+    pub(super) fn unread_after(&self, number: u64) -> Option<(u64, u64, bytes::Bytes, Id)> {
         let progress = self.lock();
         let mut batches = progress.unread.iter();
         let batch = batches.find(|batch| batch.number > number)?;
@@ -501,7 +501,7 @@ impl Node {
 }
 
 impl Progress {
-    fn begin(&mut self, batch: Batch) -> (u64, u64, bytes::Bytes, Offset) {
+    fn begin(&mut self, batch: Batch) -> (u64, u64, bytes::Bytes, Id) {
         self.next_batch = batch.number + 1;
         let begun = (batch.number, batch.messages, batch.records.clone());
         self.unread.push_back(batch);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::keys::Entry;
+use super::keys::{Entry, Id};
 use crate::position::Offset;
 
 /// What an entry costs beside its records, about.
@@ -91,7 +91,7 @@ pub(super) struct Retention {
 
 #[derive(Clone, Copy, Debug)]
 struct Mark {
-    offset: Offset,
+    id: Id,
     time: u64,
     bytes: u64,
 }
@@ -114,7 +114,7 @@ impl Retention {
         });
         if is_due {
             self.marks.push_back(Mark {
-                offset: entry.id.last,
+                id: entry.id,
                 time: entry.time,
                 bytes: self.bytes,
             });
@@ -132,13 +132,14 @@ impl Retention {
         }
     }
 
-    /// Entries before this offset may go.
-    pub(super) fn trim(&self) -> Offset {
+    /// Entries before this one may go. Those without messages share an offset,
+    /// and may be all there is.
+    pub(super) fn trim(&self) -> Id {
         let first = self.marks.front().filter(|mark| {
             self.bytes - mark.bytes > self.max_bytes
                 || self.time > mark.time.saturating_add(self.max_age)
         });
-        first.map_or(Offset::NONE, |mark| mark.offset)
+        first.map_or(Id::default(), |mark| mark.id)
     }
 
     /// The log begins anew.
@@ -149,7 +150,6 @@ impl Retention {
 
 #[cfg(test)]
 mod tests {
-    use super::super::keys::Id;
     use super::*;
     use crate::position::Epoch;
 
@@ -194,20 +194,31 @@ mod tests {
         let mut retention = Retention::new(1024 * 1024, Duration::from_secs(3600));
         for n in 1..=15 {
             retention.read(&entry(n, 1, 64 * 1024));
-            assert_eq!(retention.trim(), Offset::NONE, "{n}");
+            assert_eq!(retention.trim(), Id::default(), "{n}");
         }
         for n in 16..=40 {
             retention.read(&entry(n, 1, 64 * 1024));
         }
-        let trim = retention.trim().0;
+        let trim = retention.trim().last.0;
         assert!((23..=25).contains(&trim), "{trim}");
 
         let mut retention = Retention::new(1 << 30, Duration::from_secs(10));
         for n in 1..=3000 {
             retention.read(&entry(n, 1, 10));
         }
-        let trim = retention.trim().0;
+        let trim = retention.trim().last.0;
         assert!((1800..=2000).contains(&trim), "{trim}");
         assert!(retention.marks.len() < 20);
+
+        // Nobody says anything, and members come and go.
+        let mut retention = Retention::new(1024 * 1024, Duration::from_secs(3600));
+        for n in 1..=40 {
+            let mut bare = entry(7, 0, 64 * 1024);
+            bare.id.extra = n;
+            retention.read(&bare);
+        }
+        let trim = retention.trim();
+        assert_eq!(trim.last, Offset(7));
+        assert!((23..=25).contains(&trim.extra), "{trim}");
     }
 }

@@ -91,7 +91,7 @@ impl Server {
             batch,
             messages,
             records: b"r",
-            trim: Offset::NONE,
+            trim: Id::default(),
         };
         self.keys.append(connection, &append).unwrap()
     }
@@ -169,7 +169,7 @@ fn append_gives_offsets_and_takes_a_batch_once() {
         batch: 9,
         messages: 1,
         records: b"r",
-        trim: Offset::NONE,
+        trim: Id::default(),
     };
     assert_eq!(server.keys.append(connection, &other), Ok(Appended::Closed));
     let run = std::mem::replace(&mut connection.run, "another".to_owned());
@@ -179,6 +179,31 @@ fn append_gives_offsets_and_takes_a_batch_once() {
         .call(&[b"DEL", server.keys.log.as_bytes()])
         .unwrap();
     assert_eq!(server.append(connection, 5, 1), Appended::Closed);
+}
+
+/// Where nobody says anything, entries without messages are all there is.
+#[test]
+#[ignore = "make test-engine runs it"]
+fn entries_without_messages_may_go() {
+    let server = Server::start("bare");
+    let connection = &mut server.connect();
+    server.opened(connection);
+    for batch in 1..=500 {
+        let append = Append {
+            epoch: epoch("aaaaaaaa"),
+            node: "a",
+            batch,
+            messages: 0,
+            records: b"r",
+            trim: id(0, batch.saturating_sub(10)),
+        };
+        let appended = server.keys.append(connection, &append);
+        assert_eq!(appended, Ok(Appended::At(Offset(1))));
+    }
+    let log = server.keys.log.as_bytes();
+    let length = connection.call(&[b"XLEN", log]).unwrap().number().unwrap();
+    // It goes in pieces of a hundred.
+    assert!((10..=120).contains(&length), "{length}");
 }
 
 #[test]
@@ -196,7 +221,7 @@ fn append_writes_all_or_nothing_where_the_engine_is_full() {
         batch: 1,
         messages: 1,
         records: b"r",
-        trim: Offset::NONE,
+        trim: Id::default(),
     };
     let full = server.keys.append(connection, &append);
     assert!(matches!(full, Err(Fault::Full(_))), "{full:?}");
@@ -283,7 +308,7 @@ fn the_node_with_most_of_the_latest_epoch_restores() {
             batch,
             messages: 1,
             records: b"r",
-            trim: Offset::NONE,
+            trim: Id::default(),
         };
         assert_eq!(
             server.keys.append(connection, &append),

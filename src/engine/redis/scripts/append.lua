@@ -1,7 +1,8 @@
 -- Appends one batch of a node behind the end of the log.
 --
 -- KEYS: log, meta, nodes
--- ARGV: run id, epoch, node, batch number, messages, records, trim offset
+-- ARGV: run id, epoch, node, batch number, messages, records, the id of the
+-- first entry that is kept
 --
 -- Answers {'appended', first offset}, {'done'} if the log has this batch
 -- already, or {'closed'} if the node must attach before anything is appended.
@@ -31,7 +32,7 @@ redis.call('XADD', KEYS[1], string.format('%.0f-%.0f', last, extra),
   't', string.format('%.0f', now), 'd', ARGV[6])
 redis.call('HSET', KEYS[2], 'next', string.format('%.0f', last + 1), 'extra', extra)
 redis.call('HSET', KEYS[3], 'batch:' .. ARGV[3], ARGV[4])
-if ARGV[7] ~= '0' then
+if ARGV[7] ~= '0-0' then
   redis.call('XTRIM', KEYS[1], 'MINID', '~', ARGV[7])
 end
 return {'appended', string.format('%.0f', first)}
