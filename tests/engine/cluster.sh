@@ -16,6 +16,18 @@ end() {
 trap end EXIT
 trap 'exit 0' INT TERM
 
+# Before the nodes, which would say that they wait for it. Somebody else's redis-server
+# may have the port.
+redis=$children
+until redis-cli -h 127.0.0.1 -p "$port" info server 2>/dev/null | grep -q "^process_id:$redis.\$"; do
+    kill -0 "$redis" 2>/dev/null || {
+        echo "redis-server does not start on port $port; another one: REDIS_PORT=6391 make run-cluster" >&2
+        cat "$folder/redis.log" >&2
+        exit 1
+    }
+    sleep 0.05
+done
+
 # One node, again and again; ended with its keeper.
 keep() {
     node=
