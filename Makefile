@@ -84,7 +84,7 @@ lint: ## Run clippy, warnings denied, with and without the program
 	$(CARGO) clippy --lib --no-default-features -- -D warnings
 
 deps: cargo-deny ## Check the dependencies: no async runtime in any combination of features, their number, licences, sources and known defects
-	@for features in '' cli deflate tls redis cli,deflate cli,tls cli,redis deflate,tls tls,redis cli,deflate,tls cli,deflate,tls,redis; do \
+	@for features in '' cli cli,generate deflate tls redis cli,deflate cli,tls cli,redis deflate,tls tls,redis cli,deflate,tls cli,deflate,tls,redis; do \
 		! $(CARGO) tree --locked -e normal,build --prefix none --no-default-features --features "$$features" \
 			| grep -E '^(async-|futures|mio|smol|tokio)' || exit 1; \
 	done

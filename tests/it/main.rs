@@ -13,6 +13,7 @@ mod doors;
 mod examples;
 mod explained;
 #[cfg(feature = "redis")]
+#[cfg(feature = "generate")]
 mod generated;
 mod handshake;
 mod history;

@@ -9,6 +9,7 @@ use hubcast::Tls;
 use hubcast::{Config, Secret};
 
 use crate::environment::Variable;
+#[cfg(feature = "generate")]
 use crate::generate::Artifact;
 #[cfg(feature = "jwt")]
 use crate::jwt::Key;
@@ -27,8 +28,9 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// The features of Cargo.toml, and whether each is in this binary.
-const FEATURES: [(&str, bool); 6] = [
+const FEATURES: [(&str, bool); 7] = [
     ("cli", cfg!(feature = "cli")),
+    ("generate", cfg!(feature = "generate")),
     ("jwt", cfg!(feature = "jwt")),
     ("deflate", cfg!(feature = "deflate")),
     ("tls", cfg!(feature = "tls")),
@@ -97,6 +99,7 @@ pub(crate) struct Options {
     /// Print a file, and end: man; completions for bash, zsh or fish; or for these
     /// options nginx, caddy, systemd, compose, kubernetes, prometheus-rules or
     /// grafana
+    #[cfg(feature = "generate")]
     #[arg(long, value_name = "WHAT", hide_possible_values = true)]
     pub(crate) generate: Option<Artifact>,
 

@@ -66,9 +66,12 @@ pub(crate) fn parse(
         behind_the_program..behind_the_program,
         environment.arguments,
     );
-    let said = arguments.iter().skip(1);
-    let said = said.map(|argument| argument.to_string_lossy().into_owned());
-    let said = said.collect();
+    #[cfg(feature = "generate")]
+    let said = {
+        let said = arguments.iter().skip(1);
+        said.map(|argument| argument.to_string_lossy().into_owned())
+            .collect()
+    };
     let parsed = command.try_get_matches_from(arguments).and_then(|matches| {
         let mut options = Options::from_arg_matches(&matches)?;
         options.listen_is_set = is_said(&matches, "listen") || is_said(&matches, "port");
@@ -77,6 +80,7 @@ pub(crate) fn parse(
     });
     match parsed {
         Ok(mut options) => {
+            #[cfg(feature = "generate")]
             if let Some(artifact) = options.generate {
                 return Err(match artifact.text(&options, said) {
                     Ok(text) => Ended {

@@ -22,6 +22,7 @@ use crate::tokens::Tokens;
 mod cli;
 mod environment;
 mod explain;
+#[cfg(feature = "generate")]
 mod generate;
 mod json;
 #[cfg(feature = "jwt")]
