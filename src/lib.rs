@@ -202,6 +202,7 @@ mod seldom;
 mod server;
 mod since;
 mod stats;
+mod task;
 #[cfg(feature = "tls")]
 mod tls;
 mod wire;

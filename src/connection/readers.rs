@@ -13,6 +13,7 @@ use super::threads::Threads;
 use super::{Connection, Entered, deliver};
 use crate::http1::{Answer, NO_THREAD, RETRY_AFTER};
 use crate::names::ClientId;
+use crate::task::Task;
 
 /// How long a thread waits for another connection when its own has ended …
 const KEPT: Duration = Duration::from_secs(2);
@@ -150,7 +151,7 @@ impl Pool {
         thread::Builder::new()
             .name(format!("{name}-{}", work.connection().id))
             .stack_size(self.stack_size)
-            .spawn(move || {
+            .spawn(Box::new(move || {
                 // Dropped last: the thread counts until it is gone.
                 let _presence = presence;
                 run(work);
@@ -158,7 +159,7 @@ impl Pool {
                     rename(name, work.connection().id);
                     run(work);
                 }
-            })?;
+            }) as Task)?;
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ use super::member::{Member, Totals};
 use super::rooms::Excepts;
 use super::slab::Slab;
 use crate::outbox::Outcome;
+use crate::task::Task;
 use crate::wire::{Burst, Encoding};
 
 /// Waking a helper and taking its part back cost about as much as sending
@@ -80,7 +81,7 @@ impl Helpers {
         let thread = thread::Builder::new()
             .name(format!("hubcast-helper-{}", self.helpers.len() + 1))
             .stack_size(stack_size)
-            .spawn(move || help(&parts, &done))?;
+            .spawn(Box::new(move || help(&parts, &done)) as Task)?;
         self.helpers.push(Helper {
             lend,
             back,

@@ -65,7 +65,8 @@ impl Planned {
         let each = over / u32::try_from(ids.len()).unwrap_or(u32::MAX).max(1);
         let at = (0..).map(|number| now + each * number);
         self.drain = Some(over);
-        self.ends = at.zip(ids).collect();
+        self.ends.clear();
+        self.ends.extend(at.zip(ids));
     }
 
     /// In a drain, after which time a client is asked to come back.

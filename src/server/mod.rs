@@ -23,6 +23,7 @@ use crate::error::Error;
 use crate::hub::Commands;
 use crate::hub::log::Order;
 use crate::hub::{self, Helpers, Hub};
+use crate::task::Task;
 use accept::Gate;
 use capacity::ClientLimit;
 use shutdown::{EndHubOnDrop, Run, StopOnDrop};
@@ -145,10 +146,10 @@ impl Server {
         );
         let guard = StopOnDrop(shared.clone());
         let hub = spawn("hubcast-hub")
-            .spawn(move || {
+            .spawn(Box::new(move || {
                 let _guard = guard;
                 hub.run(&commands);
-            })
+            }) as Task)
             .map_err(|error| Error::start("cannot start the hub thread", error))?;
         #[cfg(feature = "redis")]
         let engine = start_engine(&shared)?;

@@ -14,6 +14,7 @@ use crate::names::ClientId;
 use crate::net::Outlet;
 use crate::outbox::writer;
 use crate::outbox::{Chunk, StartWriter};
+use crate::task::Task;
 
 /// Starts real writer threads.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ impl StartWriter for Writers {
         thread::Builder::new()
             .name(format!("writer-{id}"))
             .stack_size(self.stack_size)
-            .spawn(move || {
+            .spawn(Box::new(move || {
                 let _presence = presence;
                 // Dropped before `_presence`, so that the socket is closed when
                 // this thread is counted out.
@@ -40,7 +41,7 @@ impl StartWriter for Writers {
                 writer::run(id, &*socket, &chunks, timeout, |result| {
                     inbox.send(Command::Written { id, result }).is_ok()
                 });
-            })?;
+            }) as Task)?;
         Ok(sender)
     }
 }

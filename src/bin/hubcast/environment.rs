@@ -135,10 +135,9 @@ impl Environment {
         given: &ArgMatches,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Environment, Ended> {
-        let mut set: BTreeMap<OsString, OsString> = variables
-            .into_iter()
-            .filter(|(_, value)| !value.is_empty())
-            .collect();
+        let variables = variables.into_iter();
+        let mut set = BTreeMap::new();
+        set.extend(variables.filter(|(_, value)| !value.is_empty()));
         let is_given = |id: &str| is_said(given, id);
         let level_given = LEVELS.iter().any(|id| is_given(id));
         let mut environment = Environment::default();

@@ -96,7 +96,7 @@ impl Address {
             // The library says what is wrong with it.
             Err(_) => return Ok(vec![Listener::bind(address)?]),
         };
-        addresses.sort();
+        addresses.sort_unstable();
         addresses.dedup();
         let mut listeners: Vec<Listener> = Vec::new();
         let mut refused = None;

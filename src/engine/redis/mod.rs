@@ -38,6 +38,7 @@ use crate::hub::{Announce, Append, Publisher};
 use crate::names::NodeTag;
 use crate::net::{Stop, Trust};
 use crate::secret::Secret;
+use crate::task::Task;
 use address::Address;
 use announce::Announcements;
 use connection::{Connection, Fault};
@@ -179,9 +180,10 @@ impl Engine {
             thread::Builder::new().name(name).stack_size(stack_size)
         };
         let (node, to) = (self.node.clone(), publisher.clone());
-        let read = spawn("hubcast-read").spawn(move || read::run(&node, &to))?;
+        let read = spawn("hubcast-read").spawn(Box::new(move || read::run(&node, &to)) as Task)?;
         let (node, publisher) = (self.node.clone(), publisher.clone());
-        let append = spawn("hubcast-append").spawn(move || append::run(&node, &publisher));
+        let append: Task = Box::new(move || append::run(&node, &publisher));
+        let append = spawn("hubcast-append").spawn(append);
         let mut threads = Threads {
             node: self.node.clone(),
             append: None,
