@@ -7,9 +7,12 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
+use std::time::SystemTime;
 
+use env_logger::fmt::Formatter;
+use env_logger::fmt::style::{AnsiColor, Style};
 use hubcast::{Config, Error, ErrorKind, Listener, Server, ServerBuilder};
-use log::LevelFilter;
+use log::{LevelFilter, Record};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::cli::Options;
@@ -104,7 +107,7 @@ fn print(mut output: impl Write, text: &str) -> io::Result<()> {
 fn start_logger(options: &Options) {
     let mut builder = env_logger::Builder::new();
     builder
-        .format_target(false)
+        .format(write_line)
         .parse_write_style(&env::var(env_logger::DEFAULT_WRITE_STYLE_ENV).unwrap_or_default());
     let level = LevelFilter::from(options.log_level());
     let spec = env::var(env_logger::DEFAULT_FILTER_ENV).unwrap_or_default();
@@ -119,6 +122,24 @@ fn start_logger(options: &Options) {
     if let (false, Err(error)) = (options.level_is_set, checked) {
         log::warn!("RUST_LOG={spec:?} is ignored: {error}");
     }
+}
+
+/// Writes a line of the log as env_logger does, which for the time takes two
+/// crates that nothing else needs.
+fn write_line(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+    let time = humantime::format_rfc3339_seconds(SystemTime::now());
+    let level = record.level();
+    let style = out.default_level_style(level);
+    let dim = match style == Style::new() {
+        true => style,
+        false => AnsiColor::BrightBlack.on_default(),
+    };
+    // Nothing that is logged can look like a line of its own.
+    let text = record.args().to_string().replace('\n', "\n    ");
+    writeln!(
+        out,
+        "{dim}[{dim:#}{time} {style}{level:<5}{style:#}{dim}]{dim:#} {text}"
+    )
 }
 
 fn run(options: &Options) -> Result<(), (u8, String)> {
