@@ -1,4 +1,4 @@
-// Two nodes and a browser at each: one node is killed, and nobody misses anything.
+// Two nodes and a browser at each: one node is killed, and nobody misses anything; each page lists who is at the other.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { DEADLINE, launch, Line, post, Server, until, within } from './support.js';
+import { DEADLINE, launch, Line, Person, post, Server, until, within } from './support.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'hubcast-cluster-'));
 let browser;
@@ -34,8 +34,8 @@ after(async () => {
   rmSync(folder, { recursive: true });
 });
 
-async function node() {
-  const server = await Server.start('--engine', engine, '--allow-publish', '--history', '100000', '--history-bytes', '64MiB');
+async function node(...options) {
+  const server = await Server.start('--engine', engine, '--allow-publish', '--history', '100000', '--history-bytes', '64MiB', ...options);
   running.push(server);
   await ready(server);
   return server;
@@ -128,4 +128,27 @@ test('nobody misses anything when a node is killed, and when it comes back', { t
   const resumes = await pages[0].evaluate('heard.resumes.length');
   assert.ok(resumes >= 3, `${resumes}`);
   console.log(`${said} messages, ${resumes - 1} resumes across nodes`);
+});
+
+test('each page lists the people at both nodes, until one is killed', { timeout: 4 * DEADLINE }, async () => {
+  const nodes = [await node('--presence', '--node-timeout', '3s'), await node('--presence', '--node-timeout', '3s')];
+  const people = [];
+  for (const [index, name] of ['Alice', 'Bob'].entries()) {
+    const person = await Person.at(browser, nodes[index].http('/team'), name);
+    await person.connected();
+    await person.name.press('Enter');
+    people.push(person);
+  }
+  const lists = (person, ...names) => {
+    const list = person.page.locator('#people li');
+    return until(async () => (await list.allTextContents()).join('|') === names.join('|'), names.join(), () => list.allTextContents());
+  };
+  for (const person of people) {
+    await person.page.getByRole('button', { name: '2 here' }).click();
+    await lists(person, 'Alice', 'Bob');
+  }
+  nodes[0].child.process.kill('SIGKILL');
+  await within(nodes[0].child.ended, 'the end of a node');
+  await lists(people[1], 'Bob');
+  await people[1].reads('#who', /^1 here$/);
 });
