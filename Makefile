@@ -23,7 +23,7 @@ FUZZ = PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) +nightly fuzz run \
 	--fuzz-dir tests/fuzz --target-dir target/fuzz/build
 
 .DEFAULT_GOAL := help
-.PHONY: bench-cluster test-browser-cluster bench-returning run-demo test-guide-clients packaging dist deb test-deb test-resume help run build test ci fmt fmt-check lint deps doc bench bench-peers bench-micro test-browser picture browser-tools autobahn test-clients test-proxies test-generated generated-tools proxies-tools fuzz fuzz-reduce soak abuse test-netns netns-tools engine-tools test-engine run-cluster
+.PHONY: bench-cluster test-browser-cluster bench-flood bench-returning run-demo test-guide-clients packaging dist deb test-deb test-resume help run build test ci fmt fmt-check lint deps doc bench bench-peers bench-micro test-browser picture browser-tools autobahn test-clients test-proxies test-generated generated-tools proxies-tools fuzz fuzz-reduce soak abuse test-netns netns-tools engine-tools test-engine run-cluster
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -227,6 +227,9 @@ soak: ## Full load beside slow clients, then ten minutes of churn (SOAK='--help'
 
 bench-returning: ## Ten thousand clients that come back at once and catch up
 	$(CARGO) bench --bench soak -- returning $(SOAK)
+
+bench-flood: ## A chat beside clients that flood, plain and over TLS
+	$(CARGO) bench --bench soak -- flood $(SOAK)
 
 abuse: ## What a malicious client may try, while others chat on
 	$(CARGO) bench --bench soak -- abuse $(SOAK)

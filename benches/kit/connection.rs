@@ -32,10 +32,11 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects and, as a WebSocket client, asks for the upgrade. The answer is
+    /// Connects and, as a WebSocket client, asks for the upgrade to the room of this path. The answer is
     /// left for [`Connection::finish`], so that many can be under way at once.
     pub(crate) fn start(
         address: SocketAddr,
+        path: &str,
         dialect: Dialect,
         tls: Option<&Identity>,
     ) -> Result<Connection> {
@@ -53,7 +54,7 @@ impl Connection {
             waits_to_write: false,
         };
         if dialect == Dialect::Client {
-            connection.unsent = handshake("/");
+            connection.unsent = handshake(path);
             connection.flush()?;
         }
         Ok(connection)

@@ -60,6 +60,7 @@ impl Room {
     /// load begins. Their opening handshakes are done when this returns.
     pub(crate) fn connect(
         address: SocketAddr,
+        path: &str,
         dialect: Dialect,
         opcode: Opcode,
         clients: usize,
@@ -71,14 +72,14 @@ impl Room {
         while connections.len() < members {
             let first = connections.len();
             for _ in 0..ABREAST.min(members - first) {
-                connections.push(Connection::start(address, dialect, tls)?);
+                connections.push(Connection::start(address, path, dialect, tls)?);
             }
             for connection in &mut connections[first..] {
                 connection.finish(dialect)?;
             }
         }
         if dialect == Dialect::Server {
-            let mut input = Connection::start(address, dialect, None)?;
+            let mut input = Connection::start(address, path, dialect, None)?;
             input.finish(dialect)?;
             connections.push(input);
         }

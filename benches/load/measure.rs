@@ -77,6 +77,7 @@ fn observe(
     let (start, cpu, others) = (Instant::now(), process.cpu()?, others_cpu(&process)?);
     let mut room = Room::connect(
         child.address(),
+        "/",
         subject.dialect(),
         options.opcode(),
         scenario.clients,

@@ -134,7 +134,15 @@ fn take_turns(
 ) -> Result<(Side, Side, Tally)> {
     let (mut alone, mut beside, mut tally) = (Side::new(), Side::new(), Tally::default());
     let address = server.address();
-    let mut room = Room::connect(address, Dialect::Client, Opcode::Binary, HEALTHY, 0, None)?;
+    let mut room = Room::connect(
+        address,
+        "/",
+        Dialect::Client,
+        Opcode::Binary,
+        HEALTHY,
+        0,
+        None,
+    )?;
     room.assemble()?;
     let mut load = Load::new(&mut room, &FULL, Opcode::Binary);
     load.run(WARM_UP)?;

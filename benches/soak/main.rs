@@ -6,7 +6,7 @@
 //! that come and go at random ([`churn`], [`order`]); attacks ([`abuse`], [`attacks`],
 //! [`sharing`])
 //! while a [`canary`] chats on; a crowd that comes back at once ([`returning`]); peers
-//! that die without a word ([`dead_peers`]); and what all of them use: the [`server`], a
+//! that die without a word ([`dead_peers`]); others beside a [`flood`]; and what all of them use: the [`server`], a
 //! [`client`], [`random`] numbers, and the [`kit`] that both benchmarks share.
 //!
 //! A run fails on what must never happen: a message lost, doubled or out of order for
@@ -22,6 +22,7 @@ mod churn;
 mod client;
 mod crowd;
 mod dead_peers;
+mod flood;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod options;
@@ -78,5 +79,6 @@ fn run(what: What, options: &Options) -> Result<()> {
         What::Abuse => abuse::run(options),
         What::Returning => returning::run(options),
         What::DeadPeers => dead_peers::run(options),
+        What::Flood => flood::run(options),
     }
 }

@@ -22,7 +22,8 @@ pub(crate) struct Options {
     #[arg(long, global = true)]
     seed: Option<u64>,
 
-    /// How long the full load runs beside slow clients, for each policy.
+    /// How long the full load runs beside slow clients, for each policy, and the chat
+    /// beside each flood.
     #[arg(long, global = true, value_name = "S", default_value_t = 60)]
     load_seconds: u64,
 
@@ -55,6 +56,8 @@ pub(crate) enum What {
     Abuse,
     /// Ten thousand clients that come back at once.
     Returning,
+    /// A chat beside clients that flood, of plain text and of TLS.
+    Flood,
     /// Peers whose cable is pulled, in network namespaces of their own; needs root.
     DeadPeers,
 }
