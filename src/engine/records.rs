@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::close::{CloseCode, CloseFrame, MAX_REASON};
 use crate::hub::{Act, Attendance};
-use crate::names::{MAX_ROOM, name_flaw, room_flaw};
+use crate::names::{name_flaw, room_flaw};
 use crate::wire::frame;
 
 const MESSAGES: u8 = 1;
@@ -36,7 +36,7 @@ const MOST_MEMBERS: usize = 4096;
 /// One record of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Record {
-    /// Messages for a room.
+    /// Messages for a room, which may be one that programs alone can name.
     Messages {
         room: String,
         /// The client that does not receive them, as the bits of its id;
@@ -208,9 +208,6 @@ pub(super) fn read(mut entry: Bytes) -> Result<Records, Malformed> {
         match kind {
             MESSAGES => {
                 let room = take(&mut body)?;
-                if room.len() > MAX_ROOM {
-                    return Err(Malformed);
-                }
                 let room = std::str::from_utf8(&room)
                     .map_err(|_| Malformed)?
                     .to_owned();
@@ -317,7 +314,7 @@ fn act(kind: u8, mut body: Bytes) -> Result<Act, Malformed> {
         return frame.ok_or(Malformed);
     }
     match kind {
-        _ if text.len() > MAX_ROOM || !text.starts_with('/') => Err(Malformed),
+        _ if !text.starts_with('/') => Err(Malformed),
         ENTER => Ok(Act::Enter(text.into())),
         _ => Ok(Act::Exit(text.into())),
     }
@@ -505,7 +502,6 @@ mod tests {
             (CLOSE, vec![]),
             (ENTER, vec![7]),
             (ENTER, b"\x07lobby".to_vec()),
-            (EXIT, [b"\x07/", "x".repeat(MAX_ROOM).as_bytes()].concat()),
             (EXIT, vec![0x80]),
             (DIRECT, vec![7]),
             (DIRECT, b"\x07\x88\x00".to_vec()),
@@ -548,9 +544,6 @@ mod tests {
         ] {
             assert_eq!(messages(frames), Err(Malformed), "{frames:?}");
         }
-        let mut out = Vec::new();
-        write_messages(&mut out, &"x".repeat(MAX_ROOM + 1), 0, b"\x81\x02hi");
-        assert_eq!(read(out.into()), Err(Malformed));
         for bytes in [&[1][..], &[1, 5, 0], &[1, 3, 2, 0xff, 0xff], &[3, 1, 0]] {
             assert_eq!(read(Bytes::copy_from_slice(bytes)), Err(Malformed));
         }

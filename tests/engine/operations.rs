@@ -135,13 +135,17 @@ fn a_handle_reaches_the_clients_of_all_nodes() {
     handle.broadcast("/cellar", "3").unwrap();
     handle.exit_room(id, "/lobby").unwrap();
     handle.broadcast("/lobby", "not for ann").unwrap();
-    handle.enter_room(id, &"x".repeat(300)).unwrap();
+    // No client can name this room, but the program can.
+    let long = "x".repeat(300);
+    handle.broadcast(&long, "nobody is there").unwrap();
+    handle.enter_room(id, &long).unwrap();
+    handle.broadcast(&long, "long").unwrap();
     handle.broadcast_except("/cellar", id, "nor this").unwrap();
     handle.broadcast_all("4").unwrap();
     let bye = CloseCode::new(4001).unwrap();
     handle.disconnect(id, bye, "bye").unwrap();
     handle.broadcast_all("too late").unwrap();
-    for text in ["1", "2", "3", "4"] {
+    for text in ["1", "2", "3", "long", "4"] {
         assert_eq!(next_text(&mut ann).as_deref(), Some(text));
     }
     let (code, reason) = closed(&mut ann);

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::spool::Spool;
 use crate::engine::records;
 use crate::hub::{Announce, Attendance, Publisher};
+use crate::names::room_flaw;
 
 /// So many bytes of changes wait; behind more, everybody is named anew.
 const MAX_BYTES: usize = 1024 * 1024;
@@ -129,12 +130,22 @@ impl Waiting {
     }
 
     fn push(&mut self, told: &[Attendance]) {
-        for told in told {
+        for told in told.iter().filter(|told| !is_hidden(told)) {
             let mut record = Vec::new();
             records::write_attendance(&mut record, told);
             self.bytes += record.len();
             self.records.push_back(record.into());
         }
+    }
+}
+
+/// Only a program can enter such a room, and the other nodes know none of its name.
+fn is_hidden(told: &Attendance) -> bool {
+    match told {
+        Attendance::Joined { room, .. } | Attendance::Left { room, .. } => {
+            room_flaw(room).is_some()
+        }
+        _ => false,
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::engine::records;
 use crate::hub::{Act, Append, Audience, InboxError, Receipt, Reply};
-use crate::names::{ClientId, MAX_ROOM};
+use crate::names::ClientId;
 use crate::wire::Burst;
 
 /// The most messages of one batch …
@@ -63,7 +63,13 @@ impl Item {
     /// What it costs until it has come back.
     fn load(&self) -> Load {
         let (bytes, messages) = match self {
-            Item::Messages { frames, .. } => (frames.bytes.len(), frames.messages as usize),
+            Item::Messages { to, frames, .. } => {
+                let room = match to {
+                    Audience::Room { room, .. } => room.len(),
+                    _ => 0,
+                };
+                (room + frames.bytes.len(), frames.messages as usize)
+            }
             Item::Act { act, .. } => match act {
                 Act::Close(frame) => (frame.reason.len(), 1),
                 Act::Enter(room) | Act::Exit(room) => (room.len(), 1),
@@ -257,11 +263,7 @@ impl Append for Spool {
     }
 
     fn act(&self, client: ClientId, act: Act) -> Result<(), InboxError> {
-        match &act {
-            // Nobody would read it: no other node has such a room.
-            Act::Enter(room) | Act::Exit(room) if room.len() > MAX_ROOM => Ok(()),
-            _ => self.put(Item::Act { client, act }, true),
-        }
+        self.put(Item::Act { client, act }, true)
     }
 }
 
