@@ -170,6 +170,7 @@
 //!   on. Two small crates without unsafe code.
 //! - `tls` (default): `wss://` and `https://` without a proxy, see the
 //!   [guide](guide::tls). It takes a C compiler to build.
+//! - `generate` (default): the program's `--generate`.
 
 #![cfg_attr(
     any(fuzzing, test),
