@@ -154,7 +154,6 @@ impl Pool {
             .spawn(Box::new(move || {
                 // Dropped last: the thread counts until it is gone.
                 let _presence = presence;
-                let_others_finish();
                 run(work);
                 while let Some(work) = kept.next() {
                     rename(name, work.connection().id);
@@ -175,27 +174,6 @@ impl Kept {
         let next = self.next.recv_timeout(KEPT);
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         next.ok()
-    }
-}
-
-/// Keeps this thread from interrupting others when it wakes, as the policy
-/// SCHED_BATCH does (sched(7)): while the hub sends, more messages come in, so
-/// that readers bring several per wake and the hub sends them together. On a
-/// core that is idle the thread runs at once, as any. Whoever has given the
-/// process another policy keeps that one.
-fn let_others_finish() {
-    #[cfg(target_os = "linux")]
-    {
-        use preempt_rt::sched::{Pid, Scheduler, SchedulerParams, get_scheduler, set_scheduler};
-        let thread = Pid::current_thread();
-        if matches!(get_scheduler(thread), Ok(Scheduler::SCHED_NORMAL)) {
-            // Where the system does not allow it, only speed is lost.
-            let _ = set_scheduler(
-                thread,
-                Scheduler::SCHED_BATCH,
-                SchedulerParams { priority: 0 },
-            );
-        }
     }
 }
 

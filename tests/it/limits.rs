@@ -288,26 +288,6 @@ fn a_client_gets_a_thread_that_has_become_free_under_a_name_of_its_own() {
     expect_back_at(&program, before);
 }
 
-/// The scheduling policy of a thread: 0 is SCHED_OTHER, 3 SCHED_BATCH.
-fn policy_of(pid: u32, thread: &str) -> u32 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat")).unwrap();
-    // The first two fields, the number and the name, end with the last bracket.
-    let (_, fields) = stat.rsplit_once(')').unwrap();
-    let policy = fields.split_whitespace().nth(41 - 3);
-    policy.unwrap().parse().unwrap()
-}
-
-#[test]
-fn a_reader_that_wakes_does_not_interrupt_the_hub() {
-    let program = Program::start(&[]);
-    let mut client = Raw::open(program.address, "/");
-    chat(&mut client);
-    let readers = readers_of(program.pid());
-    assert_eq!(readers.len(), 1, "{readers:?}");
-    assert_eq!(policy_of(program.pid(), &readers[0].0), 3);
-    assert_eq!(policy_of(program.pid(), &program.pid().to_string()), 0);
-}
-
 #[test]
 fn two_thousand_resets_leave_nothing() {
     let program = Program::start(&[]);
