@@ -209,6 +209,8 @@ impl Hub {
             };
             let begun = Instant::now();
             let Some(taken) = self.take_pass(first, inbox, patience) else {
+                // What came just before the end counts.
+                self.end_pass();
                 return;
             };
             let start = Instant::now();

@@ -264,6 +264,21 @@ fn the_hub_aborts_an_overdue_closing_without_being_asked_and_ends_when_told() {
 }
 
 #[test]
+fn what_came_just_before_the_end_is_counted() {
+    let mut world = World::new();
+    let peer = world.join_stalled("/");
+    world.broadcast("/", "1");
+    world.hub.end_pass();
+    assert!(world.counters.snapshot().queue_bytes > 0);
+    let (inbox, commands) = Inbox::new();
+    inbox.send(Command::Leave { id: peer.id }).unwrap();
+    inbox.send(Command::End).unwrap();
+    let counters = world.counters.clone();
+    world.hub.run(&commands);
+    assert_eq!(counters.snapshot().queue_bytes, 0);
+}
+
+#[test]
 fn the_hub_ends_when_nobody_can_send_to_it_any_more() {
     let (inbox, commands) = Inbox::new();
     drop(inbox);
