@@ -11,7 +11,7 @@ use crate::close::CloseFrame;
 #[cfg(feature = "redis")]
 use crate::engine::{Engine, NodeInfo};
 use crate::error::Error;
-use crate::http1::{Answer, stopping};
+use crate::http1::{Answer, percent_decode, stopping};
 #[cfg(feature = "redis")]
 use crate::hub::{Act, InboxError};
 #[cfg(feature = "redis")]
@@ -23,9 +23,11 @@ use crate::wire::json;
 const REASON: &str = "disconnected by the operator";
 
 impl Doors {
-    /// The client whose id a path or a query holds.
+    /// The client whose id a path or a query holds; in a path the `@` may be
+    /// percent-encoded.
     pub(super) fn client_named(&self, id: &str) -> Result<ClientId, Answer> {
-        let id: ClientId = id
+        let text = percent_decode(id).unwrap_or_else(|| id.to_owned());
+        let id: ClientId = text
             .parse()
             .map_err(|flaw: Error| Answer::bad_request(flaw.to_string()))?;
         Ok(self.handle.shared.full_id(id))

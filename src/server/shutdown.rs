@@ -80,7 +80,9 @@ impl Run {
         if let Some(engine) = self.engine {
             match engine.end(deadline) {
                 0 => {}
-                unsent => log::warn!("messages that did not get into the log: {unsent}"),
+                unsent => {
+                    log::warn!("messages that did not get into the log, and are lost: {unsent}")
+                }
             }
         }
         let hub_ended = self.hub.join();

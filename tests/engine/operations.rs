@@ -82,7 +82,8 @@ fn a_client_is_named_on_all_nodes() {
 
     // What was said before comes before the end.
     assert_eq!(nodes[1].post("/", "the last").status, 202);
-    let answer = delete(&nodes[1], &format!("/-/clients/{ann_id}"));
+    // As libraries for HTTP encode it.
+    let answer = delete(&nodes[1], &format!("/-/clients/{number}%40{tag}"));
     assert_eq!((answer.status, &*answer.body), (202, "{\"asked\":1}\n"));
     assert_eq!(next_text(&mut ann).unwrap(), "the last");
     let (code, reason) = closed(&mut ann);

@@ -215,7 +215,7 @@ impl Engine {
 
     /// The nodes that have given a sign of life.
     pub(crate) fn nodes(&self) -> Vec<NodeInfo> {
-        let signs = self.node.lock().signs.clone();
+        let (signs, since) = self.node.signs();
         let infos = signs.into_iter().map(|sign| {
             let (version, name) = sign.about.split_once(' ').unwrap_or_default();
             NodeInfo {
@@ -224,7 +224,7 @@ impl Engine {
                 id: sign.node,
                 name: name.to_owned(),
                 version: version.to_owned(),
-                silent_millis: sign.age,
+                silent_millis: sign.age + since.as_millis() as u64,
             }
         });
         infos.collect()

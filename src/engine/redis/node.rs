@@ -62,7 +62,9 @@ pub(super) struct Progress {
     delivered: HashMap<String, u64>,
     /// The newest burial that was given to the hub.
     burial: Option<(Epoch, Id)>,
-    pub(super) signs: Vec<Sign>,
+    signs: Vec<Sign>,
+    /// When the engine told them.
+    signs_at: Instant,
     /// The nodes that are waited for when the log must be put back, and when
     /// each gave its last sign.
     alive: HashMap<String, Instant>,
@@ -110,6 +112,7 @@ impl Node {
                 delivered: HashMap::new(),
                 burial: None,
                 signs: Vec::new(),
+                signs_at: Instant::now(),
                 alive: HashMap::new(),
             }),
             changed: Condvar::new(),
@@ -179,6 +182,12 @@ impl Node {
         self.spool.nudge();
     }
 
+    /// The signs of life that the engine has told, and how long ago that was.
+    pub(super) fn signs(&self) -> (Vec<Sign>, Duration) {
+        let progress = self.lock();
+        (progress.signs.clone(), progress.signs_at.elapsed())
+    }
+
     /// Takes the signs of life that the engine has. It may have forgotten nodes
     /// that are alive, so all are waited for until they were silent for too
     /// long, but for those that have said goodbye.
@@ -190,6 +199,7 @@ impl Node {
         alive.retain(|node, seen| is_recent(seen) && !left.contains(node));
         alive.extend(signs.iter().map(|sign| (sign.node.clone(), now)));
         progress.signs = signs;
+        progress.signs_at = now;
     }
 
     /// The nodes that are waited for when the log must be put back.
@@ -719,6 +729,17 @@ mod tests {
         node.see(signs(&["me"]), &[]);
         node.see(signs(&["b", "me"]), &[]);
         assert_eq!(others(), ["b", "c", "me"], "c has given no sign again yet");
+    }
+
+    /// A node that falls silent, or whose engine is away, is silent ever longer.
+    #[test]
+    fn the_signs_of_life_age() {
+        let node = node();
+        node.see(signs(&["b"]), &[]);
+        node.lock().signs_at -= Duration::from_secs(7);
+        assert!(node.signs().1 >= Duration::from_secs(7));
+        node.see(signs(&["b"]), &[]);
+        assert!(node.signs().1 < Duration::from_secs(7));
     }
 
     /// A node that has just come is waited for, too, although the signs of
