@@ -32,7 +32,8 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects and, as a WebSocket client, asks for the upgrade to the room of this path. The answer is
+    /// Connects and, as a WebSocket client, asks for the upgrade to the room of this
+    /// path. The answer is
     /// left for [`Connection::finish`], so that many can be under way at once.
     pub(crate) fn start(
         address: SocketAddr,

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL_NOPAD;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::client::{Client, Got, PATIENCE, dial, dial_from};
 use crate::kit::Result;
@@ -181,7 +181,7 @@ pub(crate) fn guesses(server: &Server, _: &mut Random) -> Result<String> {
     for time in 0..TIMES {
         let entries: Vec<String> = (0..600)
             .map(|n| format!("{:06}", n + 600 * time))
-            .map(|token| BASE64URL_NOPAD.encode(token.as_bytes()))
+            .map(|token| URL_SAFE_NO_PAD.encode(token.as_bytes()))
             .map(|token| format!("hubcast.token.{token}"))
             .collect();
         let header = format!("Sec-WebSocket-Protocol: {}", entries.join(","));
