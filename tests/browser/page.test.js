@@ -882,6 +882,20 @@ test('a long log stays short in the document and follows only a reader at its en
   await latest.click();
   await alice.page.waitForFunction(() => document.querySelector('#latest').hidden);
   assert.ok(await fromEnd() < 2);
+
+  // Up again before the browser has told the page of the way down: one event stands for both.
+  await alice.writing.press('PageUp');
+  await alice.writing.press('PageUp');
+  await alice.writing.press('PageUp');
+  dice.say('Eve: wait');
+  await alice.page.getByRole('button', { name: '1 new message' }).waitFor();
+  await alice.page.evaluate(() => {
+    document.querySelector('#latest').click();
+    const log = document.querySelector('#log');
+    log.scrollBy(0, -log.clientHeight);
+  });
+  dice.say('Eve: one more');
+  await alice.page.getByRole('button', { name: '1 new message' }).waitFor();
   alice.hasCleanConsole();
 });
 

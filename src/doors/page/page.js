@@ -618,8 +618,10 @@ function tidy() {
   if (following) toEnd(); else $('latest').hidden = !unseen;
 }
 
+// Where it went is noted at once: a reader may scroll up before the event comes, and one event then stands for both.
 function toEnd() {
   log.scrollTop = log.scrollHeight;
+  lastTop = log.scrollTop;
   atEnd();
 }
 
