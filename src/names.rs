@@ -98,7 +98,8 @@ pub(crate) fn room_flaw(room: &str) -> Option<RoomFlaw> {
 ///
 /// Later connections have larger ids. The text is the number. Where several
 /// nodes are one server, it is the number and the node, as in `17@b3f1c9`;
-/// the number alone is a client of the node that is asked.
+/// the number alone is a client of the node that is asked. Capitals are read,
+/// too.
 ///
 /// ```
 /// let running = hubcast::Server::bind("127.0.0.1:0")?.spawn()?;
@@ -193,8 +194,8 @@ impl NodeTag {
     }
 
     fn parse(text: &str) -> Option<NodeTag> {
-        let is_digit = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
-        if text.len() != NodeTag::LEN || !text.bytes().all(is_digit) {
+        // Capitals are the same digits: people copy ids by hand, and some tools change them.
+        if text.len() != NodeTag::LEN || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }
         NodeTag::new(u32::from_str_radix(text, 16).ok()?)
@@ -292,6 +293,7 @@ mod tests {
         assert_eq!((id.value(), id.tag()), (17, NodeTag::parse("b3f1c9")));
         assert_eq!(ClientId(17).of(id.tag()), id);
         assert_eq!(id.of(NodeTag::parse("000001")), id);
+        assert_eq!("17@B3f1C9".parse::<ClientId>().unwrap(), id);
     }
 
     #[test]
@@ -306,7 +308,7 @@ mod tests {
             "17@",
             "@b3f1c9",
             "17@000000",
-            "17@B3F1C9",
+            "17@B3F1CG",
             "17@b3f1c",
             "17@b3f1c90",
             "17@b3f1c9@b3f1c9",
