@@ -17,6 +17,8 @@ mod keys;
 #[cfg(test)]
 mod model;
 mod node;
+mod place;
+mod presence;
 mod read;
 mod resp;
 mod scripts;

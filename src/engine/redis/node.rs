@@ -9,15 +9,15 @@ use super::address::Address;
 use super::announce::Announcements;
 use super::connection::Fault;
 use super::keys::{Entry, Holding, Id, Keys, Open, Sign};
+use super::place::Place;
 use super::spool::{Batch, Load, Spool};
 use super::status::Status;
 use super::tail::{Retention, Tail};
-use crate::engine::records::{self, Frames, Record};
-use crate::hub::{Attendance, Audience, Committed, Placed, Receipt, Reply};
-use crate::names::{ClientId, NodeTag, room_name};
+use crate::engine::records;
+use crate::hub::Committed;
+use crate::names::NodeTag;
 use crate::net::Stop;
 use crate::position::{Descent, Epoch, Lineage, Offset, Position};
-use crate::wire::Burst;
 
 /// So many nodes' newest batches are remembered before those of nodes that
 /// are gone are forgotten.
@@ -442,39 +442,6 @@ impl Node {
         }
     }
 
-    /// Takes what an entry tells about the members of rooms.
-    fn attend(&self, from: &str, records: &[Record], committed: &mut Committed) {
-        let Some(announcements) = &self.announcements else {
-            return;
-        };
-        let is_own = from == self.id;
-        for record in records {
-            let (node, told) = match record {
-                Record::Hello if !is_own => {
-                    announcements.name_all();
-                    continue;
-                }
-                // It lives all the same: it was stopped, or cut off.
-                Record::Gone { node } if *node == self.id => {
-                    announcements.name_all();
-                    continue;
-                }
-                Record::Gone { node } => (node.as_str(), Attendance::Gone),
-                Record::Attendance(told) if !is_own => (from, told.clone()),
-                _ => continue,
-            };
-            let node = NodeTag::of_node(node);
-            committed.attendance.extend(node.map(|node| (node, told)));
-        }
-    }
-
-    /// This node may have missed what others have told.
-    fn ask_others(&self) {
-        if let Some(announcements) = &self.announcements {
-            announcements.ask_others();
-        }
-    }
-
     /// Whether the reader is at this log already.
     pub(super) fn has_adopted(&self, open: &Open) -> bool {
         let progress = self.lock();
@@ -579,104 +546,6 @@ impl Progress {
             let is_alive = |node: &String| signs.iter().any(|sign| sign.node == *node);
             self.delivered.retain(|node, _| is_alive(node));
         }
-    }
-}
-
-/// Where an entry's messages stand, and who waits for them.
-struct Place {
-    first: Offset,
-    time: u64,
-    is_own: bool,
-    /// This node's.
-    tag: Option<NodeTag>,
-    receipts: Vec<(usize, Reply<Receipt>)>,
-}
-
-impl Place {
-    /// Turns records into what the hub takes; nothing if they are not the
-    /// messages that the entry says it has.
-    fn records(mut self, records: Vec<Record>, messages: u64, committed: &mut Committed) {
-        let placed = &mut committed.placed;
-        let count = |record: &Record| match record {
-            Record::Messages { frames, .. } | Record::Everybody { frames, .. } => {
-                u64::from(frames.messages)
-            }
-            _ => 0,
-        };
-        if records.iter().map(count).sum::<u64>() != messages {
-            return;
-        }
-        let mut at = self.first;
-        for (index, record) in records.into_iter().enumerate() {
-            let (to, frames) = match record {
-                Record::Messages {
-                    room,
-                    except,
-                    frames,
-                } => {
-                    let except = self.client(except);
-                    let room = room_name(&room);
-                    (Audience::Room { room, except }, frames)
-                }
-                Record::Everybody { except, frames } => {
-                    let except = self.client(except);
-                    (Audience::Everybody { except }, frames)
-                }
-                Record::Direct { client, frames } => {
-                    if let Some(client) = self.own_client(client) {
-                        let to = Audience::Client(client);
-                        let Frames { bytes, messages } = frames;
-                        let forms = Burst::placed(bytes, messages, Offset::NONE).into();
-                        let (time, receipt) = (self.time, None);
-                        placed.push(Placed {
-                            to,
-                            forms,
-                            time,
-                            receipt,
-                        });
-                    }
-                    continue;
-                }
-                Record::Act { client, act } => {
-                    let client = self.own_client(client);
-                    let at = placed.len();
-                    committed
-                        .acts
-                        .extend(client.map(|client| (at, client, act)));
-                    continue;
-                }
-                Record::Up | Record::Hello | Record::Attendance(_) | Record::Gone { .. } => {
-                    continue;
-                }
-            };
-            let own = self
-                .receipts
-                .iter()
-                .position(|(record, _)| *record == index);
-            let receipt = own.map(|own| self.receipts.swap_remove(own).1);
-            let Frames { bytes, messages } = frames;
-            placed.push(Placed {
-                to,
-                forms: Burst::placed(bytes, messages, at).into(),
-                time: self.time,
-                receipt,
-            });
-            at = at.plus(u64::from(messages));
-        }
-    }
-
-    /// The client with these bits, if it is of this node.
-    fn own_client(&self, bits: u64) -> Option<ClientId> {
-        let is_own = |id: &ClientId| id.tag().is_some() && id.tag() == self.tag;
-        Some(ClientId(bits)).filter(is_own)
-    }
-
-    /// The client with these bits; a number alone is of the node that wrote
-    /// the entry.
-    fn client(&self, bits: u64) -> Option<ClientId> {
-        let id = ClientId(bits);
-        let is_known = self.is_own || id.tag().is_some();
-        (bits != 0 && is_known).then_some(id)
     }
 }
 
