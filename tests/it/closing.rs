@@ -2,7 +2,6 @@
 //! program learn of it.
 
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
 
 use hubcast::{Cause, Client, CloseCode, Config, Departure, Running, Server};
 
@@ -48,7 +47,7 @@ fn departure_of(
     end: impl FnOnce(&Running, Raw),
 ) -> (Cause, Option<u16>, Option<u16>) {
     let (server, departures) = with_departures(|config| {
-        config.close_timeout = Duration::from_millis(300);
+        config.close_timeout = deadline() / 20;
         change(config);
     });
     let client = Raw::connect_tight(&server, "/");

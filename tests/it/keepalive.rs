@@ -94,7 +94,7 @@ fn a_client_that_answers_stays_and_its_round_trip_is_shown() {
 fn whatever_comes_from_a_client_is_a_sign_of_life() {
     let server = server(|config| {
         config.ping_interval = millis(30);
-        config.pong_timeout = Duration::from_secs(2);
+        config.pong_timeout = deadline() / 10;
         config.message_timeout = NEVER;
     });
     let mut client = Raw::connect(&server, "/");
@@ -110,7 +110,7 @@ fn whatever_comes_from_a_client_is_a_sign_of_life() {
     ]
     .into_iter()
     .cycle();
-    while start.elapsed() < millis(2500) {
+    while start.elapsed() < deadline() / 8 {
         while client.frame().opcode != Opcode::Ping {}
         client.send_bytes(&signs.next().unwrap());
     }
@@ -119,10 +119,11 @@ fn whatever_comes_from_a_client_is_a_sign_of_life() {
 
 #[test]
 fn a_client_that_talks_is_not_pinged() {
-    let server = server(|config| config.ping_interval = Duration::from_secs(1));
+    let interval = deadline() / 20;
+    let server = server(|config| config.ping_interval = interval);
     let mut client = Raw::connect(&server, "/");
     let start = Instant::now();
-    while start.elapsed() < millis(1500) {
+    while start.elapsed() < interval * 3 / 2 {
         client.send(Opcode::Text, b"bla");
         assert_eq!(client.frame().payload, b"bla", "no ping");
         thread::sleep(millis(50)); // its pace
@@ -434,15 +435,16 @@ fn tcp_makes_a_client_wait_that_is_over_its_rate() {
 
 #[test]
 fn the_time_a_rate_takes_is_not_the_messages_or_the_pongs() {
+    let timeout = deadline() / 25;
     let server = server(|config| {
         config.max_byte_rate = 20_000;
-        config.message_timeout = millis(400);
+        config.message_timeout = timeout;
         config.ping_interval = millis(100);
-        config.pong_timeout = millis(400);
+        config.pong_timeout = timeout;
     });
     let mut client = Raw::connect(&server, "/");
-    let message: Vec<u8> = (0..50_000u32).map(|at| at as u8).collect();
-    // Over a second's worth: it waits longer than each of the timeouts.
+    let message: Vec<u8> = (0..80_000u32).map(|at| at as u8).collect();
+    // It waits longer than each of the timeouts.
     client.send(Opcode::Binary, &message);
     let frame = loop {
         let frame = client.frame();

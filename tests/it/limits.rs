@@ -322,10 +322,11 @@ fn hundreds_of_idle_clients_may_go_at_once() {
         .map(|room| Raw::open(program.address, &format!("/{}", room % 7)))
         .collect();
     program.expect_log("joined, clients=701");
-    let ticks = ticks_of(program.pid());
-    thread::sleep(Duration::from_millis(500)); // for nothing to happen in
-    let used = ticks_of(program.pid()) - ticks;
-    assert!(used <= 1, "{used} ticks of 10 ms for nothing");
+    eventually("half a second in which nothing is done", || {
+        let ticks = ticks_of(program.pid());
+        thread::sleep(Duration::from_millis(500)); // for nothing to happen in
+        ticks_of(program.pid()) - ticks <= 1
+    });
     drop(clients);
     chat(&mut bystander);
     drop(bystander);

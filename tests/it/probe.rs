@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use crate::support::server;
+use crate::support::{deadline, server};
 
 /// What a probe prints, and its exit code.
 fn probe(args: &[&str]) -> (String, i32) {
@@ -25,7 +25,9 @@ fn a_relay_that_works_is_told_in_one_line() {
     for echo in [true, false] {
         let server = server(|config| config.echo = echo);
         let url = format!("ws://{}/probe", server.local_addr());
-        let (line, code) = probe(&[&url, "-c3", "-n20", "--rate=2000", "--timeout=300ms"]);
+        // For so long it waits for echoes that do not come.
+        let timeout = format!("--timeout={}ms", deadline().as_millis() / 20);
+        let (line, code) = probe(&[&url, "-c3", "-n20", "--rate=2000", &timeout]);
         assert_eq!(code, 0, "{line}");
         let received = if echo {
             "received=60/60"

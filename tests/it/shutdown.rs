@@ -426,7 +426,10 @@ fn a_client_that_vanishes_during_the_shutdown_is_not_waited_for() {
 
 #[test]
 fn a_drain_is_announced_and_closes_one_after_the_other() {
-    let mut program = Program::start(&["--drain=2s"]);
+    // A quarter of it passes before the port is closed.
+    let drain = deadline() / 5;
+    let over = drain / 4 * 3;
+    let mut program = Program::start(&[&format!("--drain={}ms", drain.as_millis())]);
     let address = program.address;
     let status = |path: &str| ask_for_line(address, &plain("GET", path, &[])).status;
     assert_eq!(status("/-/readyz"), 200);
@@ -444,7 +447,7 @@ fn a_drain_is_announced_and_closes_one_after_the_other() {
     for client in &mut clients {
         assert_eq!(next_text(client), "as ever");
     }
-    program.expect_log("draining over 1.5s, clients=5");
+    program.expect_log(&format!("draining over {over:?}, clients=5"));
     assert!(TcpStream::connect(address).is_err(), "the port is closed");
     let begun = Instant::now();
     let ends: Vec<_> = clients
@@ -460,20 +463,17 @@ fn a_drain_is_announced_and_closes_one_after_the_other() {
         .collect();
     let mut stream = String::new();
     events.read_to_string(&mut stream).unwrap();
-    assert!(stream.contains("\nretry: 1"), "{stream}");
-    assert!(stream.contains("event: close\ndata: 1012 restarting; come back in 1."));
+    assert!(stream.contains("\nretry: "), "{stream}");
+    assert!(stream.contains("event: close\ndata: 1012 restarting; come back in "));
     let mut times = Vec::new();
     for end in ends {
         let (code, reason, at) = end.join().unwrap();
         assert_eq!(code, 1012);
-        assert!(
-            reason.starts_with("restarting; come back in 1."),
-            "{reason}"
-        );
+        assert!(reason.starts_with("restarting; come back in "), "{reason}");
         times.push(at);
     }
     let last = times.iter().max().unwrap();
-    assert!(*last - begun > Duration::from_millis(500), "{times:?}");
+    assert!(*last - begun > over / 3, "{times:?}");
     assert_eq!(program.wait().code(), Some(0));
     assert!(program.whole_log().ends_with("aborted=0 left=0\n"));
 }
