@@ -111,7 +111,7 @@ test('pages and a terminal in one room exchange text, never markup', { timeout: 
   dora.hasCleanConsole();
 });
 
-test('one room with a page, a terminal, an EventSource, curl and both ends of a pipe has one order', { timeout: 4 * DEADLINE }, async () => {
+test('one room with a page, a terminal, an EventSource, curl and both ends of a pipe has one order', { timeout: 8 * DEADLINE }, async () => {
   const server = await serve('--allow-publish', '--stdin', '/all', '--stdout', '/all');
   const room = server.http('/all');
   const alice = await Person.at(browser, room, 'Alice');
@@ -203,7 +203,7 @@ test('after a restart of the server the pages come back by themselves', { timeou
   for (const person of [alice, bob]) person.hasCleanConsole(...RESTARTING);
 });
 
-test('a token is asked for, a wrong one refused, the right one kept for the tab', { timeout: 4 * DEADLINE }, async () => {
+test('a token is asked for, a wrong one refused, the right one kept for the tab', { timeout: 8 * DEADLINE }, async () => {
   const server = await serve('--token', 'open?>~sesame');
   const alice = await Person.at(browser, server.http('/vault'));
   const field = alice.page.getByLabel('Token', { exact: true });
@@ -231,7 +231,7 @@ test('a token is asked for, a wrong one refused, the right one kept for the tab'
   bob.hasCleanConsole();
 });
 
-test('a token in a link is read as the server reads it', { timeout: 4 * DEADLINE }, async () => {
+test('a token in a link is read as the server reads it', { timeout: 8 * DEADLINE }, async () => {
   const secret = 'ab+cd/ef==&1% é';
   const server = await serve('--token', secret);
   for (const query of [`token=ab+cd/ef==%261%25%20%c3%a9`, `a=b&token=${encodeURIComponent(secret)}&c=d`]) {
@@ -243,7 +243,7 @@ test('a token in a link is read as the server reads it', { timeout: 4 * DEADLINE
   }
 });
 
-test('a token works from a script as the guide prints it, and one that cannot work is explained', { timeout: 2 * DEADLINE }, async () => {
+test('a token works from a script as the guide prints it, and one that cannot work is explained', { timeout: 6 * DEADLINE }, async () => {
   const server = await serve('--token', 's3cret');
   const alice = await Person.at(browser, server.http('/'));
   const guide = readFileSync(new URL('../../src/guide/doors.md', import.meta.url), 'utf8');
@@ -262,7 +262,7 @@ test('a token works from a script as the guide prints it, and one that cannot wo
   await server.child.line((line) => line.includes('offer `hubcast` as well'), 'the reason in the log');
 });
 
-test('a server that does not echo leaves one copy of what was said', { timeout: 3 * DEADLINE }, async () => {
+test('a server that does not echo leaves one copy of what was said', { timeout: 6 * DEADLINE }, async () => {
   const server = await serve('--no-echo');
   const alice = await Person.at(browser, server.http('/quiet'), 'Alice');
   const bob = await Person.at(browser, server.http('/quiet'), 'Bob');
@@ -275,7 +275,7 @@ test('a server that does not echo leaves one copy of what was said', { timeout: 
   assert.equal(await alice.page.locator('.unsure').count(), 0);
 });
 
-test('the page knows how many are in its room, and asks for no list', { timeout: 2 * DEADLINE }, async () => {
+test('the page knows how many are in its room, and asks for no list', { timeout: 6 * DEADLINE }, async () => {
   const server = await serve('--no-admin', '--token', 'open sesame');
   const room = `${server.http('/caf%C3%A9')}?token=open%20sesame`;
   const alice = await Person.at(browser, room, 'Alice', { before: (page) => page.clock.install() });
@@ -288,7 +288,7 @@ test('the page knows how many are in its room, and asks for no list', { timeout:
   alice.hasCleanConsole();
 });
 
-test('where the number is not told, the page shows none and does not insist', { timeout: 2 * DEADLINE }, async () => {
+test('where the number is not told, the page shows none and does not insist', { timeout: 6 * DEADLINE }, async () => {
   const server = await serve();
   let asked = 0;
   const alice = await Person.at(browser, server.http('/'), 'Alice', {
@@ -311,7 +311,7 @@ test('where the number is not told, the page shows none and does not insist', { 
   alice.hasCleanConsole(/status of 404/);
 });
 
-test('the policy names the page that is served, and Chromium keeps it', { timeout: 2 * DEADLINE }, async () => {
+test('the policy names the page that is served, and Chromium keeps it', { timeout: 6 * DEADLINE }, async () => {
   const server = await serve();
   const alice = await Person.at(browser, server.http('/'));
   await alice.connected();
@@ -331,7 +331,7 @@ test('the policy names the page that is served, and Chromium keeps it', { timeou
   assert.ok(refused, 'text reached innerHTML');
 });
 
-test('the keyboard is enough', { timeout: 2 * DEADLINE }, async () => {
+test('the keyboard is enough', { timeout: 6 * DEADLINE }, async () => {
   const server = await serve();
   const alice = await Person.at(browser, server.http('/keys'));
   await alice.connected();
@@ -355,7 +355,7 @@ test('the keyboard is enough', { timeout: 2 * DEADLINE }, async () => {
   assert.equal(await focused(), 'text');
 });
 
-test('web addresses in a message can be followed, and nothing else can', { timeout: 3 * DEADLINE }, async () => {
+test('web addresses in a message can be followed, and nothing else can', { timeout: 6 * DEADLINE }, async () => {
   const server = await serve('--allow-publish');
   const room = server.http('/links');
   const alice = await Person.at(browser, room, 'Alice');
@@ -394,7 +394,7 @@ test('web addresses in a message can be followed, and nothing else can', { timeo
   alice.hasCleanConsole();
 });
 
-test('a notice comes where it is wanted, for what others say while the page is hidden', { timeout: 3 * DEADLINE }, async () => {
+test('a notice comes where it is wanted, for what others say while the page is hidden', { timeout: 6 * DEADLINE }, async () => {
   const server = await serve('--allow-publish');
   const room = server.http('/notices');
   const alice = await Person.at(browser, room, 'Alice', {
@@ -439,7 +439,7 @@ test('a notice comes where it is wanted, for what others say while the page is h
   alice.hasCleanConsole();
 });
 
-test('rooms are a few steps from one another, and what passes can be looked at', { timeout: 3 * DEADLINE }, async () => {
+test('rooms are a few steps from one another, and what passes can be looked at', { timeout: 6 * DEADLINE }, async () => {
   const server = await serve();
   const phone = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true };
   const alice = await Person.at(browser, server.http('/one'), 'Alice', phone);
@@ -494,21 +494,21 @@ async function cutOff(...options) {
   }), line.http('/cut'));
   for (let n = 1; n <= 200; n += 1) {
     if (n === 20) line.cut();
-    await publish(server.http('/cut'), `message ${n}`);
+    await post(server.http('/cut'), `message ${n}`);
   }
   await alice.page.locator('[data-state="waiting"]').waitFor();
   line.mend();
   await alice.sees('message 200');
   await alice.connected();
   await within(alice.page.waitForFunction(() => window.heard.includes('message 200')), 'the EventSource to come back');
-  await publish(server.http('/cut'), 'the end');
+  await post(server.http('/cut'), 'the end');
   await alice.sees('the end');
   await within(alice.page.waitForFunction(() => window.heard.at(-1) === 'the end'), 'the end at the EventSource');
   alice.hasCleanConsole(...RESTARTING);
   return [alice, await alice.page.evaluate(() => window.heard)];
 }
 
-test('a page and an EventSource that are cut off have every message, once and in order', { timeout: 4 * DEADLINE }, async () => {
+test('a page and an EventSource that are cut off have every message, once and in order', { timeout: 8 * DEADLINE }, async () => {
   const [alice, heard] = await cutOff('--history', '1000');
   const expected = [...Array.from({ length: 200 }, (_, n) => `message ${n + 1}`), 'the end'];
   assert.deepEqual(await alice.texts(), expected);
@@ -519,7 +519,7 @@ test('a page and an EventSource that are cut off have every message, once and in
   await alice.picture('resumed');
 });
 
-test('where the room has forgotten, a page and an EventSource show that something is missing', { timeout: 4 * DEADLINE }, async () => {
+test('where the room has forgotten, a page and an EventSource show that something is missing', { timeout: 8 * DEADLINE }, async () => {
   const [alice, heard] = await cutOff('--history', '100');
   const kept = [...Array.from({ length: 100 }, (_, n) => `message ${n + 101}`), 'the end'];
   const texts = await alice.page.locator('#list .text, #list .gap').allTextContents();
@@ -592,7 +592,7 @@ test("the script for one's own pages comes back, misses nothing, and tells gaps"
   assert.match(refused, /token for this is missing or wrong/);
 });
 
-test('a page of an allowed other site reads where it is', { timeout: 2 * DEADLINE }, async () => {
+test('a page of an allowed other site reads where it is', { timeout: 6 * DEADLINE }, async () => {
   const site = createServer((_, answer) => answer.setHeader('content-type', 'text/html').end('<!doctype html>')).listen(0, '127.0.0.1');
   await once(site, 'listening');
   running.push({ stop: () => { site.closeAllConnections(); site.close(); } });
@@ -616,7 +616,7 @@ test('a page of an allowed other site reads where it is', { timeout: 2 * DEADLIN
   assert.deepEqual((await read(server.http('/'), { ...events, 'last-event-id': older })).slice(2), ['incomplete']);
 });
 
-test('a page opens with what was said before, and after a reload shows what is new', { timeout: 4 * DEADLINE }, async () => {
+test('a page opens with what was said before, and after a reload shows what is new', { timeout: 8 * DEADLINE }, async () => {
   const server = await serve('--allow-publish', '--history', '300', '--token', 't');
   const room = server.http('/past');
   const tell = async (text, type = 'text/plain') => {
@@ -664,7 +664,7 @@ test('a page opens with what was said before, and after a reload shows what is n
   alice.hasCleanConsole();
 });
 
-test('where the answer about the past is cut short, the connection itself brings it', { timeout: 3 * DEADLINE }, async () => {
+test('where the answer about the past is cut short, the connection itself brings it', { timeout: 6 * DEADLINE }, async () => {
   const [server, line] = await cuttable('--history', '300');
   for (let n = 1; n <= 3; n += 1) await post(server.http('/past'), `message ${n}`);
   const alice = await Person.at(browser, line.http('/past'), 'Alice', {
@@ -680,7 +680,7 @@ test('where the answer about the past is cut short, the connection itself brings
   assert.deepEqual(await alice.texts(), [1, 2, 3, 4, 5, 6].map((n) => `message ${n}`));
 });
 
-test('what is remembered has the time at which it was said', { timeout: 2 * DEADLINE }, async () => {
+test('what is remembered has the time at which it was said', { timeout: 6 * DEADLINE }, async () => {
   const server = await serve('--allow-publish', '--history', '10');
   await post(server.http('/past'), 'long ago');
   const alice = await Person.at(browser, server.http('/past'), 'Alice', { before: (page) => page.clock.install({ time: Date.now() + 3600e3 }) });
@@ -690,7 +690,7 @@ test('what is remembered has the time at which it was said', { timeout: 2 * DEAD
   assert.notEqual(said, now);
 });
 
-test('an own message whose echo was lost with the connection finds its place', { timeout: 4 * DEADLINE }, async () => {
+test('an own message whose echo was lost with the connection finds its place', { timeout: 8 * DEADLINE }, async () => {
   for (const options of [[], ['--no-echo']]) {
     const [server, line] = await cuttable('--history', '100', ...options);
     const alice = await Person.at(browser, line.http('/own'), 'Alice');
@@ -717,7 +717,7 @@ async function recalled(url) {
   return (await answer.json()).messages.map(({ text }) => text);
 }
 
-test('where nothing is remembered, the page asks for nothing more than before', { timeout: 2 * DEADLINE }, async () => {
+test('where nothing is remembered, the page asks for nothing more than before', { timeout: 6 * DEADLINE }, async () => {
   const server = await serve();
   const sockets = [];
   const alice = await Person.at(browser, server.http('/plain'), 'Alice', { before: (page) => page.on('websocket', (ws) => sockets.push(ws.url())) });
@@ -728,7 +728,7 @@ test('where nothing is remembered, the page asks for nothing more than before', 
   await alice.sees('k3f9x2qa-1\n!gap a b');
 });
 
-test('a page of a room that remembers copes with a server that knows no positions', { timeout: 4 * DEADLINE }, async () => {
+test('a page of a room that remembers copes with a server that knows no positions', { timeout: 8 * DEADLINE }, async () => {
   const server = await serve('--history', '10');
   const line = await Line.to(server, (piece) => Buffer.from(piece.toString('latin1').replace('hubcast.positions', 'hubcast.something'), 'latin1'));
   running.push(line);
@@ -750,7 +750,7 @@ test('a page of a room that remembers copes with a server that knows no position
 
 // ---- Where the server says who is here ----
 
-test('the page lists who is here, and is listed by its name', { timeout: 4 * DEADLINE }, async () => {
+test('the page lists who is here, and is listed by its name', { timeout: 8 * DEADLINE }, async () => {
   const server = await serve('--presence', '--token', 't', '--presence-grace', '0s');
   const room = `${server.http('/team')}?token=t`;
   const alice = await Person.at(browser, room, 'Alice \u202e');
@@ -798,7 +798,7 @@ test('the page lists who is here, and is listed by its name', { timeout: 4 * DEA
   for (const person of [alice, dora]) person.hasCleanConsole();
 });
 
-test('a name that is changed is shown, and nothing that is remembered is lost by it', { timeout: 4 * DEADLINE }, async () => {
+test('a name that is changed is shown, and nothing that is remembered is lost by it', { timeout: 8 * DEADLINE }, async () => {
   const server = await serve('--presence', '--history', '100', '--allow-publish', '--presence-grace', '0s');
   const room = server.http('/team');
   const alice = await Person.at(browser, room, 'Alice');
@@ -831,7 +831,7 @@ async function played(behave, options = {}) {
   return person;
 }
 
-test('a client that is disconnected reads why', { timeout: 3 * DEADLINE }, async () => {
+test('a client that is disconnected reads why', { timeout: 6 * DEADLINE }, async () => {
   const endings = [[1008, 'slow consumer since=k3f9x2qa-10482'], [1012, 'restarting; come back in 1.5 s since=k3f9x2qa-1'], [1011, ''], [4000, 'the game is over']];
   const alice = await played((ws) => {
     const [code, reason] = endings.shift() ?? [];
@@ -847,7 +847,7 @@ test('a client that is disconnected reads why', { timeout: 3 * DEADLINE }, async
   await alice.connected();
 });
 
-test('a long log stays short in the document and follows only a reader at its end', { timeout: 4 * DEADLINE }, async () => {
+test('a long log stays short in the document and follows only a reader at its end', { timeout: 8 * DEADLINE }, async () => {
   const server = await serve();
   const alice = await Person.at(browser, server.http('/dice'), 'Alice');
   await alice.connected();
@@ -899,7 +899,7 @@ test('a long log stays short in the document and follows only a reader at its en
   alice.hasCleanConsole();
 });
 
-test('what may not have arrived says so and can be sent again', { timeout: 3 * DEADLINE }, async () => {
+test('what may not have arrived says so and can be sent again', { timeout: 6 * DEADLINE }, async () => {
   let connections = 0;
   const alice = await played((ws) => {
     connections += 1;
@@ -917,7 +917,7 @@ test('what may not have arrived says so and can be sent again', { timeout: 3 * D
   assert.equal(await alice.page.locator('.unsure').count(), 0);
 });
 
-test('a page that wakes from sleep does not trust the connection it had', { timeout: 3 * DEADLINE }, async () => {
+test('a page that wakes from sleep does not trust the connection it had', { timeout: 6 * DEADLINE }, async () => {
   const connections = [];
   const options = { before: async (page) => {
     await page.clock.install();
@@ -968,7 +968,7 @@ test('no message makes the page stand still', { timeout: 6 * DEADLINE }, async (
   assert.equal((await alice.texts()).filter((text) => /… \[[\d,]+ more characters\]$/.test(text)).length, floods.length);
 });
 
-test('nothing unseen in a message, a name, a room or a reason changes what is read', { timeout: 2 * DEADLINE }, async () => {
+test('nothing unseen in a message, a name, a room or a reason changes what is read', { timeout: 6 * DEADLINE }, async () => {
   const server = await serve('--allow-publish');
   const room = server.http('/%E2%80%AEdoor');
   const alice = await Person.at(browser, room, 'Alice');
