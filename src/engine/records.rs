@@ -27,8 +27,10 @@ const BEGINS: u8 = 9;
 const COMPLETE: u8 = 10;
 const JOINED: u8 = 11;
 const LEFT: u8 = 12;
-/// `beat.lua` writes it, too.
+/// The engine's scripts write this one …
 const GONE: u8 = 13;
+/// … and this one.
+const CAME: u8 = 14;
 
 /// The most members that a record names.
 const MOST_MEMBERS: usize = 4096;
@@ -54,6 +56,8 @@ pub(super) enum Record {
     Attendance(Attendance),
     /// A node has said goodbye, or was buried.
     Gone { node: String },
+    /// The node of the entry has given its first sign of life.
+    Came { about: String },
     /// Messages for the client with these bits, which have no offsets.
     Direct { client: u64, frames: Frames },
     /// Something is done to the client with these bits.
@@ -107,6 +111,7 @@ pub(crate) fn write_hello(out: &mut Vec<u8>) {
 }
 
 /// Appends a record that says that a node is gone.
+#[cfg(test)]
 pub(crate) fn write_gone(out: &mut Vec<u8>, node: &str) {
     begin(out, GONE, node.len());
     out.extend_from_slice(node.as_bytes());
@@ -240,6 +245,10 @@ pub(super) fn read(mut entry: Bytes) -> Result<Records, Malformed> {
             GONE => {
                 let node = text(body)?;
                 read.records.push(Record::Gone { node });
+            }
+            CAME => {
+                let about = text(body)?;
+                read.records.push(Record::Came { about });
             }
             BEGINS | COMPLETE | JOINED | LEFT => {
                 let told = attendance(kind, body)?;

@@ -47,6 +47,8 @@ pub(crate) struct Committed {
     pub(crate) acts: Vec<(usize, ClientId, Act)>,
     /// What other nodes tell about the members of rooms.
     pub(crate) attendance: Vec<(NodeTag, Attendance)>,
+    /// Told how many members have left with each node that is gone.
+    pub(crate) departures: Option<Reply<Vec<(NodeTag, usize)>>>,
     /// Held until the hub has taken it.
     pub(crate) permit: Option<Permit>,
 }
@@ -117,8 +119,15 @@ impl Hub {
         for (_, client, act) in acts {
             self.apply(act.command(client));
         }
+        let mut departures = Vec::new();
         for (node, what) in committed.attendance {
-            self.attend(node, what);
+            match what {
+                Attendance::Gone => departures.push((node, self.bury(node))),
+                what => self.attend(node, what),
+            }
+        }
+        if let Some(reply) = committed.departures {
+            reply.give(departures);
         }
         drop(committed.permit);
     }

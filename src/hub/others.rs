@@ -1,7 +1,7 @@
 //! The members of rooms on other nodes, and what those are told about ours.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -213,14 +213,18 @@ impl Hub {
                 let seats = members.into_iter().map(|id| (room.clone(), id));
                 self.let_go(node, seats.collect(), why);
             }
-            Attendance::Gone => self.bury(node),
+            Attendance::Gone => {
+                self.bury(node);
+            }
         }
     }
 
-    /// Lets the members of a node leave.
-    fn bury(&mut self, node: NodeTag) {
+    /// Lets the members of a node leave; returns how many clients those were.
+    pub(super) fn bury(&mut self, node: NodeTag) -> usize {
         let gone = self.others.forget(node);
+        let clients: HashSet<u64> = gone.iter().map(|(_, id)| *id).collect();
         self.let_go(node, gone, "node");
+        clients.len()
     }
 
     fn let_in(&mut self, node: NodeTag, name: &Arc<str>, members: Vec<(u64, Option<Box<str>>)>) {

@@ -96,6 +96,20 @@ impl Publisher {
         self.inbox.send(Command::Commit(committed))
     }
 
+    /// The same, and waits until the hub has taken it. Returns how many members
+    /// have left with each node that is gone.
+    #[cfg(feature = "redis")]
+    pub(crate) fn commit_departures(
+        &self,
+        mut committed: Committed,
+    ) -> Result<Vec<(NodeTag, usize)>, InboxError> {
+        let (reply, departures) = Reply::pair();
+        committed.departures = Some(reply);
+        self.commit(committed)?;
+        let departures = self.inbox.gone.or_answer(&departures);
+        departures.ok_or(InboxError::Gone)
+    }
+
     /// Has the hub tell the other nodes who is in its rooms; fails if its inbox
     /// is full.
     #[cfg(feature = "redis")]

@@ -21,6 +21,7 @@ mod redis;
 mod restart;
 mod resume;
 mod rig;
+mod roster;
 mod start;
 #[cfg(feature = "tls")]
 mod tls;

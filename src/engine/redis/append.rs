@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::away::{Away, Backoff};
 use super::connection::{Connection, Fault};
-use super::keys::{Append, Appended, Attached, Beat, Entry, Id, Open, Remains};
+use super::keys::{Append, Appended, Attached, Entry, Id, Open, Remains};
 use super::node::Node;
 use crate::hub::Publisher;
 use crate::position::{Descent, Epoch, Lineage, Offset};
@@ -66,7 +66,8 @@ fn session(
         };
         node.attached(open);
         if course.run(away, backoff)? == Next::Leave {
-            node.keys.leave(&mut connection, &node.id)?;
+            let epoch = Some(course.epoch);
+            node.keys.leave(&mut connection, epoch, &node.id)?;
             return Ok(());
         }
     }
@@ -299,7 +300,6 @@ impl Course<'_> {
                 return Err(Fault::Stopping);
             }
             if node.spool.is_drained() {
-                self.say_goodbye()?;
                 return Ok(Next::Leave);
             }
             if self.beat_if_due()? == Some(Next::Attach) {
@@ -351,15 +351,6 @@ impl Course<'_> {
         Ok((appended == Appended::Closed).then_some(Next::Attach))
     }
 
-    /// Tells the others that this node's members leave with it. If the log is
-    /// closed, it is buried.
-    fn say_goodbye(&mut self) -> Result<(), Fault> {
-        if let Some((number, messages, records, trim)) = self.node.begin_goodbye() {
-            self.append(number, messages, &records, trim)?;
-        }
-        Ok(())
-    }
-
     /// Waits a little until the reader has come to the end of the log.
     fn is_read(&self) -> Result<bool, Fault> {
         let deadline = self.next_beat.max(Instant::now() + WAIT);
@@ -402,28 +393,22 @@ impl Course<'_> {
     }
 
     fn beat_if_due(&mut self) -> Result<Option<Next>, Fault> {
-        if Instant::now() < self.next_beat {
+        let node = self.node;
+        if !node.take_suspicion() && Instant::now() < self.next_beat {
             return Ok(None);
         }
         self.next_beat = Instant::now() + BEAT_INTERVAL;
-        let node = self.node;
-        let about = format!("{} {}", env!("CARGO_PKG_VERSION"), node.name);
         let timeout = node.timeout.as_millis() as u64;
         let beat = node
             .keys
-            .beat(self.connection, self.epoch, &node.id, timeout, &about)?;
-        let Beat {
-            is_open,
-            next,
-            nodes,
-            left,
-        } = beat;
+            .beat(self.connection, self.epoch, &node.id, timeout, &node.about)?;
         // A node that is silent is buried as soon as that may be done.
-        let oldest = nodes.iter().map(|sign| sign.age).max().unwrap_or(0);
-        let burial = Duration::from_millis(timeout.saturating_sub(oldest)) + WAIT;
+        let ages = beat.nodes.iter().map(|sign| sign.age);
+        let oldest = ages.filter(|age| *age < timeout).max().unwrap_or(0);
+        let burial = Duration::from_millis(timeout - oldest) + WAIT;
         self.next_beat = self.next_beat.min(Instant::now() + burial);
-        node.status.beat(next, nodes.len() as u64);
-        node.see(nodes, &left);
+        let is_open = beat.is_open;
+        node.see(beat).iter().for_each(|turn| turn.log(None));
         Ok((!is_open).then_some(Next::Attach))
     }
 }

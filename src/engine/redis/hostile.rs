@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::address::Address;
 use super::keys::{Id, Keys, Open, entries};
-use super::node::{Node, Taken};
+use super::node::Node;
 use super::resp::{Parser, write_command};
 use super::spool::Spool;
 use super::tail::{Retention, Tail};
@@ -113,9 +113,9 @@ fn take(bytes: &[u8], choices: &mut Choices<'_>) -> usize {
             let Ok(entries) = entries(&reply) else {
                 continue;
             };
-            if let Taken::Entries(committed, cursor) = node.take("run", entries) {
-                assert!(cursor > Id::default());
-                taken += committed.placed.len();
+            if let Some(read) = node.take("run", entries) {
+                assert!(read.cursor > Id::default());
+                taken += read.committed.placed.len();
             }
         }
     }

@@ -106,6 +106,8 @@ pub(super) struct Append<'a> {
 pub(super) struct Beat {
     pub(super) is_open: bool,
     pub(super) next: Offset,
+    /// The engine's time, in milliseconds since the beginning of 1970.
+    pub(super) now: u64,
     pub(super) nodes: Vec<Sign>,
     /// The nodes that have said goodbye lately.
     pub(super) left: Vec<String>,
@@ -306,6 +308,7 @@ impl Keys {
         Ok(Beat {
             is_open: state.text() == Some("open"),
             next: Offset(next.number().ok_or_else(|| odd("beat"))?),
+            now,
             nodes: signs.collect(),
             left,
         })
@@ -317,7 +320,7 @@ impl Keys {
         if layout.number().unwrap_or(0) > 1 {
             return Err(newer(layout.text()));
         }
-        self.leave(connection, node)?;
+        self.leave(connection, None, node)?;
         self.first(connection)?;
         let end = Id {
             last: Offset::MAX,
@@ -327,12 +330,18 @@ impl Keys {
         Ok(())
     }
 
-    /// Says goodbye.
-    pub(super) fn leave(&self, connection: &mut Connection, node: &str) -> Result<(), Fault> {
-        let keys = [&*self.nodes, &self.attached];
-        self.scripts
-            .leave
-            .run(connection, &keys, &[node.as_bytes()])?;
+    /// Says goodbye, to the others through the log of this epoch.
+    pub(super) fn leave(
+        &self,
+        connection: &mut Connection,
+        epoch: Option<Epoch>,
+        node: &str,
+    ) -> Result<(), Fault> {
+        let run = connection.run.clone();
+        let epoch = epoch.map_or("-".to_owned(), |epoch| epoch.to_string());
+        let arguments = [&run, &epoch, node].map(str::as_bytes);
+        let keys = [&*self.log, &self.meta, &self.nodes, &self.attached];
+        self.scripts.leave.run(connection, &keys, &arguments)?;
         Ok(())
     }
 

@@ -21,6 +21,7 @@ mod place;
 mod presence;
 mod read;
 mod resp;
+mod roster;
 mod scripts;
 mod spool;
 mod status;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::address::Address;
 use super::append::Restoration;
 use super::keys::{Appended, Attached, Beat, Entry, Holding, Id, Keys, Open, Remains, Sign};
-use super::node::{Node, Taken};
+use super::node::Node;
 use super::spool::Spool;
 use super::tail::{Retention, Tail};
 use crate::fuzzing::choices::Choices;
@@ -306,6 +306,7 @@ impl Engine {
         Beat {
             is_open: self.opened(epoch).is_some(),
             next: Offset::NONE,
+            now,
             nodes: signs.collect(),
             left: self.store.left.keys().cloned().collect(),
         }
@@ -761,8 +762,9 @@ impl<'a> Model<'a> {
         let Answer::Beat(beat) = self.call(at, Command::Beat(id, epoch))? else {
             return Ok(then);
         };
-        self.actors[at].node.see(beat.nodes, &beat.left);
-        match beat.is_open {
+        let is_open = beat.is_open;
+        self.actors[at].node.see(beat);
+        match is_open {
             true => Ok(then),
             false => Ok(self.attach_again(at)),
         }
@@ -795,9 +797,9 @@ impl<'a> Model<'a> {
         match std::mem::replace(&mut actor.reading, Reading::Nothing) {
             Reading::Take(entries) => {
                 let run = actor.reads_from.unwrap_or(u64::MAX).to_string();
-                if let Taken::Entries(committed, cursor) = actor.node.take(&run, entries) {
-                    actor.cursor = cursor;
-                    actor.commit(committed);
+                if let Some(taken) = actor.node.take(&run, entries) {
+                    actor.cursor = taken.cursor;
+                    actor.commit(taken.committed);
                 }
             }
             Reading::Adopt(open, first) => {

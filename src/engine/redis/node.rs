@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use super::address::Address;
 use super::announce::Announcements;
 use super::connection::Fault;
-use super::keys::{Entry, Holding, Id, Keys, Open, Sign};
+use super::keys::{Beat, Entry, Holding, Id, Keys, Open, Sign};
 use super::place::Place;
+use super::roster::{Roster, Turn};
 use super::spool::{Batch, Load, Spool};
 use super::status::Status;
 use super::tail::{Retention, Tail};
@@ -28,8 +29,8 @@ const KNOWN_NODES: usize = 4096;
 pub(super) struct Node {
     /// Another one after each start.
     pub(super) id: String,
-    /// What people call it.
-    pub(super) name: String,
+    /// What it tells of itself: the program's version, and what people call it.
+    pub(super) about: String,
     pub(super) address: Address,
     pub(super) timeout: Duration,
     pub(super) keys: Keys,
@@ -49,6 +50,8 @@ pub(super) struct Progress {
     pub(super) open: Option<Open>,
     /// Whether it must attach again, because what it reads is of another log.
     pub(super) is_doubtful: bool,
+    /// The engine may be gone: one of the two connections has broken.
+    is_suspect: bool,
     /// The log that was read, and how far.
     lineage: Option<Lineage>,
     depth: u64,
@@ -60,23 +63,20 @@ pub(super) struct Progress {
     next_batch: u64,
     /// The newest batch of each node that was given to the hub.
     delivered: HashMap<String, u64>,
-    /// The newest burial that was given to the hub.
-    burial: Option<(Epoch, Id)>,
-    signs: Vec<Sign>,
-    /// When the engine told them.
-    signs_at: Instant,
-    /// The nodes that are waited for when the log must be put back, and when
-    /// each gave its last sign.
-    alive: HashMap<String, Instant>,
+    /// The newest notice of the engine that was taken.
+    notice: Option<(Epoch, Id)>,
+    roster: Roster,
 }
 
 /// What becomes of entries that were read.
 #[derive(Debug)]
-pub(super) enum Taken {
-    /// They are for the hub, and this is where to read on.
-    Entries(Committed, Id),
-    /// The node is attaching, or must: they are not taken.
-    Nothing,
+pub(super) struct Taken {
+    /// What they are for the hub.
+    pub(super) committed: Committed,
+    /// Where to read on.
+    pub(super) cursor: Id,
+    /// What they tell of nodes.
+    pub(super) turns: Vec<Turn>,
 }
 
 impl Node {
@@ -89,9 +89,11 @@ impl Node {
         (tail, retention): (Tail, Retention),
         stop: Arc<Stop>,
     ) -> Node {
+        let about = format!("{} {name}", env!("CARGO_PKG_VERSION"));
+        let roster = Roster::new(&id, &about, timeout);
         Node {
             id,
-            name,
+            about,
             address,
             timeout,
             keys,
@@ -102,6 +104,7 @@ impl Node {
             progress: Mutex::new(Progress {
                 open: None,
                 is_doubtful: false,
+                is_suspect: false,
                 lineage: None,
                 depth: 0,
                 head: Offset::NONE,
@@ -110,10 +113,8 @@ impl Node {
                 unread: VecDeque::new(),
                 next_batch: 1,
                 delivered: HashMap::new(),
-                burial: None,
-                signs: Vec::new(),
-                signs_at: Instant::now(),
-                alive: HashMap::new(),
+                notice: None,
+                roster,
             }),
             changed: Condvar::new(),
         }
@@ -182,29 +183,33 @@ impl Node {
         self.spool.nudge();
     }
 
-    /// The signs of life that the engine has told, and how long ago that was.
-    pub(super) fn signs(&self) -> (Vec<Sign>, Duration) {
-        let progress = self.lock();
-        (progress.signs.clone(), progress.signs_at.elapsed())
+    /// The connection by which the log is read has broken. If the engine is
+    /// gone, a sign of life shows it at once.
+    pub(super) fn suspect(&self) {
+        self.lock().is_suspect = true;
+        self.spool.nudge();
     }
 
-    /// Takes the signs of life that the engine has. It may have forgotten nodes
-    /// that are alive, so all are waited for until they were silent for too
-    /// long, but for those that have said goodbye.
-    pub(super) fn see(&self, signs: Vec<Sign>, left: &[String]) {
-        let mut progress = self.lock();
-        let now = Instant::now();
-        let is_recent = |seen: &Instant| now.duration_since(*seen) < self.timeout;
-        let alive = &mut progress.alive;
-        alive.retain(|node, seen| is_recent(seen) && !left.contains(node));
-        alive.extend(signs.iter().map(|sign| (sign.node.clone(), now)));
-        progress.signs = signs;
-        progress.signs_at = now;
+    pub(super) fn take_suspicion(&self) -> bool {
+        std::mem::take(&mut self.lock().is_suspect)
+    }
+
+    /// The signs of life, and how long ago the engine told them.
+    pub(super) fn signs(&self) -> (Vec<Sign>, Duration) {
+        let progress = self.lock();
+        let (signs, since) = progress.roster.signs();
+        (signs.to_vec(), since)
+    }
+
+    /// Takes the signs of life that the engine has.
+    pub(super) fn see(&self, beat: Beat) -> Vec<Turn> {
+        self.status.beat(beat.next, beat.nodes.len() as u64);
+        self.lock().roster.see(beat)
     }
 
     /// The nodes that are waited for when the log must be put back.
     pub(super) fn others(&self) -> Vec<String> {
-        self.lock().alive.keys().cloned().collect()
+        self.lock().roster.alive().cloned().collect()
     }
 
     /// Puts a batch among those that were not read back, before it is
@@ -219,14 +224,6 @@ impl Node {
     /// The same with what others are told about members, if anything waits.
     pub(super) fn begin_attendance(&self) -> Option<(u64, u64, bytes::Bytes, Id)> {
         let records = self.announcements.as_ref()?.take()?;
-        Some(self.begin_bare(records))
-    }
-
-    /// The same with a batch that says that this node is gone.
-    pub(super) fn begin_goodbye(&self) -> Option<(u64, u64, bytes::Bytes, Id)> {
-        self.announcements.as_ref()?;
-        let mut records = Vec::new();
-        records::write_gone(&mut records, &self.id);
         Some(self.begin_bare(records))
     }
 
@@ -323,8 +320,9 @@ impl Node {
         })
     }
 
-    /// Takes entries that were read from the log of `run`.
-    pub(super) fn take(&self, run: &str, entries: Vec<Entry>) -> Taken {
+    /// Takes entries that were read from the log of `run`; `None`: the node is
+    /// attaching, or must.
+    pub(super) fn take(&self, run: &str, entries: Vec<Entry>) -> Option<Taken> {
         let mut progress = self.lock();
         let progress = &mut *progress;
         // What was asked for before the node attached may be void since.
@@ -332,14 +330,13 @@ impl Node {
             let open = progress.open.as_ref();
             open.is_some_and(|open| open.run == run && open.lineage.epoch() == own.epoch())
         };
-        let Some(lineage) = progress.lineage.clone().filter(is_current) else {
-            return Taken::Nothing;
-        };
+        let lineage = progress.lineage.clone().filter(is_current)?;
         if Node::is_read(progress) {
             // What comes now was written by nodes that live.
-            progress.hear(&entries);
+            progress.roster.hear(&entries);
         }
         let mut committed = Committed::default();
+        let mut turns = Vec::new();
         let mut cursor = None;
         for entry in entries {
             let position = Position {
@@ -371,22 +368,24 @@ impl Node {
                 committed.forget = Some(entry.id.last);
             }
             cursor = Some(entry.id);
-            self.take_one(progress, entry, Offset(first), &mut committed);
+            turns.extend(self.take_one(progress, entry, Offset(first), &mut committed));
         }
         self.changed.notify_all();
-        match cursor {
-            Some(cursor) => Taken::Entries(committed, cursor),
-            None => Taken::Nothing,
-        }
+        Some(Taken {
+            committed,
+            cursor: cursor?,
+            turns,
+        })
     }
 
+    /// Takes one entry; returns what it tells of nodes.
     fn take_one(
         &self,
         progress: &mut Progress,
         entry: Entry,
         first: Offset,
         committed: &mut Committed,
-    ) {
+    ) -> Vec<Turn> {
         let is_own = entry.node == self.id;
         let mut receipts = Vec::new();
         while is_own
@@ -400,8 +399,9 @@ impl Node {
             self.status.read_back(batch.taken.elapsed());
             receipts = batch.receipts;
         }
+        let mut turns = Vec::new();
         if entry.messages > 0 && entry.id.last <= progress.head {
-            return;
+            return turns;
         }
         progress.head = progress.head.max(entry.id.last);
         self.status.head.set(progress.head.0);
@@ -427,10 +427,16 @@ impl Node {
             }
         } else if entry.messages > 0 {
             self.status.duplicates.add(1);
-        } else if entry.batch == 0 && progress.is_new_burial(&entry) {
-            // The engine wrote it, for no node.
+        } else if entry.batch == 0 && progress.is_new_notice(&entry) {
+            // The engine wrote it, when a node came or went.
             match records::read(entry.records.clone()) {
-                Ok(read) => self.attend(&entry.node, &read.records, committed),
+                Ok(read) => {
+                    self.attend(&entry.node, &read.records, committed);
+                    turns = progress.roster.read(&entry, &read.records);
+                    self.status
+                        .nodes
+                        .set(progress.roster.signs().0.len() as u64);
+                }
                 Err(records::Malformed) => self.status.malformed_entries.add(1),
             }
         }
@@ -440,6 +446,7 @@ impl Node {
         if entry.messages > 0 {
             progress.tail.push(entry);
         }
+        turns
     }
 
     /// Whether the reader is at this log already.
@@ -507,18 +514,6 @@ impl Progress {
         }
     }
 
-    /// A node of which the signs of life do not tell yet is alive all the
-    /// same, if it appends.
-    fn hear(&mut self, entries: &[Entry]) {
-        let now = Instant::now();
-        for entry in entries {
-            match self.alive.get_mut(&entry.node) {
-                Some(seen) => *seen = now,
-                None => drop(self.alive.insert(entry.node.clone(), now)),
-            }
-        }
-    }
-
     /// Whether this node has given this entry's messages to its clients, in
     /// another place of the log.
     fn came_before(&self, entry: &Entry) -> bool {
@@ -530,21 +525,20 @@ impl Progress {
 
     /// Entries without messages are read again after a restart of the engine,
     /// and a node may have returned since it was buried.
-    fn is_new_burial(&mut self, entry: &Entry) -> bool {
+    fn is_new_notice(&mut self, entry: &Entry) -> bool {
         let is_known = self
-            .burial
+            .notice
             .is_some_and(|(epoch, id)| epoch == entry.epoch && entry.id <= id);
         if !is_known {
-            self.burial = Some((entry.epoch, entry.id));
+            self.notice = Some((entry.epoch, entry.id));
         }
         !is_known
     }
 
     fn forget_nodes(&mut self) {
         if self.delivered.len() >= KNOWN_NODES {
-            let signs = &self.signs;
-            let is_alive = |node: &String| signs.iter().any(|sign| sign.node == *node);
-            self.delivered.retain(|node, _| is_alive(node));
+            let roster = &self.roster;
+            self.delivered.retain(|node, _| roster.is_listed(node));
         }
     }
 }
@@ -570,45 +564,6 @@ mod tests {
 
     fn epoch(text: &str) -> Epoch {
         Epoch::parse(text).unwrap()
-    }
-
-    fn signs(nodes: &[&str]) -> Vec<Sign> {
-        let sign = |node: &&str| Sign {
-            node: (*node).to_owned(),
-            age: 0,
-            about: String::new(),
-        };
-        nodes.iter().map(sign).collect()
-    }
-
-    /// An engine that comes back empty knows only the nodes that have given a
-    /// sign since. The others are waited for all the same, or the log would be
-    /// put back without what only they have of it.
-    #[test]
-    fn a_node_that_the_engine_has_forgotten_is_waited_for() {
-        let node = node();
-        let others = || {
-            let mut others = node.others();
-            others.sort_unstable();
-            others
-        };
-        node.see(signs(&["b", "c", "d", "me"]), &[]);
-        node.see(signs(&["b", "c", "me"]), &["d".to_owned()]);
-        assert_eq!(others(), ["b", "c", "me"], "d has said goodbye");
-        node.see(signs(&["me"]), &[]);
-        node.see(signs(&["b", "me"]), &[]);
-        assert_eq!(others(), ["b", "c", "me"], "c has given no sign again yet");
-    }
-
-    /// A node that falls silent, or whose engine is away, is silent ever longer.
-    #[test]
-    fn the_signs_of_life_age() {
-        let node = node();
-        node.see(signs(&["b"]), &[]);
-        node.lock().signs_at -= Duration::from_secs(7);
-        assert!(node.signs().1 >= Duration::from_secs(7));
-        node.see(signs(&["b"]), &[]);
-        assert!(node.signs().1 < Duration::from_secs(7));
     }
 
     /// A node that has just come is waited for, too, although the signs of
@@ -638,7 +593,7 @@ mod tests {
         node.adopt(&open, Some(&entry("old", 1)));
         for (of, last) in [("old", 1), ("new", 2)] {
             let taken = node.take("run", vec![entry(of, last)]);
-            assert!(matches!(taken, Taken::Entries(..)), "{taken:?}");
+            assert!(taken.is_some());
         }
         assert_eq!(node.others(), ["new"]);
     }
@@ -668,10 +623,8 @@ mod tests {
             records: bytes::Bytes::new(),
         };
         let entries = vec![entry(7, 1, 0), entry(8, 0, 1)];
-        let Taken::Entries(committed, _) = node.take("run", entries) else {
-            panic!("they are taken");
-        };
-        assert_eq!(committed.break_at, Some(Offset(7)));
+        let taken = node.take("run", entries).unwrap();
+        assert_eq!(taken.committed.break_at, Some(Offset(7)));
     }
 
     /// Entries without messages are read again after each restart, and two of
@@ -704,7 +657,7 @@ mod tests {
         };
         for _ in 0..2 {
             let taken = node.take("run", vec![probe.clone()]);
-            assert!(matches!(taken, Taken::Entries(..)), "{taken:?}");
+            assert!(taken.is_some());
         }
         assert_eq!(node.tail().3, []);
     }
@@ -740,7 +693,7 @@ mod tests {
         open.lineage = lineage;
         node.attached(open.clone());
         let taken = node.take("run", vec![entry]);
-        assert!(matches!(taken, Taken::Nothing), "{taken:?}");
+        assert!(taken.is_none(), "{taken:?}");
         let adopted = node.adopt(&open, None).unwrap().0;
         assert_eq!(adopted.break_at, None, "nothing of it was given to anybody");
     }

@@ -53,10 +53,12 @@ impl Place {
                     self.act(client, act, committed);
                     continue;
                 }
-                // They are no messages: `Node::attend` takes them.
-                Record::Up | Record::Hello | Record::Attendance(_) | Record::Gone { .. } => {
-                    continue;
-                }
+                // They are no messages: the node and its roster take them.
+                Record::Up
+                | Record::Hello
+                | Record::Attendance(_)
+                | Record::Gone { .. }
+                | Record::Came { .. } => continue,
             };
             let Frames { bytes, messages } = frames;
             let receipt = self.receipt(index);

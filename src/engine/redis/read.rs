@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use super::away::Backoff;
 use super::connection::{Connection, Fault};
 use super::keys::{Id, Open};
-use super::node::{Node, Taken};
-use crate::hub::Publisher;
+use super::node::Node;
+use super::roster::Turn;
+use crate::hub::{Committed, Publisher};
+use crate::names::NodeTag;
 
 /// How long the engine keeps a read that finds nothing.
 const BLOCK: Duration = Duration::from_millis(100);
@@ -29,7 +31,10 @@ pub(super) fn run(node: &Node, publisher: &Publisher) {
             Ok(()) => {}
             Err(Fault::Stopping) => return,
             Err(Fault::TooLarge) => reader.entries = 1,
-            Err(fault) => log::debug!("reading the log: {}", fault.text()),
+            Err(fault) => {
+                log::debug!("reading the log: {}", fault.text());
+                node.suspect();
+            }
         }
         let pause = Instant::now() + backoff.next();
         if node.wait_until::<()>(pause, |_| None).is_err() {
@@ -71,20 +76,34 @@ impl Reader<'_> {
                 continue;
             }
             match node.take(&connection.run, entries) {
-                Taken::Nothing => {
+                None => {
                     // Until the node has attached again, nothing is new.
                     node.wait_until(Instant::now() + WAIT, |progress| {
                         (!progress.is_doubtful).then_some(())
                     })?;
                 }
-                Taken::Entries(committed, cursor) => {
-                    self.cursor = cursor;
-                    self.publisher
-                        .commit(committed)
-                        .map_err(|_| Fault::Stopping)?;
+                Some(taken) => {
+                    self.cursor = taken.cursor;
+                    self.commit(taken.committed, &taken.turns)?;
                 }
             }
         }
+    }
+
+    /// Gives the hub what was read, and says what it tells of nodes.
+    fn commit(&self, committed: Committed, turns: &[Turn]) -> Result<(), Fault> {
+        let is_departure = turns.iter().any(|turn| turn.departed().is_some());
+        let left = match is_departure && self.node.announcements.is_some() {
+            true => self.publisher.commit_departures(committed).map(Some),
+            false => self.publisher.commit(committed).map(|()| None),
+        };
+        let left = left.map_err(|_| Fault::Stopping)?;
+        for turn in turns {
+            let of_node = |left: &&(NodeTag, usize)| Some(left.0) == turn.departed();
+            let members = left.iter().flatten().find(of_node);
+            turn.log(members.map(|(_, members)| *members));
+        }
+        Ok(())
     }
 
     fn wait_for_open(&self) -> Result<Option<Open>, Fault> {

@@ -14,7 +14,7 @@ use super::address::Address;
 use super::connection::Connection;
 use super::keys::{Append, Appended, Attached, Entry, Holding, Id, Keys, Open};
 use super::resp::Reply;
-use crate::engine::records;
+use crate::engine::records::{self, Record};
 use crate::engine::redis::connection::Fault;
 use crate::net::Stop;
 use crate::position::{Epoch, Lineage, Offset};
@@ -405,25 +405,58 @@ fn signs_of_life_are_by_the_clock_of_the_engine() {
     let alone = beat(connection, "b", 20);
     assert_eq!(alone.nodes.len(), 1, "a is buried: {alone:?}");
     beat(connection, "b", 20);
+    assert_eq!(server.append(connection, 1, 0), Appended::At(Offset(1)));
+    server.keys.leave(connection, Some(of), "b").unwrap();
+    server.keys.leave(connection, Some(of), "b").unwrap();
+    let after = beat(connection, "c", 10_000);
+    assert_eq!((after.nodes.len(), after.left), (1, vec!["b".to_owned()]));
+
+    // What the engine has written of it, each once, and the append between.
     let log = server
         .keys
         .read(connection, Id::default(), 100, Duration::from_millis(1))
         .unwrap();
-    let mut gone = Vec::new();
-    records::write_gone(&mut gone, "a");
-    let entry = (log[0].id, log[0].batch, log[0].messages);
-    assert_eq!((log.len(), entry), (1, (id(0, 1), 0, 0)), "and only once");
-    assert_eq!(log[0].records, gone);
-    assert_eq!(server.append(connection, 1, 0), Appended::At(Offset(1)));
-    assert_eq!(server.entries(connection)[1].0, id(0, 2), "the log goes on");
-    server.keys.leave(connection, "b").unwrap();
-    let after = beat(connection, "c", 10_000);
-    assert_eq!((after.nodes.len(), after.left), (1, vec!["b".to_owned()]));
+    let places: Vec<_> = log.iter().map(|entry| (entry.id, entry.messages)).collect();
+    assert_eq!(places, [1, 2, 3, 4, 5, 6].map(|extra| (id(0, extra), 0)));
+    let told = log.iter().filter(|entry| entry.batch == 0).map(|entry| {
+        let read = records::read(entry.records.clone()).unwrap();
+        assert_eq!((read.records.len(), read.unknown), (1, 0));
+        (entry.node.as_str(), read.records[0].clone())
+    });
+    let came = || Record::Came {
+        about: "1.0 name".to_owned(),
+    };
+    let gone = |node: &str| Record::Gone {
+        node: node.to_owned(),
+    };
+    let expected = [
+        ("a", came()),
+        ("b", came()),
+        ("b", gone("a")),
+        ("b", gone("b")),
+        ("c", came()),
+    ];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
     thread::sleep(Duration::from_millis(50));
     assert!(
         beat(connection, "c", 20).left.is_empty(),
         "that was long ago"
     );
+
+    // The engine was away: nobody could give a sign.
+    for field in ["last", "seen:a"] {
+        let command = ["HSET", "{test:0}nodes", field, "1"].map(str::as_bytes);
+        connection.call(&command).unwrap();
+    }
+    let both = beat(connection, "c", 10_000).nodes;
+    assert!(both.iter().any(|sign| sign.node == "a"), "{both:?}");
+    thread::sleep(Duration::from_millis(50));
+    assert_eq!(
+        beat(connection, "c", 20).nodes.len(),
+        1,
+        "a is silent still"
+    );
+
     connection.call(&[b"FLUSHALL"]).unwrap();
     assert!(!beat(connection, "c", 10_000).is_open);
 }

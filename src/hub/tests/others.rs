@@ -115,7 +115,15 @@ fn members_of_other_nodes_come_and_go_as_they_are_told() {
     world.attend(&[left("/", &[18, 99]), left("/none", &[17])]);
     let gone = r#"{"left":[{"id":"18@b3f1c9","why":"closed"}]}"#;
     assert_eq!(world.told(&watcher), [gone]);
-    world.attend(&[Attendance::Gone, Attendance::Gone]);
+    let (departures, left) = Reply::pair();
+    world.hub.apply(Command::Commit(Committed {
+        attendance: vec![(node("b3f1c9"), Attendance::Gone); 2],
+        departures: Some(departures),
+        ..Committed::default()
+    }));
+    world.hub.end_pass();
+    let with = [1, 0].map(|members| (node("b3f1c9"), members));
+    assert_eq!(left.take().unwrap(), with);
     let gone = r#"{"left":[{"id":"17@b3f1c9","name":"ann","why":"node"}]}"#;
     assert_eq!(world.told(&watcher), [gone]);
     assert_eq!(world.hub.count("/"), 1);

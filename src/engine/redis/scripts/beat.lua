@@ -1,5 +1,5 @@
--- A node's sign of life, by the engine's clock; whoever has given none for
--- too long is buried: the log says that it is gone.
+-- A node's sign of life, by the engine's clock. The log says when it is the
+-- first one, and who has given none for too long: that node is buried.
 --
 -- KEYS: log, meta, nodes
 -- ARGV: run id, epoch, node, timeout in ms, what is told of the node
@@ -10,8 +10,18 @@
 -- lately its id, 'left', and nothing.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('HSET', KEYS[3], 'seen:' .. ARGV[3], string.format('%.0f', now),
-  'about:' .. ARGV[3], ARGV[5])
+-- If nobody gave a sign for a while, it is the engine that was away, and what
+-- the nodes could not tell meanwhile is no silence of theirs.
+local heard = redis.call('HMGET', KEYS[3], 'last', 'since')
+local since = tonumber(heard[2] or '0')
+if not heard[1] or now - tonumber(heard[1]) > 4000 then
+  since = now
+  redis.call('HSET', KEYS[3], 'since', string.format('%.0f', now))
+end
+local is_first = redis.call('HSET', KEYS[3], 'seen:' .. ARGV[3],
+  string.format('%.0f', now)) == 1
+redis.call('HSET', KEYS[3], 'about:' .. ARGV[3], ARGV[5],
+  'last', string.format('%.0f', now))
 local meta = redis.call('HMGET', KEYS[2], 'run', 'epoch', 'state', 'next', 'extra')
 local state = 'closed'
 if meta[1] == ARGV[1] and meta[2] == ARGV[2] and meta[3] == 'open' and
@@ -35,7 +45,7 @@ for index = 1, #fields, 2 do
     table.insert(answer, '')
   end
   local node = string.match(fields[index], '^seen:(.*)')
-  if node and now - tonumber(fields[index + 1]) > tonumber(ARGV[4]) then
+  if node and now - math.max(tonumber(fields[index + 1]), since) > tonumber(ARGV[4]) then
     table.insert(buried, node)
   elseif node then
     table.insert(answer, node)
@@ -44,10 +54,13 @@ for index = 1, #fields, 2 do
   end
 end
 -- While the log is closed, burials wait.
-if state == 'open' and #buried > 0 then
+if state == 'open' and (is_first or #buried > 0) then
+  -- Records of two kinds: the length of each, and what it says.
   local records = ''
+  if is_first and #ARGV[5] < 128 then
+    records = string.char(14, #ARGV[5]) .. ARGV[5]
+  end
   for _, node in ipairs(buried) do
-    -- A record of that kind: its length, and the node.
     if #node < 128 then
       records = records .. string.char(13, #node) .. node
     end
