@@ -1,12 +1,11 @@
 //! Options from the environment: each option is also a variable.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
+use clap::{Arg, ArgMatches, Command};
 
-use crate::cli::Options;
+use crate::cli::{self, Options};
 use crate::values::switch;
 
 /// The prefix of the options' variables.
@@ -23,7 +22,7 @@ const NOT_OURS: [&str; 4] = [
     "HUBCAST_TEST_",
 ];
 /// Options of which one overrides the others.
-const LEVELS: [&str; 3] = ["log_level", "quiet", "verbose"];
+const LEVELS: [&str; 3] = ["log-level", "quiet", "verbose"];
 
 /// A variable that sets an option.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +53,7 @@ pub(crate) fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<(Options, Vec<String>), Ended> {
-    let command = Options::command();
+    let command = cli::command();
     let mut arguments = Vec::from_iter(arguments);
     // Arguments that cannot be parsed are an error below. Help and version end
     // here.
@@ -72,14 +71,13 @@ pub(crate) fn parse(
         said.map(|argument| argument.to_string_lossy().into_owned())
             .collect()
     };
-    let parsed = command.try_get_matches_from(arguments).and_then(|matches| {
-        let mut options = Options::from_arg_matches(&matches)?;
-        options.listen_is_set = is_said(&matches, "listen") || is_said(&matches, "port");
-        options.level_is_set = LEVELS.iter().any(|id| is_said(&matches, id));
-        Ok(options)
-    });
-    match parsed {
-        Ok(mut options) => {
+    match command.try_get_matches_from(arguments) {
+        Ok(matches) => {
+            let listen_is_set = is_said(&matches, "listen") || is_said(&matches, "port");
+            let level_is_set = LEVELS.iter().any(|id| is_said(&matches, id));
+            let mut options = Options::new(matches);
+            options.listen_is_set = listen_is_set;
+            options.level_is_set = level_is_set;
             #[cfg(feature = "generate")]
             if let Some(artifact) = options.generate {
                 return Err(match artifact.text(&options, said) {
@@ -136,8 +134,11 @@ impl Environment {
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Environment, Ended> {
         let variables = variables.into_iter();
-        let mut set = BTreeMap::new();
-        set.extend(variables.filter(|(_, value)| !value.is_empty()));
+        let mut set: Vec<_> = variables.filter(|(_, value)| !value.is_empty()).collect();
+        let mut take = |name: &str| {
+            let place = set.iter().position(|(other, _)| other == name)?;
+            Some(set.swap_remove(place).1)
+        };
         let is_given = |id: &str| is_said(given, id);
         let level_given = LEVELS.iter().any(|id| is_given(id));
         let mut environment = Environment::default();
@@ -147,7 +148,7 @@ impl Environment {
             };
             let id = arg.get_id().as_str();
             let name = variable_name(option);
-            let Some(value) = set.remove(&OsString::from(&name)) else {
+            let Some(value) = take(&name) else {
                 continue;
             };
             let overridden = match id {
@@ -160,12 +161,12 @@ impl Environment {
             }
         }
         let is_set = environment.variables.iter().any(|v| v.option == "listen");
-        if let Some(port) = set.remove(&OsString::from(PORT))
+        if let Some(port) = take(PORT)
             && !(is_set || is_given("listen") || is_given("port"))
         {
             environment.listen_on(&port)?;
         }
-        environment.remark_on(set.into_keys());
+        environment.remark_on(set.into_iter().map(|(name, _)| name));
         Ok(environment)
     }
 
@@ -298,7 +299,7 @@ mod tests {
     fn every_option_has_its_variable_which_an_empty_value_leaves_unset() {
         let unset = format!("{:?}", options(&[], &[]));
         let mut seen = 0;
-        for arg in Options::command().get_arguments() {
+        for arg in cli::command().get_arguments() {
             let Some(option) = variable_option(arg) else {
                 continue;
             };

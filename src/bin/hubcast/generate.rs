@@ -5,16 +5,17 @@ mod surroundings;
 
 use std::io;
 
-use clap::{CommandFactory, ValueEnum};
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
-use crate::cli::Options;
+use crate::cli::{self, Options};
 use surroundings::Surroundings;
 
 /// What can be made from the options.
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Artifact {
     Man,
     Bash,
@@ -27,6 +28,40 @@ pub(crate) enum Artifact {
     Kubernetes,
     PrometheusRules,
     Grafana,
+}
+
+impl ValueEnum for Artifact {
+    fn value_variants<'a>() -> &'a [Artifact] {
+        &[
+            Artifact::Man,
+            Artifact::Bash,
+            Artifact::Zsh,
+            Artifact::Fish,
+            Artifact::Nginx,
+            Artifact::Caddy,
+            Artifact::Systemd,
+            Artifact::Compose,
+            Artifact::Kubernetes,
+            Artifact::PrometheusRules,
+            Artifact::Grafana,
+        ]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Artifact::Man => "man",
+            Artifact::Bash => "bash",
+            Artifact::Zsh => "zsh",
+            Artifact::Fish => "fish",
+            Artifact::Nginx => "nginx",
+            Artifact::Caddy => "caddy",
+            Artifact::Systemd => "systemd",
+            Artifact::Compose => "compose",
+            Artifact::Kubernetes => "kubernetes",
+            Artifact::PrometheusRules => "prometheus-rules",
+            Artifact::Grafana => "grafana",
+        }))
+    }
 }
 
 const EXIT_STATUS: [(&str, &str); 4] = [
@@ -61,13 +96,13 @@ impl Artifact {
 
 fn completions(shell: Shell) -> String {
     let mut bytes = Vec::new();
-    clap_complete::generate(shell, &mut Options::command(), "hubcast", &mut bytes);
+    clap_complete::generate(shell, &mut cli::command(), "hubcast", &mut bytes);
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn man() -> io::Result<String> {
     // Without the features, which belong to one build.
-    let command = Options::command().version(env!("CARGO_PKG_VERSION"));
+    let command = cli::command().version(env!("CARGO_PKG_VERSION"));
     let mut out = Vec::new();
     Man::new(command).render(&mut out)?;
     let mut more = Roff::new();
@@ -83,10 +118,9 @@ fn man() -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
 
     fn made(artifact: Artifact, args: &[&str]) -> String {
-        let options = Options::try_parse_from([&["hubcast"], args].concat()).unwrap();
+        let options = Options::parse_from(&[&["hubcast"], args].concat()).unwrap();
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
         artifact.text(&options, args).unwrap()
     }
@@ -95,7 +129,7 @@ mod tests {
     fn each_knows_every_option_that_is_shown() {
         for artifact in [Artifact::Man, Artifact::Bash, Artifact::Zsh, Artifact::Fish] {
             let text = made(artifact, &[]).replace('\\', "");
-            for arg in Options::command().get_arguments() {
+            for arg in cli::command().get_arguments() {
                 let long = arg.get_long().filter(|_| !arg.is_hide_set());
                 if let Some(long) = long {
                     assert!(text.contains(long), "{artifact:?} lacks {long}");

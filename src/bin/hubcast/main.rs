@@ -167,14 +167,14 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
     let handle = server.handle();
     signals::stop_on_signals(handle.clone()).map_err(cannot_run)?;
     let mut printed = Vec::new();
-    for room in &options.doors.stdout {
+    for room in &options.stdout {
         let subscription = handle.subscribe(room).map_err(cannot_run)?;
-        let printer = Printer::new(room, options.doors.stdout_format);
+        let printer = Printer::new(room, options.stdout_format);
         printed.push(pipe::print_to_stdout(subscription, printer).map_err(cannot_run)?);
     }
-    if options.doors.stdin.is_some() || options.doors.stdin_rooms {
-        let exit = options.doors.exit_on_eof;
-        let (handle, room) = (handle.clone(), options.doors.stdin.clone());
+    if options.stdin.is_some() || options.stdin_rooms {
+        let exit = options.exit_on_eof;
+        let (handle, room) = (handle.clone(), options.stdin.clone());
         pipe::broadcast_stdin(handle, room, max_message_size, exit).map_err(cannot_run)?;
     }
     greet(options, server.local_addr());
@@ -197,7 +197,7 @@ fn explain(options: &Options, config: &Config, addresses: &[Address]) -> Result<
         config,
         addresses,
         over_tls: options.has_tls(),
-        prints: options.doors.stdout.len(),
+        prints: options.stdout.len(),
     };
     let text = explain::text(&given).map_err(cannot_bind)?;
     print(io::stdout(), &text).map_err(cannot_run)

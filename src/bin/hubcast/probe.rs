@@ -2,6 +2,7 @@
 
 mod client;
 
+use std::collections::BinaryHeap;
 use std::ffi::OsString;
 use std::io;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use clap::{Arg, ArgMatches, Command, value_parser};
 use http::Uri;
 
 use crate::environment::Ended;
@@ -22,42 +23,58 @@ const NAME: &str = "probe";
 const TAG: &str = "hubcast-probe";
 /// Each client may get as many messages in memory.
 const MAX_MESSAGES: u32 = 1_000_000;
+const MAX_CLIENTS: u32 = 10_000;
+const MAX_RATE: u32 = 100_000;
 
-/// Checks a WebSocket relay, hubcast or any other: clients join, send, and
-/// count what comes back: its order, its loss and its latency, in one line.
-///
-/// With http:// it asks for the URL once, which must be answered with 2xx: a
-/// health check, where nothing else could ask. The exit code is 0 if all is
-/// well, 1 if not, and 2 for wrong usage.
-#[derive(Debug, Parser)]
-#[command(
-    bin_name = "hubcast probe",
-    no_binary_name = true,
-    max_term_width = 100
-)]
+/// What a probe does.
+const ABOUT: &str = "Checks a WebSocket relay, hubcast or any other: clients join, send, and count \
+    what comes back: its order, its loss and its latency, in one line";
+
+/// What `--help` says beyond that.
+const MORE: &str = "With http:// it asks for the URL once, which must be answered with 2xx: a \
+    health check, where nothing else could ask. The exit code is 0 if all is well, 1 if not, and \
+    2 for wrong usage.";
+
 struct Probe {
-    /// ws://HOST:PORT/ROOM, or http://HOST:PORT/-/healthz
-    #[arg(value_parser = url)]
     url: Uri,
-
-    /// How many clients
-    #[arg(long, short, value_name = "N", default_value = "1")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     clients: u32,
-
-    /// How many messages, which the clients send in turn
-    #[arg(long, short = 'n', value_name = "N", default_value = "10")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_MESSAGES)))]
     messages: u32,
-
-    /// How many messages a second
-    #[arg(long, value_name = "N", default_value = "100")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
-
-    /// How long to wait for anything that does not come
-    #[arg(long, value_name = "TIME", default_value = "5s")]
     timeout: Time,
+}
+
+fn command() -> Command {
+    let number = |name, default, most: u32| {
+        let range = value_parser!(u32).range(1..=i64::from(most));
+        let arg = Arg::new(name).long(name).value_name("N");
+        arg.default_value(default).value_parser(range)
+    };
+    Command::new("hubcast")
+        .bin_name("hubcast probe")
+        .no_binary_name(true)
+        .max_term_width(100)
+        .about(ABOUT)
+        .long_about(format!("{ABOUT}.\n\n{MORE}"))
+        .args([
+            Arg::new("url")
+                .value_name("URL")
+                .required(true)
+                .value_parser(url)
+                .help("ws://HOST:PORT/ROOM, or http://HOST:PORT/-/healthz"),
+            number("clients", "1", MAX_CLIENTS)
+                .short('c')
+                .help("How many clients"),
+            number("messages", "10", MAX_MESSAGES)
+                .short('n')
+                .help("How many messages, which the clients send in turn"),
+            number("rate", "100", MAX_RATE).help("How many messages a second"),
+            Arg::new("timeout")
+                .long("timeout")
+                .value_name("TIME")
+                .default_value("5s")
+                .value_parser(value_parser!(Time))
+                .help("How long to wait for anything that does not come"),
+        ])
 }
 
 /// Runs a probe, if the arguments ask for one. The line that says how it went,
@@ -65,13 +82,26 @@ struct Probe {
 pub(crate) fn asked_for(arguments: &[OsString]) -> Option<Result<Result<String, String>, Ended>> {
     let rest = arguments.get(2..)?;
     arguments.get(1).filter(|name| *name == NAME)?;
-    Some(match Probe::try_parse_from(rest) {
-        Ok(probe) => Ok(probe.run()),
+    Some(match command().try_get_matches_from(rest) {
+        Ok(said) => Ok(Probe::new(said).run()),
         Err(error) => Err(error.into()),
     })
 }
 
 impl Probe {
+    /// What clap has found; all of it is required, or has a default.
+    fn new(mut said: ArgMatches) -> Probe {
+        let mut number = |name| said.remove_one(name).unwrap_or_default();
+        let (clients, messages, rate) = (number("clients"), number("messages"), number("rate"));
+        Probe {
+            url: said.remove_one("url").unwrap_or_default(),
+            clients,
+            messages,
+            rate,
+            timeout: said.remove_one("timeout").unwrap_or_default(),
+        }
+    }
+
     fn run(&self) -> Result<String, String> {
         // Its query may hold a token.
         let place = self.url.to_string();
@@ -195,20 +225,20 @@ impl Report {
             true => self.messages as usize * self.heard.len(),
             false => (0..clients).map(|client| of_others(client).count()).sum(),
         };
-        let mut latencies: Vec<u64> = self.heard.iter().flatten().map(|(_, took)| *took).collect();
-        latencies.sort_unstable();
+        let latencies: BinaryHeap<u64> =
+            self.heard.iter().flatten().map(|(_, took)| *took).collect();
+        let latencies = latencies.into_sorted_vec();
         let received = latencies.len();
         let percentile = |share: usize| {
             let index = (received * share / 100).min(received.saturating_sub(1));
-            latencies
-                .get(index)
-                .map_or(0.0, |nanos| *nanos as f64 / 1e6)
+            let hundredths = latencies.get(index).map_or(0, |nanos| nanos / 10_000);
+            format!("{}.{:02}ms", hundredths / 100, hundredths % 100)
         };
         let in_order = self.is_in_order();
         let order = if in_order { "in order" } else { "OUT OF ORDER" };
         let line = format!(
             "clients={clients} messages={} received={received}/{expected} lost={} {order} \
-             p50={:.2}ms p99={:.2}ms max={:.2}ms",
+             p50={} p99={} max={}",
             self.messages,
             expected.saturating_sub(received),
             percentile(50),

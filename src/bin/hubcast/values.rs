@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use hubcast::SlowConsumer;
 #[cfg(feature = "tls")]
 use hubcast::TlsVersion;
@@ -26,15 +27,30 @@ impl FromStr for Size {
 }
 
 /// How messages are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Format {
+    #[default]
     Text,
     Rooms,
     Ndjson,
 }
 
+impl ValueEnum for Format {
+    fn value_variants<'a>() -> &'a [Format] {
+        &[Format::Text, Format::Rooms, Format::Ndjson]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Format::Text => "text".into(),
+            Format::Rooms => "rooms".into(),
+            Format::Ndjson => "ndjson".into(),
+        })
+    }
+}
+
 /// A duration: 500ms, 20s or 2m.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Time(pub(crate) Duration);
 
 impl FromStr for Time {
@@ -55,15 +71,29 @@ pub(crate) fn switch(text: &str) -> Option<bool> {
     }
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Policy {
-    /// Discard what waits and close with 1008
-    #[value(alias = "evict")]
     Disconnect,
-    /// Drop the oldest message that waits
     DropOldest,
-    /// Drop the new message
     DropNewest,
+}
+
+impl ValueEnum for Policy {
+    fn value_variants<'a>() -> &'a [Policy] {
+        &[Policy::Disconnect, Policy::DropOldest, Policy::DropNewest]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Policy::Disconnect => PossibleValue::new("disconnect")
+                .alias("evict")
+                .help("Discard what waits and close with 1008"),
+            Policy::DropOldest => {
+                PossibleValue::new("drop-oldest").help("Drop the oldest message that waits")
+            }
+            Policy::DropNewest => PossibleValue::new("drop-newest").help("Drop the new message"),
+        })
+    }
 }
 
 impl From<Policy> for SlowConsumer {
@@ -77,12 +107,24 @@ impl From<Policy> for SlowConsumer {
 }
 
 /// The oldest version of TLS.
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) enum MinTls {
-    #[value(name = "1.2")]
+    #[default]
     V1_2,
-    #[value(name = "1.3")]
     V1_3,
+}
+
+impl ValueEnum for MinTls {
+    fn value_variants<'a>() -> &'a [MinTls] {
+        &[MinTls::V1_2, MinTls::V1_3]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            MinTls::V1_2 => "1.2".into(),
+            MinTls::V1_3 => "1.3".into(),
+        })
+    }
 }
 
 #[cfg(feature = "tls")]
@@ -95,15 +137,39 @@ impl From<MinTls> for TlsVersion {
     }
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) enum LogLevel {
     Off,
     Error,
-    #[value(alias = "warning")]
     Warn,
+    #[default]
     Info,
     Debug,
     Trace,
+}
+
+impl ValueEnum for LogLevel {
+    fn value_variants<'a>() -> &'a [LogLevel] {
+        &[
+            LogLevel::Off,
+            LogLevel::Error,
+            LogLevel::Warn,
+            LogLevel::Info,
+            LogLevel::Debug,
+            LogLevel::Trace,
+        ]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            LogLevel::Off => "off".into(),
+            LogLevel::Error => "error".into(),
+            LogLevel::Warn => PossibleValue::new("warn").alias("warning"),
+            LogLevel::Info => "info".into(),
+            LogLevel::Debug => "debug".into(),
+            LogLevel::Trace => "trace".into(),
+        })
+    }
 }
 
 impl From<LogLevel> for LevelFilter {
