@@ -1,7 +1,7 @@
 //! Which connections are let in: the limits on connections and on handshakes.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -33,8 +33,8 @@ pub(crate) struct Admission {
 #[derive(Debug, Default)]
 struct Handshakes {
     count: usize,
-    /// By their ids, so that the oldest is the first.
-    of_network: HashMap<Option<IpAddr>, BTreeMap<ClientId, Arc<Stream>>>,
+    /// In the order of their ids: the oldest is the first.
+    of_network: HashMap<Option<IpAddr>, VecDeque<(ClientId, Arc<Stream>)>>,
 }
 
 /// A connection's slot; given back when dropped.
@@ -113,16 +113,17 @@ impl Admission {
 
 impl Handshakes {
     fn insert(&mut self, network: Option<IpAddr>, id: ClientId, socket: Arc<Stream>) {
-        self.of_network
-            .entry(network)
-            .or_default()
-            .insert(id, socket);
+        let of_network = self.of_network.entry(network).or_default();
+        // Another accept thread may have been faster with a later one.
+        let place = of_network.partition_point(|(other, _)| *other < id);
+        of_network.insert(place, (id, socket));
         self.count += 1;
     }
 
     fn remove(&mut self, network: Option<IpAddr>, id: ClientId) -> Option<Arc<Stream>> {
         let of_network = self.of_network.get_mut(&network)?;
-        let socket = of_network.remove(&id)?;
+        let place = of_network.binary_search_by_key(&id, |(other, _)| *other);
+        let (_, socket) = of_network.remove(place.ok()?)?;
         if of_network.is_empty() {
             self.of_network.remove(&network);
         }
@@ -132,8 +133,7 @@ impl Handshakes {
 
     fn take_oldest_of_most(&mut self) -> Option<Arc<Stream>> {
         let networks = self.of_network.iter();
-        let oldest =
-            networks.filter_map(|(at, of)| Some((of.len(), Reverse(*of.first_key_value()?.0), at)));
+        let oldest = networks.filter_map(|(at, of)| Some((of.len(), Reverse(of.front()?.0), at)));
         let (_, Reverse(id), network) = oldest.max()?;
         self.remove(*network, id)
     }

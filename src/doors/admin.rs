@@ -13,6 +13,7 @@ use crate::embed::Handle;
 use crate::error::Stopped;
 use crate::http1::{Answer, stopping};
 use crate::hub::{ClientInfo, RoomInfo};
+use crate::wire::Decimal;
 use crate::wire::json::{self, Object};
 
 /// The methods that are answered.
@@ -214,8 +215,10 @@ fn rooms_json(rooms: &[RoomInfo]) -> String {
 
 fn clients_json(clients: &[ClientInfo]) -> String {
     list_json("clients", clients, |object, client| {
-        let age = client.age.as_secs_f64();
-        let rtt = client.rtt.map(|rtt| format!("{:.6}", rtt.as_secs_f64()));
+        let age = Decimal(client.age.as_millis() as u64, 3);
+        let rtt = client
+            .rtt
+            .map(|rtt| Decimal(rtt.as_micros() as u64, 6).to_string());
         object
             .id(client.id)
             .string("peer", &client.peer.to_string());
@@ -224,7 +227,7 @@ fn clients_json(clients: &[ClientInfo]) -> String {
         }
         object
             .array("rooms", &client.rooms, |out, room| json::string(out, room))
-            .plain("age_seconds", format_args!("{age:.3}"))
+            .plain("age_seconds", age)
             .plain("queue_messages", client.queue_messages)
             .plain("queue_bytes", client.queue_bytes)
             .plain("received_messages", client.received_messages)

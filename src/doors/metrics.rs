@@ -6,6 +6,7 @@ use super::process;
 #[cfg(feature = "redis")]
 use crate::engine::{Engine, Status};
 use crate::stats::{Counters, FAN_OUT_BOUNDS};
+use crate::wire::Decimal;
 
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -123,31 +124,31 @@ pub(super) fn text(counters: &Counters, waiting: usize) -> String {
 
 /// Reads one number of an engine.
 #[cfg(feature = "redis")]
-type EngineGet = fn(&Status) -> f64;
+type EngineGet = fn(&Status) -> Decimal;
 
 /// The metrics of an engine, without the prefix `hubcast_`.
 #[cfg(feature = "redis")]
 #[rustfmt::skip] // a row each
 const ENGINE: [(Kind, &str, &str, EngineGet); 19] = [
-    (Gauge, "engine_up", "Whether the engine takes messages.", |s| f64::from(s.is_up())),
-    (Gauge, "engine_head", "The offset of the newest message that was read.", |s| s.head.get() as f64),
-    (Gauge, "engine_next", "The next offset, as the engine said last.", |s| s.next.get() as f64),
-    (Gauge, "engine_lag_seconds", "From the engine to here, of the newest entry.", |s| s.lag_millis.get() as f64 / 1e3),
-    (Gauge, "nodes", "Nodes that have given a sign of life.", |s| s.nodes.get() as f64),
-    (Counter, "engine_away_seconds_total", "Time without the engine.", |s| s.away_millis.get() as f64 / 1e3),
-    (Counter, "engine_reconnects_total", "Connections to append with.", |s| s.reconnects.get() as f64),
-    (Counter, "engine_restores_total", "Times that this node has put the log back.", |s| s.restores.get() as f64),
-    (Counter, "engine_restored_entries_total", "Entries that this node has put back.", |s| s.restored_entries.get() as f64),
-    (Counter, "engine_epochs_total", "Epochs of the log that this node has seen.", |s| s.epochs.get() as f64),
-    (Counter, "engine_duplicates_total", "Batches that came twice and were given once.", |s| s.duplicates.get() as f64),
-    (Counter, "engine_gaps_total", "Times that the log did not go on where this node was.", |s| s.gaps.get() as f64),
-    (Counter, "engine_gap_messages_total", "Messages that were missing there.", |s| s.gap_messages.get() as f64),
-    (Counter, "engine_records_unknown_total", "Records of a newer version.", |s| s.unknown_records.get() as f64),
-    (Counter, "engine_entries_malformed_total", "Entries that make no sense.", |s| s.malformed_entries.get() as f64),
-    (Counter, "engine_batches_total", "Batches appended.", |s| s.batches.get() as f64),
-    (Counter, "engine_batch_messages_total", "Messages in them.", |s| s.batch_messages.get() as f64),
-    (Counter, "engine_batch_bytes_total", "Bytes in them.", |s| s.batch_bytes.get() as f64),
-    (Counter, "engine_append_seconds_total", "Time to append them.", |s| s.append_micros.get() as f64 / 1e6),
+    (Gauge, "engine_up", "Whether the engine takes messages.", |s| Decimal(s.is_up().into(), 0)),
+    (Gauge, "engine_head", "The offset of the newest message that was read.", |s| Decimal(s.head.get(), 0)),
+    (Gauge, "engine_next", "The next offset, as the engine said last.", |s| Decimal(s.next.get(), 0)),
+    (Gauge, "engine_lag_seconds", "From the engine to here, of the newest entry.", |s| Decimal(s.lag_millis.get(), 3)),
+    (Gauge, "nodes", "Nodes that have given a sign of life.", |s| Decimal(s.nodes.get(), 0)),
+    (Counter, "engine_away_seconds_total", "Time without the engine.", |s| Decimal(s.away_millis.get(), 3)),
+    (Counter, "engine_reconnects_total", "Connections to append with.", |s| Decimal(s.reconnects.get(), 0)),
+    (Counter, "engine_restores_total", "Times that this node has put the log back.", |s| Decimal(s.restores.get(), 0)),
+    (Counter, "engine_restored_entries_total", "Entries that this node has put back.", |s| Decimal(s.restored_entries.get(), 0)),
+    (Counter, "engine_epochs_total", "Epochs of the log that this node has seen.", |s| Decimal(s.epochs.get(), 0)),
+    (Counter, "engine_duplicates_total", "Batches that came twice and were given once.", |s| Decimal(s.duplicates.get(), 0)),
+    (Counter, "engine_gaps_total", "Times that the log did not go on where this node was.", |s| Decimal(s.gaps.get(), 0)),
+    (Counter, "engine_gap_messages_total", "Messages that were missing there.", |s| Decimal(s.gap_messages.get(), 0)),
+    (Counter, "engine_records_unknown_total", "Records of a newer version.", |s| Decimal(s.unknown_records.get(), 0)),
+    (Counter, "engine_entries_malformed_total", "Entries that make no sense.", |s| Decimal(s.malformed_entries.get(), 0)),
+    (Counter, "engine_batches_total", "Batches appended.", |s| Decimal(s.batches.get(), 0)),
+    (Counter, "engine_batch_messages_total", "Messages in them.", |s| Decimal(s.batch_messages.get(), 0)),
+    (Counter, "engine_batch_bytes_total", "Bytes in them.", |s| Decimal(s.batch_bytes.get(), 0)),
+    (Counter, "engine_append_seconds_total", "Time to append them.", |s| Decimal(s.append_micros.get(), 6)),
 ];
 
 /// The metrics of an engine, behind the others.
@@ -222,7 +223,8 @@ fn longest_pass(out: &mut String, counters: &Counters) {
         name,
         "The longest that the hub was busy with one pass.",
     );
-    sample(out, name, "", counters.longest_pass().as_secs_f64());
+    let nanos = counters.longest_pass().as_nanos() as u64;
+    sample(out, name, "", Decimal(nanos, 9));
 }
 
 fn fan_out(out: &mut String, counters: &Counters) {
@@ -231,13 +233,13 @@ fn fan_out(out: &mut String, counters: &Counters) {
     let (buckets, nanos) = counters.fan_out();
     let bounds = FAN_OUT_BOUNDS
         .iter()
-        .map(|micros| format!("{}", *micros as f64 / 1e6));
+        .map(|micros| Decimal(*micros, 6).to_string());
     let mut sum = 0;
     for (bound, count) in bounds.chain(["+Inf".to_owned()]).zip(buckets) {
         sum += count;
         sample(out, "fan_out_seconds_bucket", &label("le", &bound), sum);
     }
-    sample(out, "fan_out_seconds_sum", "", nanos as f64 / 1e9);
+    sample(out, "fan_out_seconds_sum", "", Decimal(nanos, 9));
     sample(out, "fan_out_seconds_count", "", sum);
 }
 

@@ -6,6 +6,7 @@ use super::admin::{JSON, list_json};
 use super::hall::Doors;
 use crate::engine::{Engine, NodeInfo};
 use crate::http1::Answer;
+use crate::wire::Decimal;
 
 impl Doors {
     /// Lists the nodes, of which this one is the only one without an engine.
@@ -13,7 +14,6 @@ impl Doors {
         let engine = self.handle.shared.engine.as_ref();
         let nodes: Vec<NodeInfo> = engine.map(Engine::nodes).unwrap_or_default();
         let json = list_json("nodes", &nodes, |object, node| {
-            let silence = node.silent_millis as f64 / 1000.0;
             object.string("id", &node.id);
             if let Some(tag) = node.tag {
                 object.string("clients", &format!("@{tag}"));
@@ -21,7 +21,7 @@ impl Doors {
             object
                 .string("name", &node.name)
                 .string("version", &node.version)
-                .plain("silent_seconds", format_args!("{silence:.3}"))
+                .plain("silent_seconds", Decimal(node.silent_millis, 3))
                 .plain("this", node.is_this);
         });
         Answer::new(StatusCode::OK, JSON, json)

@@ -9,6 +9,7 @@ use super::client_state::ClientState;
 use super::member::Member;
 use crate::close::{CloseFrame, Departure};
 use crate::names::{ClientId, Peer};
+use crate::wire::Decimal;
 use crate::wire::json::{self, Object};
 
 /// How many are remembered.
@@ -69,9 +70,9 @@ impl Departed {
             .string("why", &cause.to_string());
         write_close(object, "sent", sent.as_ref());
         write_close(object, "received", received.as_ref());
-        let age = self.age.as_secs_f64();
+        let age = Decimal(self.age.as_millis() as u64, 3);
         object
-            .plain("age_seconds", format_args!("{age:.3}"))
+            .plain("age_seconds", age)
             .plain("received_messages", self.received_messages)
             .plain("received_bytes", self.received_bytes)
             .plain("sent_messages", self.sent_messages)

@@ -1,6 +1,7 @@
 //! How a member's connection ends: closed, evicted, failed, aborted.
 
-use std::collections::HashMap;
+use std::collections::{BinaryHeap, HashMap};
+use std::iter;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -69,12 +70,12 @@ impl Hub {
                 holders.push((place, &*member.client.room, held));
             }
         }
-        let mut ranked: Vec<_> = holders
+        let mut ranked: BinaryHeap<_> = holders
             .into_iter()
             .map(|(place, room, held)| (of_room.get(room), room, held, place))
             .collect();
-        ranked.sort_unstable_by(|one, other| other.cmp(one));
-        ranked.into_iter().map(|(.., place)| place).collect()
+        let most = || ranked.pop().map(|(.., place)| place);
+        iter::from_fn(most).collect()
     }
 
     fn is_ending(&self, place: u32) -> bool {
@@ -280,7 +281,8 @@ impl Hub {
                     (cause.close_frame("reached max-age; come back"), cause)
                 }
                 Some(retry) => {
-                    let reason = format!("restarting; come back in {:.1} s", retry.as_secs_f64());
+                    let (whole, tenths) = (retry.as_secs(), retry.subsec_millis() / 100);
+                    let reason = format!("restarting; come back in {whole}.{tenths} s");
                     let frame = CloseFrame::new(CloseCode::SERVICE_RESTART, reason);
                     (frame, Cause::Shutdown)
                 }

@@ -44,12 +44,12 @@ pub(super) struct Presence {
     /// The places of those who follow.
     pub(super) watchers: Vec<(u32, Watch)>,
     /// What has changed since they were told.
-    joined: BTreeMap<ClientId, Option<Box<str>>>,
+    joined: BTreeMap<ClientId, Shown>,
     left: Vec<(ClientId, Option<Box<str>>, &'static str)>,
 }
 
 /// A member that is shown.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Shown {
     name: Option<Box<str>>,
     /// It has left: until when it may come back unnoticed, and why it left.
@@ -75,13 +75,12 @@ impl Presence {
             self.shown_as.insert(id, former);
             return;
         }
-        let name: Option<Box<str>> = name.map(Box::from);
         let shown = Shown {
-            name: name.clone(),
+            name: name.map(Box::from),
             leaving: None,
         };
-        self.here.insert(id, shown);
-        self.joined.insert(id, name);
+        self.here.insert(id, shown.clone());
+        self.joined.insert(id, shown);
     }
 
     /// A member has left. Until `until` one of its name may come back; true:
@@ -132,13 +131,11 @@ impl Presence {
     /// whether it comes back.
     #[cfg(feature = "redis")]
     pub(super) fn enter_elsewhere(&mut self, id: ClientId, name: Option<Box<str>>) {
-        let shown = Shown {
-            name: name.clone(),
-            leaving: None,
-        };
-        if self.here.insert(id, shown).is_none() {
+        let leaving = None;
+        let shown = Shown { name, leaving };
+        if self.here.insert(id, shown.clone()).is_none() {
             self.elsewhere += 1;
-            self.joined.insert(id, name);
+            self.joined.insert(id, shown);
         }
     }
 
@@ -170,7 +167,7 @@ impl Presence {
     ) -> impl Iterator<Item = Attendance> {
         let joined = self.joined.iter().filter(|(id, _)| id.tag() == node);
         let members: Vec<_> = joined
-            .map(|(id, name)| (id.value(), name.clone()))
+            .map(|(id, shown)| (id.value(), shown.name.clone()))
             .collect();
         let joined = Attendance::Joined {
             room: room.clone(),
@@ -216,7 +213,7 @@ impl Presence {
             let joined = self.joined.iter();
             notice.list(
                 "joined",
-                joined.map(|(id, name)| (*id, name.as_deref(), None)),
+                joined.map(|(id, shown)| (*id, shown.name.as_deref(), None)),
             );
         }
         if !self.left.is_empty() {

@@ -4,6 +4,7 @@
 
 pub(crate) mod burst;
 mod collected;
+mod decimal;
 mod decoder;
 #[cfg(feature = "deflate")]
 mod deflate;
@@ -18,6 +19,7 @@ pub(crate) mod sse;
 
 pub(crate) use burst::{Burst, BurstBuilder, Encoding};
 pub(crate) use collected::Payload;
+pub(crate) use decimal::Decimal;
 pub(crate) use decoder::{Decoder, Incoming};
 #[cfg(feature = "deflate")]
 pub(crate) use decoder::{invalid_utf8, too_large};

@@ -57,7 +57,7 @@ pub(crate) fn parse(
     let mut arguments = Vec::from_iter(arguments);
     // Arguments that cannot be parsed are an error below. Help and version end
     // here.
-    let given = command.clone().ignore_errors(true);
+    let given = cli::command().ignore_errors(true);
     let given = given.try_get_matches_from(&arguments)?;
     let environment = Environment::read(&command, &given, variables)?;
     let behind_the_program = arguments.len().min(1);
@@ -237,7 +237,7 @@ pub(crate) fn variable_option(arg: &Arg) -> Option<&str> {
 
 /// The variable of an option: `HUBCAST_MAX_CLIENTS` for `max-clients`.
 pub(crate) fn variable_name(option: &str) -> String {
-    format!("{PREFIX}{}", option.to_uppercase().replace('-', "_"))
+    format!("{PREFIX}{}", option.to_ascii_uppercase().replace('-', "_"))
 }
 
 fn wrong(line: String) -> Ended {

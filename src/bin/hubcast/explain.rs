@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use hubcast::{Config, Error, Server, SlowConsumer};
+use humantime::format_duration;
 
 use crate::listen::Address;
 
@@ -240,7 +241,6 @@ fn what_is_refused(out: &mut String, config: &Config) {
         SlowConsumer::DropNewest => "new messages are dropped",
         _ => "closed with 1008",
     };
-    let seconds = |time: std::time::Duration| format!("{} s", time.as_secs_f64());
     let mut rows = vec![
         (
             format!(
@@ -268,14 +268,14 @@ fn what_is_refused(out: &mut String, config: &Config) {
         (
             format!(
                 "a handshake of more than {}",
-                seconds(config.handshake_timeout)
+                format_duration(config.handshake_timeout)
             ),
             "answered with 408",
         ),
         (
             format!(
                 "a message that takes more than {}",
-                seconds(config.message_timeout)
+                format_duration(config.message_timeout)
             ),
             "closed with 1008",
         ),
@@ -301,7 +301,7 @@ fn what_is_refused(out: &mut String, config: &Config) {
     }
     if !config.max_age.is_zero() {
         rows.push((
-            format!("an age of {}", seconds(config.max_age)),
+            format!("an age of {}", format_duration(config.max_age)),
             "closed with 1001",
         ));
     }
@@ -323,7 +323,10 @@ fn size(bytes: u128) -> String {
     match unit {
         None => format!("{bytes} B"),
         Some((unit, name)) if bytes.is_multiple_of(unit) => format!("{} {name}", bytes / unit),
-        Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / unit as f64),
+        Some((unit, name)) => {
+            let tenths = (bytes * 10 + unit / 2) / unit;
+            format!("{}.{} {name}", tenths / 10, tenths % 10)
+        }
     }
 }
 
