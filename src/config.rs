@@ -65,6 +65,14 @@ pub struct Config {
     /// How hard to compress: 1 is the fastest, 9 the tightest. Default: 1.
     #[cfg(feature = "deflate")]
     pub deflate_level: u8,
+    /// Whether short messages of a room are compressed together: each refers to
+    /// those before it. An experiment, see the guide; it needs
+    /// [`deflate`](Config::deflate). Whoever sends to a room and sees the sizes
+    /// of what a member is sent could guess what others write there, so
+    /// everybody who may send to a room must be somebody who may read it.
+    /// Default: false.
+    #[cfg(feature = "deflate")]
+    pub deflate_rooms: bool,
     /// The most messages that wait for one client; see also
     /// [`queue_bytes`](Config::queue_bytes). Whichever is reached first
     /// makes the client a slow consumer, but one message may always wait,
@@ -363,6 +371,8 @@ impl Default for Config {
             deflate_threshold: 256,
             #[cfg(feature = "deflate")]
             deflate_level: 1,
+            #[cfg(feature = "deflate")]
+            deflate_rooms: false,
             queue_messages: 8192,
             queue_bytes: 1024 * 1024,
             queue_total: 256 * 1024 * 1024,
@@ -620,7 +630,23 @@ impl Config {
     fn check_deflate(&self) -> Result<(), Error> {
         let threshold = self.deflate_threshold;
         in_range("deflate-threshold", threshold, 1, usize::MAX)?;
-        in_range("deflate-level", self.deflate_level.into(), 1, 9)
+        in_range("deflate-level", self.deflate_level.into(), 1, 9)?;
+        if !self.deflate_rooms {
+            return Ok(());
+        }
+        if !self.deflate {
+            return Err(Error::config("deflate-rooms needs deflate"));
+        }
+        // Whoever publishes and cannot read could guess what others write.
+        let apart = match (&self.token, &self.publish_token) {
+            _ if self.token_verifier.is_some() => "tokens that may each read and write other rooms",
+            (Some(_), Some(_)) => "publish-token beside token",
+            _ => return Ok(()),
+        };
+        Err(Error::config(format!(
+            "deflate-rooms is for servers where everybody who may publish may read, not for \
+             {apart}"
+        )))
     }
 
     /// A token of which all values can be tried.

@@ -31,6 +31,11 @@ pub(crate) struct Counters {
     pub(crate) compressed: Ratio,
     #[cfg(feature = "deflate")]
     pub(crate) inflated: Ratio,
+    /// What went into the shared streams of rooms.
+    #[cfg(feature = "deflate")]
+    pub(crate) shared: Ratio,
+    #[cfg(feature = "deflate")]
+    pub(crate) key_frames: Counter,
     pub(crate) history_bytes: Gauge,
     pub(crate) members_behind: Gauge,
     pub(crate) resumes_complete: Counter,

@@ -2,7 +2,8 @@
 //!
 //! A server agrees without context takeover in either direction, whatever a
 //! client offers, so that nothing is kept for a client. A window of any size
-//! can be agreed to: see [`Encoding::with_window`].
+//! can be agreed to: see [`Encoding::with_window`]. Where rooms have shared
+//! streams, a client with the whole window keeps it, unless it does not want to.
 
 use http::HeaderMap;
 use http::header::{SEC_WEBSOCKET_EXTENSIONS, USER_AGENT};
@@ -10,17 +11,21 @@ use http::header::{SEC_WEBSOCKET_EXTENSIONS, USER_AGENT};
 use crate::wire::Encoding;
 
 const NAME: &str = "permessage-deflate";
+const SERVER_FORGETS: &str = "server_no_context_takeover";
 
 /// What was agreed with a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Agreement {
     /// `server_max_window_bits`, if the client asks for one.
     window_bits: Option<u8>,
+    /// The client keeps its window from one message to the next.
+    keeps_window: bool,
 }
 
 impl Agreement {
-    /// Agrees to the first offer that can be kept.
-    pub(super) fn find(headers: &HeaderMap) -> Option<Agreement> {
+    /// Agrees to the first offer that can be kept. With `shared`, the client may
+    /// follow its room's shared stream.
+    pub(super) fn find(headers: &HeaderMap, shared: bool) -> Option<Agreement> {
         if is_safari_15(headers) {
             return None;
         }
@@ -28,11 +33,11 @@ impl Agreement {
         lines
             .filter_map(|line| line.to_str().ok())
             .flat_map(|line| split(line, ','))
-            .find_map(Agreement::to)
+            .find_map(|offer| Agreement::to(offer, shared))
     }
 
     /// Agrees to an offer: an extension and its parameters.
-    fn to(offer: &str) -> Option<Agreement> {
+    fn to(offer: &str, shared: bool) -> Option<Agreement> {
         let mut parts = split(offer, ';');
         if !parts.next()?.trim().eq_ignore_ascii_case(NAME) {
             return None;
@@ -46,7 +51,7 @@ impl Agreement {
             };
             let name = name.to_ascii_lowercase();
             match (name.as_str(), value) {
-                ("server_no_context_takeover" | "client_no_context_takeover", None) => {}
+                (SERVER_FORGETS | "client_no_context_takeover", None) => {}
                 // A hint, or a limit that what inflates does not need.
                 ("client_max_window_bits", None) => {}
                 ("client_max_window_bits", Some(value)) => drop(bits(value)?),
@@ -58,19 +63,28 @@ impl Agreement {
             }
             seen.push(name);
         }
-        Some(Agreement { window_bits })
+        let forgets = seen.iter().any(|name| name == SERVER_FORGETS);
+        let is_whole = window_bits.is_none_or(|bits| bits == 15);
+        Some(Agreement {
+            window_bits,
+            keeps_window: shared && is_whole && !forgets,
+        })
     }
 
     pub(super) fn encoding(self) -> Encoding {
-        Encoding::with_window(self.window_bits.unwrap_or(15))
+        match self.keeps_window {
+            true => Encoding::DeflatedShared,
+            false => Encoding::with_window(self.window_bits.unwrap_or(15)),
+        }
     }
 
     /// The header of the answer.
     pub(super) fn header(self) -> String {
-        let mut line = format!(
-            "sec-websocket-extensions: {NAME}; server_no_context_takeover; \
-             client_no_context_takeover"
-        );
+        let mut line = format!("sec-websocket-extensions: {NAME}");
+        if !self.keeps_window {
+            line.push_str(&format!("; {SERVER_FORGETS}"));
+        }
+        line.push_str("; client_no_context_takeover");
         if let Some(bits) = self.window_bits {
             line.push_str(&format!("; server_max_window_bits={bits}"));
         }
@@ -131,7 +145,7 @@ mod tests {
             );
         }
         headers.insert(USER_AGENT, HeaderValue::from_str(agent).unwrap());
-        Agreement::find(&headers)
+        Agreement::find(&headers, false)
     }
 
     #[test]
@@ -163,7 +177,10 @@ mod tests {
         ] {
             assert_eq!(
                 agreed(&[offer], ""),
-                Some(Agreement { window_bits }),
+                Some(Agreement {
+                    window_bits,
+                    keeps_window: false
+                }),
                 "{offer}"
             );
         }
@@ -223,12 +240,51 @@ mod tests {
 
     #[test]
     fn the_answer_says_what_was_agreed() {
-        let header = |window_bits| Agreement { window_bits }.header();
-        assert_eq!(
-            header(None),
-            "sec-websocket-extensions: permessage-deflate; server_no_context_takeover; \
-             client_no_context_takeover\r\n"
-        );
-        assert!(header(Some(9)).ends_with("takeover; server_max_window_bits=9\r\n"));
+        let header = |offer, shared| Agreement::to(offer, shared).unwrap().header();
+        let forgets = "sec-websocket-extensions: permessage-deflate; \
+                       server_no_context_takeover; client_no_context_takeover\r\n";
+        assert_eq!(header(NAME, false), forgets);
+        let small = "permessage-deflate; server_max_window_bits=9";
+        assert!(header(small, false).ends_with("takeover; server_max_window_bits=9\r\n"));
+        let keeps = "sec-websocket-extensions: permessage-deflate; client_no_context_takeover";
+        assert_eq!(header(NAME, true), format!("{keeps}\r\n"));
+        let whole = "permessage-deflate; server_max_window_bits=15";
+        let expected = format!("{keeps}; server_max_window_bits=15\r\n");
+        assert_eq!(header(whole, true), expected);
+    }
+
+    #[test]
+    fn only_a_client_that_keeps_the_whole_window_follows_a_shared_stream() {
+        for (offer, encoding) in [
+            ("permessage-deflate", Encoding::DeflatedShared),
+            (
+                "permessage-deflate; client_max_window_bits; server_max_window_bits=15",
+                Encoding::DeflatedShared,
+            ),
+            (
+                "permessage-deflate; client_no_context_takeover",
+                Encoding::DeflatedShared,
+            ),
+            (
+                "permessage-deflate; server_no_context_takeover",
+                Encoding::Deflated,
+            ),
+            (
+                "permessage-deflate; Server_No_Context_Takeover",
+                Encoding::Deflated,
+            ),
+            (
+                "permessage-deflate; server_max_window_bits=14",
+                Encoding::Deflated4KiB,
+            ),
+            (
+                "permessage-deflate; server_max_window_bits=8",
+                Encoding::Deflated256,
+            ),
+        ] {
+            let agreed = |shared| Agreement::to(offer, shared).unwrap().encoding();
+            assert_eq!(agreed(true), encoding, "{offer}");
+            assert_ne!(agreed(false), Encoding::DeflatedShared, "{offer}");
+        }
     }
 }

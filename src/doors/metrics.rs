@@ -50,10 +50,14 @@ const NUMBERS: [(Kind, &str, &str, Get); 19] = [
 /// The same of compression.
 #[cfg(feature = "deflate")]
 #[rustfmt::skip] // a row each
-const COMPRESSION: [(Kind, &str, &str, Get); 6] = [
+const COMPRESSION: [(Kind, &str, &str, Get); 10] = [
     (Counter, "compressed_messages_total", "Messages compressed.", |c| c.compressed.messages.get()),
     (Counter, "compressed_before_bytes_total", "Their bytes before.", |c| c.compressed.before.get()),
     (Counter, "compressed_after_bytes_total", "Their bytes after.", |c| c.compressed.after.get()),
+    (Counter, "shared_messages_total", "Messages compressed in the shared streams of rooms.", |c| c.shared.messages.get()),
+    (Counter, "shared_before_bytes_total", "Their bytes before.", |c| c.shared.before.get()),
+    (Counter, "shared_after_bytes_total", "Their bytes after.", |c| c.shared.after.get()),
+    (Counter, "shared_key_frames_total", "Of these messages, those that refer to none before.", |c| c.key_frames.get()),
     (Counter, "inflated_messages_total", "Messages inflated.", |c| c.inflated.messages.get()),
     (Counter, "inflated_before_bytes_total", "Their bytes before.", |c| c.inflated.before.get()),
     (Counter, "inflated_after_bytes_total", "Their bytes after.", |c| c.inflated.after.get()),

@@ -61,7 +61,8 @@ impl Doors {
     #[cfg(feature = "deflate")]
     fn agree(&self, request: &Request<()>, upgrade: &Upgrade<'_>, head: &mut String) -> Encoding {
         let may_compress = self.config().deflate && upgrade.compression;
-        let found = may_compress.then(|| Agreement::find(request.headers()));
+        let shared = self.config().deflate_rooms;
+        let found = may_compress.then(|| Agreement::find(request.headers(), shared));
         let Some(agreement) = found.flatten() else {
             return Encoding::Frames;
         };

@@ -15,6 +15,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::close::Violation;
 use crate::config::{Config, SlowConsumer};
 use crate::engine::Memory;
+#[cfg(feature = "deflate")]
+use crate::fuzzing::choices::Choices;
 use crate::hub::interest::Interest;
 use crate::hub::{Audience, Command, Hub, Joining};
 use crate::hub::{ClientState, Place, Start};
@@ -27,6 +29,8 @@ use crate::since::Since;
 use crate::wire::burst::single;
 use crate::wire::{Burst, BurstBuilder, Encoding};
 use crate::wire::{Decoder, Incoming};
+#[cfg(feature = "deflate")]
+use crate::wire::{Deflate, SharedCompressor};
 
 /// How long each case is measured.
 const TIME: Duration = Duration::from_millis(500);
@@ -239,6 +243,80 @@ fn history() {
         let id = ClientId(id);
         world.hub.apply(Command::Leave { id });
     });
+}
+
+/// A message like those of a busy room: the same fields, other values.
+#[cfg(feature = "deflate")]
+fn event(choices: &mut Choices<'_>, len: usize) -> String {
+    let words = "build deploy failed passed queue worker region disk started node";
+    let words: Vec<&str> = words.split(' ').collect();
+    let at = 1_764_201_600_000 + choices.below(1 << 30);
+    let (user, level) = (choices.below(5_000), ["info", "warn"][choices.below(2)]);
+    let mut text =
+        format!("{{\"at\":{at},\"user\":\"user-{user}\",\"level\":\"{level}\",\"text\":\"");
+    while text.len() + 2 < len {
+        text.push_str(words[choices.below(words.len())]);
+        text.push_str(&format!(" {} ", choices.below(100_000)));
+    }
+    text.truncate(len - 2);
+    text.push_str("\"}");
+    text
+}
+
+/// Messages compressed alone, and in a room's shared stream: bytes on the wire
+/// of those of plain frames, and time per message.
+#[cfg(feature = "deflate")]
+#[test]
+#[ignore = "measures; `make bench-micro` runs it"]
+fn compression() {
+    println!();
+    for (len, level) in [(123, 1), (224, 1), (444, 1), (958, 1), (2_000, 1), (224, 6)] {
+        let mut choices = Choices::Seed(1);
+        let messages = (0..2_000).map(|_| event(&mut choices, len));
+        let bursts: Vec<Burst> = messages
+            .map(|text| single(&Message::from(text), false))
+            .collect();
+        let alone = Deflate::new(1, level, Arc::default());
+        quickest(&format!("{len} B, level {level}, alone"), &bursts, || {
+            let packed = bursts.iter().map(|burst| alone.compress(burst));
+            let packed = packed.zip(&bursts);
+            let len = |(packed, plain): (Option<Burst>, &Burst)| {
+                packed.map_or(plain.bytes.len(), |packed| packed.bytes.len())
+            };
+            packed.map(len).sum()
+        });
+        for every in [20, 2_000] {
+            let mut compressor = SharedCompressor::make(level).unwrap();
+            let mut out = Vec::new();
+            let what = format!("{len} B, level {level}, a key frame every {every}");
+            quickest(&what, &bursts, || {
+                out.clear();
+                for (n, burst) in bursts.iter().enumerate() {
+                    if n % every == 0 {
+                        assert!(compressor.forget());
+                    }
+                    compressor.append(&burst.bytes, &mut out).unwrap();
+                }
+                out.len()
+            });
+        }
+    }
+}
+
+/// Prints how many bytes `compress` makes of these messages, and the time per
+/// message of its quickest run.
+#[cfg(feature = "deflate")]
+fn quickest(what: &str, bursts: &[Burst], mut compress: impl FnMut() -> usize) {
+    let plain: usize = bursts.iter().map(|burst| burst.bytes.len()).sum();
+    let (begun, mut best, mut bytes) = (Instant::now(), Duration::MAX, 0);
+    while begun.elapsed() < 2 * TIME {
+        let start = Instant::now();
+        bytes = compress();
+        best = best.min(start.elapsed());
+    }
+    let micros = best.as_secs_f64() * 1e6 / bursts.len() as f64;
+    let share = bytes as f64 / plain as f64;
+    println!("{what:<58} {share:>5.2} {micros:>7.2} µs");
 }
 
 #[test]

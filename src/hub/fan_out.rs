@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Hub;
 use super::command::{Audience, Receipt};
-use super::giving::{Delivering, Receivers};
+use super::giving::{Delivering, Given, Receivers};
 use super::helpers::Helpers;
 use super::member::Member;
 use super::permit::Permit;
@@ -14,7 +14,7 @@ use super::slab::Slab;
 use crate::names::ClientId;
 use crate::outbox::{MAX_BURSTS, Outcome};
 use crate::position::Offset;
-use crate::wire::{Burst, Encoding, Forms};
+use crate::wire::{Encoding, Forms};
 
 impl Hub {
     /// Gives messages their places in the log, and tells who waits for it.
@@ -169,6 +169,11 @@ impl Hub {
     /// Gives messages of a room to its members: to those that are in several
     /// rooms, or to all others.
     fn give(&mut self, place: u32, pending: &mut Pending, to_roamers: bool) {
+        #[cfg(feature = "deflate")]
+        let stretch = match to_roamers {
+            true => None,
+            false => self.rooms.stretch(place, &pending.forms),
+        };
         let Some(room) = self.rooms.get(place) else {
             return;
         };
@@ -191,11 +196,24 @@ impl Hub {
                     joined: &mut self.joined,
                 },
             };
-            fan_out.give(receivers, encoding, list, &pending.excepts);
+            let given = Given {
+                encoding,
+                list,
+                excepts: &pending.excepts,
+                #[cfg(feature = "deflate")]
+                stretch: stretch.as_ref(),
+            };
+            fan_out.give(receivers, given);
             if room.ring.is_none() && self.counters.members_behind.get() > 0 {
-                fan_out.hold(self.log.head(), receivers, list, &pending.excepts);
+                fan_out.hold(self.log.head(), receivers, given);
             }
             list.clear();
+        }
+        #[cfg(feature = "deflate")]
+        if stretch.is_some() {
+            let waiting = std::mem::take(&mut self.totals.waiting);
+            let streams = self.rooms.streams.iter_mut();
+            streams.for_each(|streams| streams.wait_for_key(place, waiting > 0));
         }
     }
 
@@ -219,9 +237,16 @@ impl Hub {
             };
             let list = [forms.take(encoding, self.log.epoch(), None)];
             let nobody = Excepts::default();
-            fan_out.give(places, encoding, &list, &nobody);
+            let given = Given {
+                encoding,
+                list: &list,
+                excepts: &nobody,
+                #[cfg(feature = "deflate")]
+                stretch: None,
+            };
+            fan_out.give(places, given);
             if !is_remembered && self.counters.members_behind.get() > 0 {
-                fan_out.hold(self.log.head(), places, &list, &nobody);
+                fan_out.hold(self.log.head(), places, given);
             }
         }
         self.settle();
@@ -258,15 +283,13 @@ struct FanOut<'a> {
 impl FanOut<'_> {
     /// Gives bursts to those of the members that receive this encoding, with
     /// the help of other threads where that is worth it.
-    fn give(&mut self, places: &[u32], encoding: Encoding, list: &[Burst], excepts: &Excepts) {
-        let places = self
-            .helpers
-            .lend(places, self.members, encoding, list, excepts);
+    fn give(&mut self, places: &[u32], given: Given<'_>) {
+        let places = self.helpers.lend(places, self.members, given);
         let mut seated = Seated {
             members: self.members,
             places,
         };
-        self.delivering.give(&mut seated, encoding, list, excepts);
+        self.delivering.give(&mut seated, given);
         let Delivering {
             totals, troubled, ..
         } = &mut self.delivering;
@@ -277,14 +300,13 @@ impl FanOut<'_> {
 impl FanOut<'_> {
     /// Keeps what no room remembers for those of the members that are behind
     /// and receive this encoding; what is remembered they get in its turn.
-    fn hold(&mut self, head: Offset, places: &[u32], list: &[Burst], excepts: &Excepts) {
-        let encoding = list.first().map(|burst| burst.encoding);
+    fn hold(&mut self, head: Offset, places: &[u32], given: Given<'_>) {
         for &place in places {
             let Some(member) = self.members.get_mut(place) else {
                 continue;
             };
-            if member.behind.is_some() && Some(member.encoding) == encoding {
-                let bursts = excepts.bursts_for(member.id, list);
+            if member.behind.is_some() && member.encoding == given.encoding {
+                let bursts = given.excepts.bursts_for(member.id, given.list);
                 let outcome = member.hold(head, bursts);
                 if outcome != Outcome::Done {
                     self.delivering.troubled.push((place, outcome));

@@ -11,9 +11,11 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::giving::{Delivering, Receivers};
+use super::giving::{Delivering, Given, Receivers};
 use super::member::{Member, Totals};
 use super::rooms::Excepts;
+#[cfg(feature = "deflate")]
+use super::shared_stream::Stretch;
 use super::slab::Slab;
 use crate::outbox::Outcome;
 use crate::task::Task;
@@ -61,6 +63,8 @@ struct Part {
     list: Vec<Burst>,
     excepts: Excepts,
     encoding: Encoding,
+    #[cfg(feature = "deflate")]
+    stretch: Option<Stretch>,
     totals: Totals,
     troubled: Vec<(u32, Outcome)>,
     joined: Vec<u8>,
@@ -98,15 +102,13 @@ impl Helpers {
     }
 
     /// Lends the members at some of these places to helpers, which begin to
-    /// give them `list` at once. Returns the places that are the hub's own to
+    /// give them this at once. Returns the places that are the hub's own to
     /// serve.
     pub(super) fn lend<'p>(
         &mut self,
         mut places: &'p [u32],
         members: &mut Slab<Box<Member>>,
-        encoding: Encoding,
-        list: &[Burst],
-        excepts: &Excepts,
+        given: Given<'_>,
     ) -> &'p [u32] {
         let parts = (places.len() / self.min_part).min(1 + self.helpers.len());
         if parts < 2 {
@@ -121,9 +123,13 @@ impl Helpers {
             places = kept;
             let taken = |&place| Some((place, members.take_out(place)?));
             part.members.extend(lent.iter().filter_map(taken));
-            part.encoding = encoding;
-            part.list.extend_from_slice(list);
-            part.excepts.copy(excepts);
+            part.encoding = given.encoding;
+            part.list.extend_from_slice(given.list);
+            part.excepts.copy(given.excepts);
+            #[cfg(feature = "deflate")]
+            {
+                part.stretch = given.stretch.cloned();
+            }
             // The channel holds one part, and it is empty. If the thread is
             // gone, taking the part back shows it.
             let _ = helper.lend.send(part);
@@ -182,9 +188,18 @@ impl Part {
             troubled: &mut self.troubled,
             joined: &mut self.joined,
         };
-        delivering.give(&mut self.members, self.encoding, &self.list, &self.excepts);
+        let given = Given {
+            encoding: self.encoding,
+            list: &self.list,
+            excepts: &self.excepts,
+            #[cfg(feature = "deflate")]
+            stretch: self.stretch.as_ref(),
+        };
+        delivering.give(&mut self.members, given);
         // The bytes are needed no longer than by those who are sent them.
         self.list.clear();
+        #[cfg(feature = "deflate")]
+        drop(self.stretch.take());
     }
 }
 

@@ -45,9 +45,10 @@ impl Need {
             | Encoding::RoomJsonLines
             | Encoding::PositionedRoomJsonLines => Some(Need::JsonLines),
             #[cfg(feature = "deflate")]
-            Encoding::Deflated | Encoding::Deflated4KiB | Encoding::Deflated256 => {
-                Some(Need::Deflated)
-            }
+            Encoding::Deflated
+            | Encoding::DeflatedShared
+            | Encoding::Deflated4KiB
+            | Encoding::Deflated256 => Some(Need::Deflated),
         }
     }
 }

@@ -20,6 +20,10 @@ pub(super) struct Member {
     /// Its Close is under way or its connection has failed, so it is in no room
     /// any more.
     pub(super) ending: bool,
+    /// The key frame since which it has everything of a room's shared stream;
+    /// zero: there is none. It fits where there was nothing but padding.
+    #[cfg(feature = "deflate")]
+    pub(super) attached: u32,
     pub(super) client: Arc<ClientState>,
     pub(super) rooms: Vec<Seat>,
     /// It is still being given what its rooms remember.
@@ -55,6 +59,9 @@ pub(super) struct Totals {
     pub(super) dropped: u64,
     pub(super) deliveries: u64,
     pub(super) bytes: u64,
+    /// How many members wait for the next key frame of a shared stream.
+    #[cfg(feature = "deflate")]
+    pub(super) waiting: usize,
 }
 
 impl Totals {
@@ -82,24 +89,29 @@ impl Totals {
         self.dropped += changes.dropped;
         self.deliveries += changes.deliveries;
         self.bytes += changes.bytes;
+        #[cfg(feature = "deflate")]
+        {
+            self.waiting += changes.waiting;
+        }
     }
 
     /// Gives a delivery to a member.
     pub(super) fn give(&mut self, member: &mut Member, delivery: &Delivery<'_>) -> Outcome {
-        self.count(member, delivery);
+        self.count(member, delivery.messages, delivery.bytes);
         self.track(&mut member.outbox, |outbox| outbox.push(delivery))
     }
 
     /// Gives a piece of what its rooms remember to a member that is behind.
     pub(super) fn give_piece(&mut self, member: &mut Member, piece: &Delivery<'_>) -> Outcome {
-        self.count(member, piece);
+        self.count(member, piece.messages, piece.bytes);
         self.track(&mut member.outbox, |outbox| outbox.push_piece(piece))
     }
 
-    fn count(&mut self, member: &mut Member, delivery: &Delivery<'_>) {
-        member.sent_messages += delivery.messages as u64;
-        member.sent_bytes += delivery.bytes as u64;
-        self.deliveries += delivery.messages as u64;
-        self.bytes += delivery.bytes as u64;
+    /// Counts what is given to a member.
+    pub(super) fn count(&mut self, member: &mut Member, messages: usize, bytes: usize) {
+        member.sent_messages += messages as u64;
+        member.sent_bytes += bytes as u64;
+        self.deliveries += messages as u64;
+        self.bytes += bytes as u64;
     }
 }

@@ -6,6 +6,8 @@
 //! program's code, and logs nothing. It waits only for its inbox and for its
 //! next deadline.
 
+#[cfg(feature = "deflate")]
+mod attached;
 #[cfg(feature = "redis")]
 mod attendance;
 mod behind;
@@ -40,6 +42,8 @@ mod reply;
 mod resume;
 mod ring;
 mod rooms;
+#[cfg(feature = "deflate")]
+mod shared_stream;
 mod slab;
 mod tap;
 #[cfg(test)]
@@ -77,6 +81,8 @@ use crate::hub::history::History;
 use crate::hub::interest::Interest;
 use crate::hub::log::{Log, Order};
 use crate::hub::rooms::{Pending, Rooms, Seat};
+#[cfg(feature = "deflate")]
+use crate::hub::shared_stream::Streams;
 use crate::hub::slab::Slab;
 use crate::names::ClientId;
 use crate::outbox::{Outbox, Outcome};
@@ -153,11 +159,17 @@ impl Hub {
         interest: Arc<Interest>,
         order: Box<dyn Order>,
     ) -> Hub {
+        let rooms = Rooms::new(interest, History::new(config, counters.clone()));
+        #[cfg(feature = "deflate")]
+        let rooms = match config.deflate_rooms {
+            true => rooms.with_streams(Streams::new(&counters)),
+            false => rooms,
+        };
         Hub {
             members: Slab::new(),
             helpers: Helpers::none(),
             places: HashMap::new(),
-            rooms: Rooms::new(interest, History::new(config, counters.clone())),
+            rooms,
             log: Log::new(order),
             ready: VecDeque::new(),
             ahead: Vec::new(),
@@ -412,6 +424,8 @@ impl Hub {
             id,
             encoding,
             ending: false,
+            #[cfg(feature = "deflate")]
+            attached: 0,
             client,
             rooms: Vec::with_capacity(rooms.len()),
             behind: None,

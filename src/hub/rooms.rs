@@ -8,6 +8,8 @@ use super::interest::{Interest, Interested, Need};
 use super::permit::Permit;
 use super::presence::Presence;
 use super::ring::{Remembers, Ring};
+#[cfg(feature = "deflate")]
+use super::shared_stream::{Streams, Stretch};
 use super::slab::Slab;
 use super::tap::Tap;
 use crate::names::ClientId;
@@ -28,6 +30,9 @@ pub(super) struct Rooms {
     inhabited: usize,
     pub(super) history: History,
     interest: Arc<Interest>,
+    /// There if rooms have shared streams.
+    #[cfg(feature = "deflate")]
+    pub(super) streams: Option<Box<Streams>>,
 }
 
 /// One room.
@@ -66,7 +71,12 @@ impl Remembers for Room {
 impl Room {
     /// Whether members receive messages in this encoding.
     pub(super) fn needs(&self, encoding: Encoding) -> bool {
-        self.of_encoding[encoding as usize] > 0
+        self.count_of(encoding) > 0
+    }
+
+    /// How many members receive messages in this encoding.
+    pub(super) fn count_of(&self, encoding: Encoding) -> usize {
+        self.of_encoding[encoding as usize]
     }
 
     /// How many clients are in it; where that is shown, of all nodes.
@@ -166,6 +176,28 @@ impl Rooms {
             inhabited: 0,
             history,
             interest,
+            #[cfg(feature = "deflate")]
+            streams: None,
+        }
+    }
+
+    /// Gives rooms shared streams.
+    #[cfg(feature = "deflate")]
+    pub(super) fn with_streams(self, streams: Streams) -> Rooms {
+        Rooms {
+            streams: Some(Box::new(streams)),
+            ..self
+        }
+    }
+
+    /// Messages of a room as a part of its shared stream, if it has one.
+    #[cfg(feature = "deflate")]
+    pub(super) fn stretch(&mut self, room: u32, messages: &[Forms]) -> Option<Stretch> {
+        let streams = self.streams.as_mut()?;
+        let members = self.rooms.get(room)?.count_of(Encoding::DeflatedShared);
+        match members {
+            0 => None,
+            _ => streams.stretch(room, members, messages),
         }
     }
 
@@ -234,6 +266,10 @@ impl Rooms {
             }
         }
         self.inhabited -= usize::from(room.members.is_empty());
+        #[cfg(feature = "deflate")]
+        if encoding == Encoding::DeflatedShared && !room.needs(encoding) {
+            self.streams.iter_mut().for_each(|s| s.end(seat.room));
+        }
         self.forget_if_empty(seat.room);
         moved
     }

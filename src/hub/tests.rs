@@ -38,6 +38,8 @@ mod presence;
 mod random;
 mod roaming;
 mod rooms;
+#[cfg(feature = "deflate")]
+mod shared;
 
 /// A hub and everybody around it.
 struct World {

@@ -129,6 +129,38 @@ impl Outbox {
         self.send_or_queue(piece, false)
     }
 
+    /// Sends of a delivery what the socket takes now, if nothing waits; nothing
+    /// of it is queued but the rest of a frame that was begun. Returns how many
+    /// of its messages, and their bytes, are on their way by that.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn send_begun(&mut self, delivery: &Delivery<'_>) -> Result<(usize, usize), Cause> {
+        if self.closing.close != CloseSent::No || self.backlog.is_some() {
+            return Ok((0, 0));
+        }
+        let sent = sent(delivery.try_send(&*self.socket))?;
+        if sent == Sent::whole(delivery.bytes) {
+            return Ok((delivery.messages, delivery.bytes));
+        }
+        let Sent { bytes: sent, owed } = sent;
+        let (mut messages, mut end, mut begun) = (0, 0, None);
+        for (frame, _) in delivery.frames() {
+            if end >= sent {
+                break;
+            }
+            let start = end;
+            end += frame.len();
+            messages += 1;
+            begun = (end > sent).then(|| frame.slice(sent - start..));
+        }
+        if begun.is_some() || owed > 0 {
+            self.backlog = Some(Box::default());
+            if let Outcome::Failed(cause) = self.hand_over(begun, owed) {
+                return Err(cause);
+            }
+        }
+        Ok((messages, end))
+    }
+
     fn send_or_queue(&mut self, delivery: &Delivery<'_>, is_bounded: bool) -> Outcome {
         if self.closing.close != CloseSent::No {
             return Outcome::Done;

@@ -11,6 +11,10 @@ use crate::position::Offset;
 use crate::wire::collected::{FRONT, Payload};
 use crate::wire::frame::{frame_len, header_len, write_frame, write_header};
 
+/// The bit of a frame's first byte that marks a compressed message.
+#[cfg(feature = "deflate")]
+const RSV1: u8 = 0x40;
+
 /// How messages are written for a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Encoding {
@@ -44,6 +48,10 @@ pub(crate) enum Encoding {
     /// WebSocket frames, compressed where that makes a message shorter.
     #[cfg(feature = "deflate")]
     Deflated,
+    /// The same for clients that keep their window from one message to the
+    /// next, so that they can follow their rooms' shared streams.
+    #[cfg(feature = "deflate")]
+    DeflatedShared,
     /// The same for clients whose window is 4 KiB.
     #[cfg(feature = "deflate")]
     Deflated4KiB,
@@ -56,7 +64,7 @@ impl Encoding {
     /// All of them, each before what it is made of: a form that is missing is
     /// made. Before plain frames the one that may take the compressed form away.
     #[cfg(feature = "deflate")]
-    pub(crate) const ALL: [Encoding; 16] = [
+    pub(crate) const ALL: [Encoding; 17] = [
         Encoding::PositionedRoomJsonLines,
         Encoding::RoomJsonLines,
         Encoding::PositionedRoomEvents,
@@ -71,6 +79,7 @@ impl Encoding {
         Encoding::PositionedFrames,
         Encoding::Deflated256,
         Encoding::Deflated4KiB,
+        Encoding::DeflatedShared,
         Encoding::Deflated,
         Encoding::Frames,
     ];
@@ -162,7 +171,7 @@ impl Encoding {
         match self {
             Encoding::Deflated256 => 1 << 8,
             Encoding::Deflated4KiB => 1 << 12,
-            Encoding::Deflated => usize::MAX,
+            Encoding::Deflated | Encoding::DeflatedShared => usize::MAX,
             _ => 0,
         }
     }
@@ -341,9 +350,30 @@ impl Burst {
         Burst { longest: 0, ..self }
     }
 
+    /// Whether these messages will not be compressed.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn must_stay_plain(&self) -> bool {
+        self.longest == 0
+    }
+
+    /// Whether any of these frames is compressed.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn is_compressed(&self) -> bool {
+        self.slices().any(is_compressed)
+    }
+
+    /// The messages behind the first `messages`.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn behind(&self, messages: usize) -> Burst {
+        let at: usize = self.slices().take(messages).map(<[u8]>::len).sum();
+        let offsets = messages..self.messages as usize;
+        let offsets = offsets.map(|index| self.offset(index)).collect();
+        Burst::remembered(self.bytes.slice(at..), offsets)
+    }
+
     /// The same messages in other frames.
     #[cfg(feature = "deflate")]
-    pub(super) fn with_bytes(&self, bytes: Vec<u8>) -> Burst {
+    pub(crate) fn with_bytes(&self, bytes: Vec<u8>) -> Burst {
         let bytes = Bytes::from(bytes.into_boxed_slice());
         Burst {
             longest: self.longest,
@@ -395,6 +425,12 @@ impl Burst {
             (is_text, frame.slice(start..))
         })
     }
+}
+
+/// Whether this frame holds a compressed message (RFC 7692 §6).
+#[cfg(feature = "deflate")]
+pub(crate) fn is_compressed(frame: &[u8]) -> bool {
+    frame[0] & RSV1 != 0
 }
 
 /// A message's frame in parts: whether it is text, and its payload.

@@ -77,7 +77,7 @@ impl Deflate {
             return None;
         }
         let compress = |compressor: &mut _| self.compress_with(compressor, burst);
-        self.compressors.with(|| self.make(), compress)?
+        self.compressors.with(|| make(self.level), compress)?
     }
 
     fn compress_with(&self, compressor: &mut CompressorOxide, burst: &Burst) -> Option<Burst> {
@@ -105,23 +105,22 @@ impl Deflate {
         self.counters.inflated.count(payload.len(), inflated.len());
         Ok(inflated)
     }
+}
 
-    /// Makes a compressor on a thread of its own: what making it leaves
-    /// behind on a stack would stay with the client whose thread this is.
-    fn make(&self) -> Option<Box<CompressorOxide>> {
-        let level = self.level;
-        let make = move || {
-            let (format, strategy) = (DataFormat::Raw, CompressionStrategy::Default);
-            Box::new(CompressorOxide::with_params(
-                format,
-                level,
-                strategy,
-                FULL_WINDOW,
-            ))
-        };
-        let maker = thread::Builder::new().stack_size(MAKER_STACK).spawn(make);
-        maker.ok()?.join().ok()
-    }
+/// Makes a compressor on a thread of its own: what making it leaves behind on
+/// a stack would stay with the client whose thread this is, or not fit.
+pub(super) fn make(level: u8) -> Option<Box<CompressorOxide>> {
+    let make = move || {
+        let (format, strategy) = (DataFormat::Raw, CompressionStrategy::Default);
+        Box::new(CompressorOxide::with_params(
+            format,
+            level,
+            strategy,
+            FULL_WINDOW,
+        ))
+    };
+    let maker = thread::Builder::new().stack_size(MAKER_STACK).spawn(make);
+    maker.ok()?.join().ok()
 }
 
 impl fmt::Debug for Deflate {
@@ -142,16 +141,26 @@ fn new_inflater() -> Box<DecompressorOxide> {
 
 /// Compresses a message into `out`; false if that does not make it shorter.
 fn pack(compressor: &mut CompressorOxide, payload: &[u8], out: &mut Vec<u8>) -> bool {
+    // A full flush forgets the message, and the next one is on its own.
+    pack_with(compressor, payload, out, TDEFLFlush::Full) && out.len() < payload.len()
+}
+
+/// Compresses a message into `out`; false if that fails.
+pub(super) fn pack_with(
+    compressor: &mut CompressorOxide,
+    payload: &[u8],
+    out: &mut Vec<u8>,
+    flush: TDEFLFlush,
+) -> bool {
     // All of it fits, whatever it is: the compressor must come to its end.
     out.clear();
     out.resize(payload.len() + payload.len() / 8 + 256, 0);
-    // A full flush forgets the message, and the next one is on its own.
-    let (status, read, written) = compress(compressor, payload, out, TDEFLFlush::Full);
+    let (status, read, written) = compress(compressor, payload, out, flush);
     out.truncate(written);
     let is_whole = status == TDEFLStatus::Okay && read == payload.len() && out.ends_with(&TAIL);
     debug_assert!(is_whole, "{status:?}, {read} of {} bytes", payload.len());
     out.truncate(written.saturating_sub(TAIL.len()));
-    is_whole && out.len() < payload.len()
+    is_whole
 }
 
 fn unpack(

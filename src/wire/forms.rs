@@ -124,7 +124,7 @@ impl Forms {
                 deflated.unwrap_or_else(|| self.frames.clone())
             }
             #[cfg(feature = "deflate")]
-            Encoding::Deflated4KiB | Encoding::Deflated256 => {
+            Encoding::DeflatedShared | Encoding::Deflated4KiB | Encoding::Deflated256 => {
                 let longest = encoding.longest_compressed();
                 let fits = self.frames.longest <= longest;
                 let deflated = self.deflated.as_ref().filter(|_| fits);

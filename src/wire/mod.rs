@@ -15,6 +15,8 @@ pub(crate) mod lines;
 #[cfg(feature = "deflate")]
 mod pool;
 pub(crate) mod positions;
+#[cfg(feature = "deflate")]
+mod shared;
 pub(crate) mod sse;
 
 pub(crate) use burst::{Burst, BurstBuilder, Encoding};
@@ -26,3 +28,5 @@ pub(crate) use decoder::{invalid_utf8, too_large};
 #[cfg(feature = "deflate")]
 pub(crate) use deflate::{Deflate, Fault};
 pub(crate) use forms::Forms;
+#[cfg(feature = "deflate")]
+pub(crate) use shared::SharedCompressor;

@@ -4,8 +4,11 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use hubcast::{Config, Running, Server};
+use hubcast::{Config, Running, Server, SlowConsumer};
 use miniz_oxide::deflate::compress_to_vec;
+use miniz_oxide::inflate::TINFLStatus;
+use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_HAS_MORE_INPUT;
+use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 use miniz_oxide::inflate::decompress_to_vec;
 
 use crate::kit::frame::{FIN, Opcode, RSV1, fragment, masked, masked_as};
@@ -263,4 +266,207 @@ fn nothing_is_agreed_to_unless_it_is_turned_on() {
     assert!(answer.is_some());
     raw.send(Opcode::Text, json(1_000).as_bytes());
     assert_eq!(message(&mut raw), (true, json(1_000).into_bytes()));
+}
+
+/// A client that keeps its window from the first message to the last.
+struct Keeping {
+    raw: Raw,
+    inflater: Box<DecompressorOxide>,
+    window: Vec<u8>,
+    at: usize,
+    wire_bytes: usize,
+}
+
+impl Keeping {
+    fn join(server: &Running) -> Keeping {
+        let (raw, answer) = offer(server, OFFER);
+        let expected = "permessage-deflate; client_no_context_takeover";
+        assert_eq!(answer.as_deref(), Some(expected));
+        Keeping {
+            raw,
+            inflater: Box::default(),
+            window: vec![0; 1 << 15],
+            at: 0,
+            wire_bytes: 0,
+        }
+    }
+
+    /// The next message, and whether it was compressed.
+    #[track_caller]
+    fn message(&mut self) -> (bool, Vec<u8>) {
+        let (first, payload) = frame(&mut self.raw.stream);
+        assert!(first & 0xf <= 2, "{first:x} {payload:?}");
+        self.wire_bytes += payload.len();
+        match first & RSV1 {
+            0 => (false, payload),
+            _ => (true, self.inflate(payload)),
+        }
+    }
+
+    fn inflate(&mut self, mut payload: Vec<u8>) -> Vec<u8> {
+        payload.extend([0x00, 0x00, 0xff, 0xff]);
+        let (mut input, mut out) = (&payload[..], Vec::new());
+        loop {
+            let flags = TINFL_FLAG_HAS_MORE_INPUT;
+            let (inflater, window) = (&mut self.inflater, &mut self.window);
+            let (status, read, written) = decompress(inflater, input, window, self.at, flags);
+            input = &input[read..];
+            out.extend_from_slice(&self.window[self.at..self.at + written]);
+            self.at = (self.at + written) % self.window.len();
+            match status {
+                TINFLStatus::NeedsMoreInput => return out,
+                TINFLStatus::HasMoreOutput => {}
+                status => panic!("{status:?}"),
+            }
+        }
+    }
+}
+
+/// A short message, like the ones before it.
+fn tick(n: usize) -> String {
+    let (price, size) = (n * 7919 % 10_000, n * 31 % 97);
+    format!(
+        "{{\"n\":{n:06},\"symbol\":\"HUB\",\"side\":\"buy\",\"price\":{price},\"size\":{size}}}"
+    )
+}
+
+#[test]
+fn short_messages_of_a_room_are_compressed_together() {
+    let server = deflating(|config| config.deflate_rooms = true);
+    let mut plain = Raw::connect(&server, "/");
+    let (mut forgets, answer) = offer(&server, "permessage-deflate; server_no_context_takeover");
+    assert!(answer.unwrap().contains("server_no_context_takeover"));
+    let mut keeping = [Keeping::join(&server), Keeping::join(&server)];
+    let mut late: Option<Keeping> = None;
+    let (mut plain_bytes, mut compressed) = (0, 0);
+    for n in 0..200 {
+        if n == 50 {
+            late = Some(Keeping::join(&server));
+        }
+        let text = tick(n).into_bytes();
+        plain_bytes += text.len();
+        plain.send(Opcode::Text, &text);
+        assert_eq!(message(&mut plain), (false, text.clone()));
+        assert_eq!(message(&mut forgets), (false, text.clone()));
+        for client in &mut keeping {
+            assert_eq!(client.message(), (true, text.clone()), "message {n}");
+        }
+        if let Some(late) = &mut late {
+            let (is_compressed, message) = late.message();
+            assert_eq!(message, text, "message {n}");
+            compressed += usize::from(is_compressed);
+        }
+    }
+    // It waited for one key frame.
+    assert!((100..150).contains(&compressed), "{compressed}");
+    let wire_bytes = keeping[0].wire_bytes;
+    assert!(
+        wire_bytes < plain_bytes * 6 / 10,
+        "{wire_bytes} of {plain_bytes}"
+    );
+
+    // What is compressed alone comes between, to one and to all.
+    let [mut first, mut second] = keeping;
+    let handle = server.handle();
+    let id = handle.clients().unwrap()[2].id;
+    handle.send(id, json(600)).unwrap();
+    assert_eq!(first.message(), (true, json(600).into_bytes()));
+    handle.broadcast("/", json(3_000)).unwrap();
+    handle.broadcast("/", tick(1)).unwrap();
+    handle.broadcast_uncompressed("/", tick(2)).unwrap();
+    for client in [&mut first, &mut second] {
+        assert_eq!(client.message(), (true, json(3_000).into_bytes()));
+        assert_eq!(client.message(), (true, tick(1).into_bytes()));
+        assert_eq!(client.message(), (false, tick(2).into_bytes()));
+    }
+    // And a burst.
+    let texts: Vec<String> = (0..500).map(tick).collect();
+    for text in &texts {
+        plain.send(Opcode::Text, text.as_bytes());
+    }
+    for text in &texts {
+        assert_eq!(second.message().1, text.as_bytes());
+        assert_eq!(first.message().1, text.as_bytes());
+    }
+}
+
+#[test]
+fn a_client_that_misses_messages_inflates_the_others_of_its_room() {
+    let server = deflating(|config| {
+        config.deflate_rooms = true;
+        config.slow_consumer = SlowConsumer::DropOldest;
+        config.queue_messages = 100;
+        config.unsent_bytes = 4096;
+    });
+    let mut slow = Keeping::join(&server);
+    let mut quick = Keeping::join(&server);
+    let handle = server.handle();
+    let mut sent = 0;
+    // Until the slow one has lost some.
+    while handle.stats().dropped_messages < 100 {
+        handle.broadcast("/", tick(sent)).unwrap();
+        let text = tick(sent).into_bytes();
+        assert_eq!(quick.message(), (true, text));
+        sent += 1;
+    }
+    handle.broadcast("/", "the end").unwrap();
+    let mut received = 0;
+    let mut last = None;
+    loop {
+        let (_, message) = slow.message();
+        if message == b"the end" {
+            break;
+        }
+        let text = String::from_utf8(message).unwrap();
+        let n: usize = text[5..11].parse().unwrap();
+        assert_eq!(text, tick(n));
+        assert!(last < Some(n), "{n} after {last:?}");
+        last = Some(n);
+        received += 1;
+    }
+    assert!(received <= sent - 100, "{received} of {sent}");
+    // It is attached again, if only after a while.
+    let mut n = sent;
+    loop {
+        handle.broadcast("/", tick(n)).unwrap();
+        let (is_compressed, message) = slow.message();
+        assert_eq!(message, tick(n).into_bytes());
+        if is_compressed {
+            break;
+        }
+        n += 1;
+    }
+}
+
+#[test]
+fn rooms_are_compressed_together_only_where_who_may_publish_may_read() {
+    let refused = |change: fn(&mut Config)| {
+        let builder = Server::builder().configure(|config| {
+            config.deflate_rooms = true;
+            config.deflate = true;
+            change(config);
+        });
+        let error = builder.bind("127.0.0.1:0").err();
+        error.map(|error| error.to_string()).unwrap_or_default()
+    };
+    assert_eq!(refused(|_| {}), "");
+    assert!(refused(|config| config.deflate = false).contains("deflate-rooms needs deflate"));
+    fn publish(config: &mut Config) {
+        config.allow_publish = true;
+        config.publish_token = Some("a long enough token".into());
+    }
+    assert_eq!(refused(publish), "", "everybody may read");
+    let apart = refused(|config| {
+        publish(config);
+        config.token = Some("another token".into());
+    });
+    assert!(
+        apart.contains("not for publish-token beside token"),
+        "{apart}"
+    );
+    let verified = refused(|config| {
+        let rights = |_: &str| Ok(hubcast::Rights::new().read("/*"));
+        config.token_verifier = Some(hubcast::TokenVerifier::new(rights));
+    });
+    assert!(verified.contains("deflate-rooms"), "{verified}");
 }

@@ -306,6 +306,7 @@ mod tests {
             let name = variable_name(option);
             let value = another_value(option, arg);
             let needed: &[(&str, &str)] = match option {
+                "deflate-rooms" => &[("HUBCAST_DEFLATE", "1")],
                 "exit-on-eof" => &[("HUBCAST_STDIN", "/")],
                 "jwt-audience" => &[("HUBCAST_JWT_KEY", "x")],
                 "publish-token" => &[("HUBCAST_ALLOW_PUBLISH", "1")],

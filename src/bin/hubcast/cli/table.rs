@@ -115,6 +115,13 @@ const MESSAGES: &[Row] = &[
     )
     .default("1")
     .help("How hard to compress, 1 (fastest) to 9 (tightest)"),
+    #[cfg(feature = "deflate")]
+    on("deflate-rooms", |o| &mut o.config.deflate_rooms)
+        .help(
+            "An experiment: compress the short messages of a room together, each by what came \
+             before it",
+        )
+        .with(|arg| arg.requires("deflate")),
     time("message-timeout", "30s", |o| &mut o.config.message_timeout)
         .help("How long a message that was begun may take to be complete"),
     Row::new(
