@@ -92,8 +92,7 @@ test('nobody misses anything when a node is killed, and when it comes back', { t
   })();
   const heard = (count) => until(async () => {
     for (const page of pages) {
-      const { events, socket } = await page.evaluate('heard');
-      if (Math.min(events.length, socket.length) < count) return false;
+      if (await page.evaluate('Math.min(heard.events.length, heard.socket.length)') < count) return false;
     }
     return true;
   }, `${count} messages at all`, async () => JSON.stringify(await Promise.all(pages.map((page) => page.evaluate(

@@ -242,8 +242,12 @@ export class Person {
 
   /** Waits for a message with exactly this text and returns what is seen of it. */
   async sees(text) {
-    const handle = await this.page.waitForFunction((wanted) =>
-      [...document.querySelectorAll('#list li:not(.sending)')].findLast((item) => item.querySelector('.text')?.textContent === wanted), text);
+    const find = (wanted) => [...document.querySelectorAll('#list li:not(.sending)')]
+      .findLast((item) => item.querySelector('.text')?.textContent === wanted);
+    const handle = await this.page.waitForFunction(find, text).catch(async (cause) => {
+      const shown = (await this.page.locator('#list').innerText()).slice(-300);
+      throw new Error(`${JSON.stringify(text.slice(0, 100))} is not shown, but … ${JSON.stringify(shown)}`, { cause });
+    });
     return handle.evaluate((item) => ({
       name: item.querySelector('.name')?.textContent ?? '',
       mine: item.classList.contains('mine'),
