@@ -32,7 +32,7 @@ pub(super) const SCRIPT_PATH: &str = "/-/client.js";
 /// them.
 const POLICY: &str = "default-src 'none'; \
     style-src 'sha256-SSmH/PdYxAtKP7d0AB7H+BVHqqo4yImfkTuUtByG95A='; \
-    script-src 'sha256-VZ0b0YmXTGQWsZdE+5al90V74Xorw42OmMkx3ndLG8s='; \
+    script-src 'sha256-0u+YUxa3sUdBr0LxHGddjUQzUGbYxj0veUfVY7lyBHQ='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 

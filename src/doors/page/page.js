@@ -109,6 +109,7 @@ function open() {
     clearTimeout(steady);
     ws.onmessage = ws.onclose = null;
     socket = null;
+    overdue.length = 0;
   };
   const end = (code, reason, at) => {
     forget();
@@ -435,6 +436,7 @@ $('people').addEventListener('toggle', ({ newState }) => {
 
 const queue = [];       // received and not yet shown
 const pending = [];     // own messages whose echo has not come back, in the order they were sent
+const overdue = [];     // own messages that it has not come back for in time; it may yet
 const unplaced = [];    // own messages that had none, and that the room may remember
 let echoes = false;     // whether this server has been seen to echo
 let flushTimer = 0;
@@ -467,16 +469,19 @@ function binary(length) { return { text: `Binary message, ${size(length)}`, data
 
 // What would scroll out at once is never put in.
 function skip() {
-  for (const { own } of queue.splice(0, Math.max(0, queue.length - MAX_SHOWN))) if (own) settle(own); else gone += 1;
+  for (const { own } of queue.splice(0, Math.max(0, queue.length - MAX_SHOWN))) if (own) arrive(own); else gone += 1;
 }
 
 // The server keeps each client's order, so an echo is the first pending message with this text, and those before it will not
 // have one any more: their timers deal with them.
 function takeEcho(received) {
-  const index = pending.findIndex(({ wire }) => wire === received);
-  if (index < 0) return null;
-  echoes = true;
-  return pending.splice(index, 1)[0];
+  for (const waiting of [pending, overdue]) {
+    const index = waiting.findIndex(({ wire }) => wire === received);
+    if (index < 0) continue;
+    echoes = true;
+    return waiting.splice(index, 1)[0];
+  }
+  return null;
 }
 
 // Shows what is queued, in the room's order: own messages that wait for their echo stay behind everything that has arrived.
@@ -484,6 +489,7 @@ function flush(most = PORTION) {
   clearTimeout(flushTimer);
   flushTimer = 0;
   skip();
+  noticeScroll();
   // A torrent is shown in fewer and larger pieces, so that time is left to receive it.
   pace = queue.length > 20 ? 100 : 16;
   const batch = document.createDocumentFragment();
@@ -491,7 +497,7 @@ function flush(most = PORTION) {
   let latest;
   for (const { said, at, own, line, isGap, isNew } of queue.splice(0, most)) {
     if (isNew) latest = said;
-    if (own) { put(); settle(own); }
+    if (own) { put(); arrive(own); }
     else if (line) batch.append(ruled(line, isGap));
     else { batch.append(row(said, at)); unseen += 1; }
   }
@@ -631,12 +637,14 @@ function atEnd() {
   $('latest').hidden = true;
 }
 
-// Only scrolling up stops following: the log's own growth does not.
-log.addEventListener('scroll', () => {
+// Only scrolling up stops following: the log's own growth does not. The event may come after messages that would take the
+// reader back to the end, so the log is looked at before they are shown, too.
+function noticeScroll() {
   if (log.scrollHeight - log.scrollTop - log.clientHeight < 40) atEnd();
   else if (log.scrollTop < lastTop) following = false;
   lastTop = log.scrollTop;
-});
+}
+log.addEventListener('scroll', noticeScroll);
 const resized = new ResizeObserver(() => { if (following) toEnd(); });
 resized.observe(log);
 resized.observe(list);
@@ -688,7 +696,9 @@ function post(wire, text) {
   own.item.classList.add('sending');
   own.timer = setTimeout(() => {
     pending.splice(pending.indexOf(own), 1);
-    if (echoes) doubt(own); else misplace(own);
+    if (!echoes) return misplace(own);
+    doubt(own);
+    if (overdue.push(own) > MAX_SHOWN) overdue.shift();
   }, ECHO_LIMIT);
   pending.push(own);
   list.append(own.item);
@@ -700,6 +710,17 @@ function post(wire, text) {
 function settle({ item, timer }) {
   clearTimeout(timer);
   item.classList.remove('sending');
+}
+
+// Its echo has come, which tells where it belongs.
+function arrive(own) {
+  settle(own);
+  if (!own.doubts) return;
+  const { item } = own;
+  own.doubts.remove();
+  item.classList.remove('unsure', 'more');
+  item.querySelector('time').hidden = item.tidy = false;
+  list.insertBefore(item, list.querySelector('.sending'));
 }
 
 // Sent, and no echo came.
@@ -719,12 +740,12 @@ function doubt(own) {
     focusWriting();
     if (!post(own.wire, own.text)) return;
     own.item.remove();
-    if (unplaced.includes(own)) unplaced.splice(unplaced.indexOf(own), 1);
+    for (const waiting of [overdue, unplaced]) if (waiting.includes(own)) waiting.splice(waiting.indexOf(own), 1);
   });
-  const said = document.createElement('div');
-  said.className = 'small';
-  said.append('May not have arrived.', again);
-  own.item.append(said);
+  own.doubts = document.createElement('div');
+  own.doubts.className = 'small';
+  own.doubts.append('May not have arrived.', again);
+  own.item.append(own.doubts);
 }
 
 function hint(text) {
