@@ -2,12 +2,9 @@
 //! for the next.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
-
-use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::threads::Threads;
 use super::{Connection, Entered, deliver};
@@ -74,16 +71,20 @@ impl Readers {
     /// the system refuses it; the connection is dropped then.
     pub(crate) fn serve(&self, connection: Connection) -> io::Result<()> {
         if !connection.over_tls {
-            return self.clients.give(Work::Open(connection), serve);
+            return self.clients.give(Work::Open(connection), Box::new(serve));
         }
         let clients = self.clients.clone();
-        self.doors.give(Work::Open(connection), move |work| {
+        let open = move |work: Work| {
             if let Some(entered) = work.run() {
                 pass_on(&clients, entered);
             }
-        })
+        };
+        self.doors.give(Work::Open(connection), Box::new(open))
     }
 }
+
+/// How the threads of a pool do their work.
+type Run = Box<dyn Fn(Work) + Send>;
 
 fn serve(work: Work) {
     if let Some(entered) = work.run() {
@@ -100,7 +101,7 @@ fn pass_on(clients: &Pool, entered: Box<Entered>) {
         ..
     } = &entered.connection;
     let (socket, peer, service) = (socket.clone(), *peer, service.clone());
-    if let Err(error) = clients.give(Work::Serve(entered), serve) {
+    if let Err(error) = clients.give(Work::Serve(entered), Box::new(serve)) {
         // The client, and its connection, was dropped.
         log::warn!("no thread for a client: {error}");
         let answer = Answer::unavailable(NO_THREAD, RETRY_AFTER);
@@ -108,32 +109,38 @@ fn pass_on(clients: &Pool, entered: Box<Entered>) {
     }
 }
 
-/// Threads that do the same part of the work.
+/// Threads that do the same part of the work. Those that wait end when this is
+/// dropped.
 #[derive(Debug)]
 struct Pool {
     name: &'static str,
-    /// Has no capacity: sending succeeds only where a thread waits.
-    next: Sender<Work>,
     kept: Arc<Kept>,
     threads: Arc<Threads>,
     stack_size: usize,
 }
 
-/// Where a thread that has become free waits.
-#[derive(Debug)]
+/// Where threads that have become free wait.
+#[derive(Debug, Default)]
 struct Kept {
-    next: Receiver<Work>,
-    waiting: AtomicUsize,
+    /// The threads of one pool and who has work for them hold it for a moment.
+    desk: Mutex<Desk>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Desk {
+    /// How many threads wait …
+    waiting: usize,
+    /// … and the work of those that are about to wake up: no more than wait.
+    work: Vec<Work>,
+    is_closed: bool,
 }
 
 impl Pool {
     fn new(name: &'static str, threads: Arc<Threads>, stack_size: usize) -> Pool {
-        let (sender, next) = bounded(0);
-        let waiting = AtomicUsize::new(0);
         Pool {
             name,
-            next: sender,
-            kept: Arc::new(Kept { next, waiting }),
+            kept: Arc::default(),
             threads,
             stack_size,
         }
@@ -141,11 +148,10 @@ impl Pool {
 
     /// Has a thread that is free do this work, or a new one. Fails if the
     /// system refuses it; the work is dropped then.
-    fn give(&self, work: Work, run: impl Fn(Work) + Send + 'static) -> io::Result<()> {
-        let Err(refused) = self.next.try_send(work) else {
+    fn give(&self, work: Work, run: Run) -> io::Result<()> {
+        let Some(work) = self.kept.give(work) else {
             return Ok(());
         };
-        let work = refused.into_inner();
         let (name, kept) = (self.name, self.kept.clone());
         let presence = self.threads.enter();
         thread::Builder::new()
@@ -164,16 +170,41 @@ impl Pool {
     }
 }
 
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.kept.desk().is_closed = true;
+        self.kept.changed.notify_all();
+    }
+}
+
 impl Kept {
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the work to a thread that waits; back, if none does.
+    fn give(&self, work: Work) -> Option<Work> {
+        let mut desk = self.desk();
+        if desk.work.len() >= desk.waiting {
+            return Some(work);
+        }
+        desk.work.push(work);
+        self.changed.notify_one();
+        None
+    }
+
     /// Waits for more work, unless enough threads do.
     fn next(&self) -> Option<Work> {
-        let add = |waiting| (waiting < MAX_KEPT).then_some(waiting + 1);
-        self.waiting
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
-            .ok()?;
-        let next = self.next.recv_timeout(KEPT);
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        next.ok()
+        let mut desk = self.desk();
+        if desk.waiting >= MAX_KEPT {
+            return None;
+        }
+        desk.waiting += 1;
+        let idle = |desk: &mut Desk| desk.work.is_empty() && !desk.is_closed;
+        let waited = self.changed.wait_timeout_while(desk, KEPT, idle);
+        let (mut desk, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        desk.waiting -= 1;
+        desk.work.pop()
     }
 }
 

@@ -48,11 +48,11 @@ pub(crate) struct Helpers {
 
 #[derive(Debug)]
 struct Helper {
-    lend: Sender<Part>,
-    back: Receiver<Part>,
+    lend: Sender<Box<Part>>,
+    back: Receiver<Box<Part>>,
     thread: JoinHandle<()>,
     /// Here while nothing is lent.
-    part: Option<Part>,
+    part: Option<Box<Part>>,
 }
 
 /// Members and what they are given. It moves to a helper and back, and its
@@ -90,7 +90,7 @@ impl Helpers {
             lend,
             back,
             thread,
-            part: Some(Part::default()),
+            part: Some(Box::default()),
         });
         Ok(())
     }
@@ -172,7 +172,7 @@ impl Drop for Helpers {
 }
 
 /// Runs on a helper thread until the hub has ended.
-fn help(parts: &Receiver<Part>, done: &Sender<Part>) {
+fn help(parts: &Receiver<Box<Part>>, done: &Sender<Box<Part>>) {
     for mut part in parts {
         part.send();
         if done.send(part).is_err() {
