@@ -116,17 +116,18 @@ pub(crate) struct Options {
 
 impl Options {
     /// What clap has found.
-    pub(crate) fn new(mut said: ArgMatches) -> Options {
+    pub(crate) fn new(said: &ArgMatches) -> Options {
         let mut options = Options::default();
         for row in SECTIONS.iter().flat_map(|section| section.rows) {
-            row.set(&mut options, &mut said);
+            row.set(&mut options, said);
         }
         options
     }
 
     #[cfg(test)]
     pub(crate) fn parse_from(args: &[&str]) -> Result<Options, clap::Error> {
-        command().try_get_matches_from(args).map(Options::new)
+        let said = command().try_get_matches_from(args)?;
+        Ok(Options::new(&said))
     }
 
     /// The addresses to listen on.

@@ -73,11 +73,9 @@ pub(crate) fn parse(
     };
     match command.try_get_matches_from(arguments) {
         Ok(matches) => {
-            let listen_is_set = is_said(&matches, "listen") || is_said(&matches, "port");
-            let level_is_set = LEVELS.iter().any(|id| is_said(&matches, id));
-            let mut options = Options::new(matches);
-            options.listen_is_set = listen_is_set;
-            options.level_is_set = level_is_set;
+            let mut options = Options::new(&matches);
+            options.listen_is_set = is_said(&matches, "listen") || is_said(&matches, "port");
+            options.level_is_set = LEVELS.iter().any(|id| is_said(&matches, id));
             #[cfg(feature = "generate")]
             if let Some(artifact) = options.generate {
                 return Err(match artifact.text(&options, said) {

@@ -22,6 +22,7 @@ use crate::listen::Address;
 use crate::pipe::Printer;
 use crate::tokens::Tokens;
 
+mod background;
 mod cli;
 mod environment;
 mod explain;

@@ -4,7 +4,6 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -12,6 +11,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hubcast::{Handle, Message, Position, Reception, Subscription};
 use rustix::event::{PollFd, PollFlags, poll};
 
+use crate::background;
 use crate::json::quoted;
 use crate::values::Format;
 
@@ -42,10 +42,7 @@ pub(crate) fn broadcast_stdin(
             handle.shutdown();
         }
     };
-    thread::Builder::new()
-        .name("hubcast-stdin".to_owned())
-        .spawn(pump)?;
-    Ok(())
+    background::start("hubcast-stdin", Box::new(pump))
 }
 
 /// Broadcasts lines in a room, or each in the room that it names.
@@ -186,9 +183,7 @@ pub(crate) fn print_to_stdout(
             log::warn!("standard output: {error}");
         }
     };
-    thread::Builder::new()
-        .name("hubcast-stdout".to_owned())
-        .spawn(pump)?;
+    background::start("hubcast-stdout", Box::new(pump))?;
     Ok(printed)
 }
 
@@ -351,6 +346,7 @@ mod tests {
     use super::*;
     use hubcast::{Running, Server};
     use std::os::unix::net::UnixStream;
+    use std::thread;
 
     fn server(max_message_size: usize) -> Running {
         let server = Server::builder().configure(|c| c.max_message_size = max_message_size);

@@ -83,22 +83,21 @@ pub(crate) fn asked_for(arguments: &[OsString]) -> Option<Result<Result<String, 
     let rest = arguments.get(2..)?;
     arguments.get(1).filter(|name| *name == NAME)?;
     Some(match command().try_get_matches_from(rest) {
-        Ok(said) => Ok(Probe::new(said).run()),
+        Ok(said) => Ok(Probe::new(&said).run()),
         Err(error) => Err(error.into()),
     })
 }
 
 impl Probe {
     /// What clap has found; all of it is required, or has a default.
-    fn new(mut said: ArgMatches) -> Probe {
-        let mut number = |name| said.remove_one(name).unwrap_or_default();
-        let (clients, messages, rate) = (number("clients"), number("messages"), number("rate"));
+    fn new(said: &ArgMatches) -> Probe {
+        let number = |name| said.get_one(name).copied().unwrap_or_default();
         Probe {
-            url: said.remove_one("url").unwrap_or_default(),
-            clients,
-            messages,
-            rate,
-            timeout: said.remove_one("timeout").unwrap_or_default(),
+            url: said.get_one("url").cloned().unwrap_or_default(),
+            clients: number("clients"),
+            messages: number("messages"),
+            rate: number("rate"),
+            timeout: said.get_one("timeout").copied().unwrap_or_default(),
         }
     }
 

@@ -7,6 +7,8 @@ use std::thread;
 use hubcast::Handle;
 use sd_notify::NotifyState;
 
+use crate::background;
+
 /// No client can name this room, so asking for its clients is cheap.
 const NO_ROOM: &str = "/-/watchdog";
 
@@ -23,8 +25,7 @@ pub(crate) fn ready(handle: Handle) -> io::Result<()> {
             thread::sleep(period / 2);
         }
     };
-    let thread = thread::Builder::new().name("hubcast-watchdog".to_owned());
-    thread.spawn(watch).map(drop)
+    background::start("hubcast-watchdog", Box::new(watch))
 }
 
 pub(crate) fn stopping() {

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use hubcast::{CloseCode, Handle, Rights, Secret, Stopped, TokenVerifier};
 
+use crate::background;
 use crate::token;
 
 /// Between two looks at whether the file has changed.
@@ -73,8 +74,7 @@ impl Tokens {
                 }
             }
         };
-        let thread = thread::Builder::new().name("hubcast-tokens".to_owned());
-        thread.spawn(watch).map(drop)
+        background::start("hubcast-tokens", Box::new(watch))
     }
 
     fn look(&mut self, handle: &Handle) -> Result<(), Stopped> {

@@ -142,8 +142,8 @@ impl Row {
     }
 
     /// Sets what was said, or is the default.
-    pub(super) fn set(&self, options: &mut Options, said: &mut ArgMatches) {
-        let said = &mut Said(said, self.name);
+    pub(super) fn set(&self, options: &mut Options, said: &ArgMatches) {
+        let said = Said(said, self.name);
         match self.sets {
             Sets::On(place) => said.one(place(options), |on: bool| on),
             Sets::Off(place) => said.one(place(options), |off: bool| !off),
@@ -205,17 +205,17 @@ impl Sets {
 }
 
 /// What was said of the option with this name.
-struct Said<'a>(&'a mut ArgMatches, &'static str);
+struct Said<'a>(&'a ArgMatches, &'static str);
 
 impl Said<'_> {
-    fn one<V: Clone + Send + Sync + 'static, T>(&mut self, place: &mut T, of: fn(V) -> T) {
-        if let Some(value) = self.0.remove_one(self.1) {
-            *place = of(value);
+    fn one<V: Clone + Send + Sync + 'static, T>(&self, place: &mut T, of: fn(V) -> T) {
+        if let Some(value) = self.0.get_one::<V>(self.1) {
+            *place = of(value.clone());
         }
     }
 
-    fn all<V: Clone + Send + Sync + 'static, T>(&mut self, place: &mut Vec<T>, of: fn(V) -> T) {
-        let values = self.0.remove_many(self.1);
-        place.extend(values.into_iter().flatten().map(of));
+    fn all<V: Clone + Send + Sync + 'static, T>(&self, place: &mut Vec<T>, of: fn(V) -> T) {
+        let values = self.0.get_many::<V>(self.1);
+        place.extend(values.into_iter().flatten().cloned().map(of));
     }
 }
