@@ -406,7 +406,7 @@ fn signs_of_life_are_by_the_clock_of_the_engine() {
     assert_eq!(alone.nodes.len(), 1, "a is buried: {alone:?}");
     beat(connection, "b", 20);
     assert_eq!(server.append(connection, 1, 0), Appended::At(Offset(1)));
-    server.keys.leave(connection, Some(of), "b").unwrap();
+    server.keys.leave(connection, None, "b").unwrap();
     server.keys.leave(connection, Some(of), "b").unwrap();
     let after = beat(connection, "c", 10_000);
     assert_eq!((after.nodes.len(), after.left), (1, vec!["b".to_owned()]));

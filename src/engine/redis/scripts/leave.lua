@@ -1,12 +1,11 @@
--- A node says goodbye, so that nobody waits for it; if it was there, the log
--- tells all others so. That it has is kept for a while, because a node without
--- a sign may also be one that was forgotten.
+-- A node says goodbye, so that nobody waits for it; the log of its epoch tells
+-- all others so. That it has is kept for a while, because a node without a sign
+-- may also be one that was forgotten.
 --
 -- KEYS: log, meta, nodes, attached
 -- ARGV: run id, epoch, node
 local node = ARGV[3]
-local was_here = redis.call('HDEL', KEYS[3], 'seen:' .. node) == 1
-redis.call('HDEL', KEYS[3], 'about:' .. node, 'batch:' .. node)
+redis.call('HDEL', KEYS[3], 'seen:' .. node, 'about:' .. node, 'batch:' .. node)
 redis.call('HDEL', KEYS[4], node)
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
@@ -14,7 +13,7 @@ redis.call('HSET', KEYS[3], 'left:' .. node, now)
 local meta = redis.call('HMGET', KEYS[2], 'run', 'epoch', 'state', 'next', 'extra')
 local is_open = meta[1] == ARGV[1] and meta[2] == ARGV[2] and meta[3] == 'open' and
   (redis.call('EXISTS', KEYS[1]) == 1 or (meta[4] == '1' and meta[5] == '0'))
-if was_here and is_open then
+if is_open then
   local extra = string.format('%.0f', tonumber(meta[5]) + 1)
   redis.call('XADD', KEYS[1], string.format('%.0f-', tonumber(meta[4]) - 1) .. extra,
     'n', node, 'b', '0', 'c', '0', 'e', ARGV[2], 't', now,
