@@ -689,6 +689,12 @@ impl Config {
         .flatten()
     }
 
+    /// Whether any room may show who is in it.
+    #[cfg(feature = "redis")]
+    pub(crate) fn shows_presence(&self) -> bool {
+        self.presence || self.room.iter().any(|rule| rule.presence == Some(true))
+    }
+
     /// What a room remembers.
     pub(crate) fn room_settings(&self, room: &str) -> RoomSettings {
         let everywhere = RoomSettings {

@@ -3,7 +3,7 @@
 use std::sync::{MutexGuard, TryLockError};
 
 use http::header::{ALLOW, CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, StatusCode, Uri};
 
 use super::caller::{Caller, Entrance};
 use super::hall::Doors;
@@ -43,6 +43,9 @@ pub(super) enum Question {
     Events,
     #[cfg(feature = "redis")]
     Nodes,
+    /// The members of rooms on all nodes.
+    #[cfg(feature = "redis")]
+    Everyone,
     /// Disconnect whom the path names.
     Remove,
     /// Which methods there are.
@@ -52,8 +55,11 @@ pub(super) enum Question {
 }
 
 impl Question {
-    fn of(path: &str) -> Question {
+    fn of(uri: &Uri) -> Question {
+        let path = uri.path();
         match path {
+            #[cfg(feature = "redis")]
+            "/-/clients" if is_of_all_nodes(uri) => Question::Everyone,
             "/-/healthz" => Question::Health,
             "/-/readyz" => Question::Ready,
             "/-/metrics" => Question::Metrics,
@@ -66,6 +72,13 @@ impl Question {
             _ => Question::Unknown,
         }
     }
+}
+
+/// Whether a query asks for the clients of all nodes.
+#[cfg(feature = "redis")]
+fn is_of_all_nodes(uri: &Uri) -> bool {
+    let mut words = uri.query().unwrap_or_default().split('&');
+    words.any(|word| matches!(word, "cluster" | "cluster="))
 }
 
 /// Whether a path asks for departures: all of them (`Some(None)`), or that of the
@@ -109,7 +122,7 @@ impl Doors {
             ));
         }
         match *request.method() {
-            Method::GET | Method::HEAD => Ok(Question::of(request.uri().path())),
+            Method::GET | Method::HEAD => Ok(Question::of(request.uri())),
             Method::DELETE if names_clients(request.uri().path()) => Ok(Question::Remove),
             Method::OPTIONS => Ok(Question::Methods),
             _ => {
@@ -145,6 +158,8 @@ impl Doors {
             }
             #[cfg(feature = "redis")]
             Question::Nodes => self.nodes(),
+            #[cfg(feature = "redis")]
+            Question::Everyone => self.everyone(),
             Question::Remove => self.remove(path).unwrap_or_else(|refused| refused),
             Question::Methods => Answer::new(StatusCode::NO_CONTENT, "text/plain", String::new())
                 .header(ALLOW, METHODS),
@@ -190,7 +205,7 @@ impl Doors {
 
     /// One list at a time, because each costs the hub time, and everybody waits
     /// for the hub.
-    fn list(&self, json: fn(&Handle) -> Result<String, Stopped>) -> Answer {
+    pub(super) fn list(&self, json: fn(&Handle) -> Result<String, Stopped>) -> Answer {
         let _turn = match self.turn() {
             Ok(turn) => turn,
             Err(refused) => return refused,

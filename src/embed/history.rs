@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::handle::Handle;
 use super::subscription::Subscription;
 use crate::error::{SendError, Stopped};
+#[cfg(feature = "redis")]
+use crate::hub::Attendees;
 use crate::hub::info::{Recalled, Recollection};
 use crate::hub::{Audience, Command};
 use crate::hub::{Departed, Here};
@@ -134,6 +136,12 @@ impl Handle {
     /// The clients that have left, the last one first.
     pub(crate) fn departures(&self) -> Result<Vec<Arc<Departed>>, Stopped> {
         self.query(|reply| Command::Departures { reply })
+    }
+
+    /// Who is in all rooms that show it, on all nodes.
+    #[cfg(feature = "redis")]
+    pub(crate) fn everyone(&self) -> Result<Vec<Attendees>, Stopped> {
+        self.query(|reply| Command::Everyone { reply })
     }
 
     /// Who is in a room, as it is shown.

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use super::behind::Start;
 use super::client_state::ClientState;
 use super::departed::Departed;
+#[cfg(feature = "redis")]
+use super::info::Attendees;
 use super::info::{ClientInfo, Here, Recollection, RoomInfo, TapStart};
 use super::interest::Interested;
 use super::permit::Permit;
@@ -58,6 +60,9 @@ pub(crate) enum Command {
         since: Option<Since>,
         reply: Reply<Recollection>,
     },
+    /// Tell who is in all rooms that show it, on all nodes.
+    #[cfg(feature = "redis")]
+    Everyone { reply: Reply<Vec<Attendees>> },
     /// Tell who is in a room.
     Here { room: Arc<str>, reply: Reply<Here> },
     /// A Ping frame for a client.

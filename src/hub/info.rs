@@ -1,5 +1,7 @@
 //! What the hub tells about clients and rooms.
 
+#[cfg(feature = "redis")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -91,6 +93,14 @@ pub(crate) struct Recalled {
 pub(crate) struct Here {
     pub(crate) clients: usize,
     pub(crate) position: Position,
+    pub(crate) present: Vec<Present>,
+}
+
+/// The members of a room that shows them.
+#[cfg(feature = "redis")]
+#[derive(Debug)]
+pub(crate) struct Attendees {
+    pub(crate) room: Arc<str>,
     pub(crate) present: Vec<Present>,
 }
 

@@ -60,6 +60,8 @@ pub(crate) use committed::{Append, Committed, Placed};
 pub(crate) use departed::Departed;
 pub(crate) use helpers::{Helpers, fan_out_threads};
 pub(crate) use inbox::{Commands, Gone, Inbox, InboxError};
+#[cfg(feature = "redis")]
+pub(crate) use info::Attendees;
 pub(crate) use info::{ClientInfo, Here, RoomInfo};
 pub(crate) use interest::Need;
 pub(crate) use places::{Place, Places, network_of};
@@ -378,6 +380,8 @@ impl Hub {
                 reply.give(self.flushed().departures.list());
             }
             Command::Rooms { reply } => reply.give(self.flushed().room_infos()),
+            #[cfg(feature = "redis")]
+            Command::Everyone { reply } => reply.give(self.flushed().everyone()),
             Command::Here { room, reply } => reply.give(self.flushed().here(&room)),
             Command::Count { room, reply } => reply.give(self.flushed().count(&room)),
             Command::Drain { over } => {

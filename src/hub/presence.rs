@@ -7,6 +7,7 @@ use std::time::Instant;
 
 #[cfg(feature = "redis")]
 use super::attendance::Attendance;
+use super::info::Present;
 use crate::names::ClientId;
 #[cfg(feature = "redis")]
 use crate::names::NodeTag;
@@ -200,6 +201,15 @@ impl Presence {
     pub(super) fn members(&self) -> impl Iterator<Item = (ClientId, Option<&str>)> {
         let members = self.here.iter();
         members.map(|(id, shown)| (*id, shown.name.as_deref()))
+    }
+
+    /// The same for those who ask once.
+    pub(super) fn present(&self) -> Vec<Present> {
+        let members = self.members().map(|(id, name)| Present {
+            id,
+            name: name.map(str::to_owned),
+        });
+        members.collect()
     }
 
     /// What has changed, for those who follow in this way.

@@ -93,6 +93,11 @@ impl Room {
         self.presence.is_some()
     }
 
+    #[cfg(feature = "redis")]
+    pub(super) fn presence(&self) -> Option<&Presence> {
+        self.presence.as_deref()
+    }
+
     /// The clients of this node that are shown in it.
     #[cfg(feature = "redis")]
     pub(super) fn shown_of(

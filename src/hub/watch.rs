@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Hub;
-use super::info::{Here, Present};
+#[cfg(feature = "redis")]
+use super::info::Attendees;
+use super::info::Here;
 use super::presence::{Notice, Watch};
 use crate::close::Cause;
 use crate::names::ClientId;
@@ -136,19 +138,24 @@ impl Hub {
     pub(super) fn here(&mut self, name: &str) -> Here {
         let room = self.rooms.find(name);
         let presence = room.and_then(|room| self.rooms.presence_mut(room));
-        let present = presence.map(|presence| {
-            let members = presence.members();
-            let present = members.map(|(id, name)| Present {
-                id,
-                name: name.map(str::to_owned),
-            });
-            present.collect()
-        });
+        let present = presence.map(|presence| presence.present());
         Here {
             clients: self.count(name),
             position: self.log.position(self.log.head()),
             present: present.unwrap_or_default(),
         }
+    }
+
+    /// The rooms that show who is in them, each with its members.
+    #[cfg(feature = "redis")]
+    pub(super) fn everyone(&self) -> Vec<Attendees> {
+        let rooms = self.rooms.iter().filter_map(|room| {
+            Some(Attendees {
+                room: room.name.clone(),
+                present: room.presence()?.present(),
+            })
+        });
+        rooms.filter(|room| !room.present.is_empty()).collect()
     }
 }
 

@@ -25,7 +25,10 @@ const ROOM: &str = "/a";
 type Names = BTreeSet<String>;
 
 fn three(redis: &Redis) -> [Node; 3] {
-    [(); 3].map(|()| Node::start(redis, &OPTIONS))
+    ["n0", "n1", "n2"].map(|name| {
+        let options = [&OPTIONS[..], &["--node-name", name]].concat();
+        Node::start(redis, &options)
+    })
 }
 
 /// A member whose name says on which node it is.
@@ -151,6 +154,14 @@ fn all_nodes_show_all_members() {
         let rooms = node.get("/-/rooms").body;
         let expected = r#"{"name":"/a","clients":12,"nodes":"all"}"#;
         assert!(rooms.contains(expected), "{rooms}");
+        let clients = node.get("/-/clients?cluster").body;
+        assert_eq!(clients, nodes[0].get("/-/clients?cluster").body);
+        for (name, _) in &members {
+            let on = format!("\"node\":\"{}\"", &name[..2]);
+            let member = format!("{on},\"name\":\"{name}\",\"rooms\":[\"/a\"]}}");
+            assert!(clients.contains(&member), "{clients}");
+        }
+        assert_eq!(clients.matches("\"id\":").count(), 12, "{clients}");
     }
     members.drain(..5).for_each(|(_, stream)| leave(stream));
     times.push(agree("some left", &nodes.each_ref(), &truth(&members)));

@@ -146,7 +146,9 @@ impl Engine {
             (Tail::new(config.engine_tail), retention),
             Arc::new(stop),
         );
-        node.announcements = shows_presence(config).then(|| Arc::new(Announcements::new(spool)));
+        node.announcements = config
+            .shows_presence()
+            .then(|| Arc::new(Announcements::new(spool)));
         let node = Arc::new(node);
         Ok(Engine { node })
     }
@@ -232,11 +234,6 @@ impl Engine {
         });
         infos.collect()
     }
-}
-
-/// Whether any room may show who is in it.
-fn shows_presence(config: &Config) -> bool {
-    config.presence || config.room.iter().any(|rule| rule.presence == Some(true))
 }
 
 /// The two threads. Dropped, they end at once.
