@@ -148,11 +148,13 @@ autobahn: build ## Run the Autobahn test suite against the server; all of it wit
 	    --deflate --deflate-threshold 64 -- \
 	    python3 tests/autobahn/run.py $(AUTOBAHN)
 
-test-clients: browser-tools build ## Bring websocat, Python, Node, Bun and Chromium into one room, and all once more over TLS
+test-clients: browser-tools build ## Bring websocat, Python, Node, Bun and Chromium into one room, and again over TLS and compressed
 	CHROMIUM=$(CHROMIUM) sh tests/clients/install.sh
 	CHROMIUM=$(CHROMIUM) python3 tests/clients/with_server.py --within 240 -- \
 	    python3 tests/clients/run.py
 	CHROMIUM=$(CHROMIUM) python3 tests/clients/with_server.py --within 240 --tls --deflate -- \
+	    python3 tests/clients/run.py
+	CHROMIUM=$(CHROMIUM) python3 tests/clients/with_server.py --within 240 --deflate --deflate-rooms -- \
 	    python3 tests/clients/run.py
 
 test-guide-clients: browser-tools go build ## Run the guide's clients, and cut their connections

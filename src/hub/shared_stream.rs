@@ -35,7 +35,7 @@ const MIN_MEMBERS: usize = 2;
 const SHORTEST: usize = 16;
 /// Longer messages are compressed alone, by the thread that publishes: they
 /// gain little by what came before, and the hub has no time for them.
-const LONGEST: usize = 2048;
+const LONGEST: usize = 1024;
 /// Where somebody waits for it, a key frame comes after this many messages, or
 /// this much time.
 const KEY_MESSAGES: u32 = 20;

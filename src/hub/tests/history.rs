@@ -474,6 +474,35 @@ fn who_is_behind_gets_everything_in_the_order_of_the_log() {
     assert_eq!(world.counters.members_behind.get(), 0);
 }
 
+#[cfg(feature = "deflate")]
+#[test]
+fn who_takes_compressed_messages_and_is_behind_misses_none_that_no_room_remembers() {
+    for encoding in [Encoding::Deflated, Encoding::DeflatedShared] {
+        let mut world = World::with(SlowConsumer::Disconnect, |config| {
+            config.history = 100;
+            let mut forgetful = crate::RoomRule::new("/forgetful");
+            forgetful.history = Some(0);
+            config.room.push(forgetful);
+        });
+        let large = "x".repeat(MAX_BYTES - 100);
+        (0..3).for_each(|_| world.broadcast("/", &large));
+        let (peer, mut join) = world.peer("/", encoding);
+        if let Command::Join(joining) = &mut join {
+            joining.start.since = Some(Since::Last(3));
+        }
+        peer.socket.set_room(0);
+        world.hub.apply(join);
+        world.enter(&peer, "/forgetful");
+        world.broadcast("/forgetful", "forgotten");
+        world.send(&peer, "to you");
+        world.hub.end_pass();
+        assert_eq!(world.counters.members_behind.get(), 1);
+        peer.socket.set_room(usize::MAX);
+        let received = world.all_received(&peer);
+        assert_eq!(received[3..], ["forgotten", "to you"], "{encoding:?}");
+    }
+}
+
 #[test]
 fn a_client_does_not_get_what_it_was_excepted_from_when_it_catches_up() {
     let mut world = world();

@@ -112,7 +112,7 @@ fn whole_frame(bytes: &[u8]) -> Option<usize> {
 /// Texts of which each looks like the ones before it.
 fn text(choices: &mut Choices<'_>, step: usize) -> Vec<u8> {
     let len = match choices.below(20) {
-        0 => 2_100 + choices.below(3_000),
+        0 => 1_000 + choices.below(3_000),
         1..4 => choices.below(18),
         _ => 60 + choices.below(400),
     };
