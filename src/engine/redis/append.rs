@@ -383,7 +383,7 @@ impl Course<'_> {
         let start = Instant::now();
         let mut appended = node.keys.append(self.connection, &append);
         if let Err(Fault::Full(_)) = appended {
-            node.keys.halve(self.connection)?;
+            node.keys.halve(self.connection, node.timeout)?;
             appended = node.keys.append(self.connection, &append);
         }
         let appended = appended?;

@@ -1,5 +1,7 @@
 //! What the engine holds, and what it answers about it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::connection::{Connection, Fault};
@@ -345,19 +347,37 @@ impl Keys {
         Ok(())
     }
 
-    /// Drops the older half of the log, because the engine is full.
-    pub(super) fn halve(&self, connection: &mut Connection) -> Result<(), Fault> {
+    /// Drops the older half of the log, because the engine is full; nothing if a
+    /// part of it is younger than `unread`, for a node may not have read it.
+    pub(super) fn halve(&self, connection: &mut Connection, unread: Duration) -> Result<(), Fault> {
         let log = self.log.as_bytes();
-        let length = connection.call(&[b"XLEN", log])?.number().unwrap_or(0);
-        let half = (length / 2).to_string();
-        connection.call(&[b"XTRIM", log, b"MAXLEN", half.as_bytes()])?;
+        let last = connection.call(&[b"XREVRANGE", log, b"+", b"-", b"COUNT", b"1"])?;
+        let last = entries(&last)?.into_iter().next();
+        let (Some(first), Some(last)) = (self.first(connection)?, last) else {
+            return Ok(());
+        };
+        let middle = first.id.last.0.midpoint(last.id.last.0).to_string();
+        let Some(middle) = self.first_from(connection, middle.as_bytes())? else {
+            return Ok(());
+        };
+        let time = connection.call(&[b"TIME"])?;
+        let time = time.list().and_then(|time| time.first()?.number());
+        let now = Duration::from_secs(time.ok_or_else(|| odd("TIME"))?);
+        if now.saturating_sub(Duration::from_millis(middle.time)) >= unread {
+            let middle = middle.id.to_string();
+            connection.call(&[b"XTRIM", log, b"MINID", middle.as_bytes()])?;
+        }
         Ok(())
     }
 
     /// The first entry of the log.
     pub(super) fn first(&self, connection: &mut Connection) -> Result<Option<Entry>, Fault> {
-        let reply =
-            connection.call(&[b"XRANGE", self.log.as_bytes(), b"-", b"+", b"COUNT", b"1"])?;
+        self.first_from(connection, b"-")
+    }
+
+    fn first_from(&self, connection: &mut Connection, id: &[u8]) -> Result<Option<Entry>, Fault> {
+        let log = self.log.as_bytes();
+        let reply = connection.call(&[b"XRANGE", log, id, b"+", b"COUNT", b"1"])?;
         Ok(entries(&reply)?.into_iter().next())
     }
 
@@ -367,7 +387,7 @@ impl Keys {
         connection: &mut Connection,
         after: Id,
         count: usize,
-        block: std::time::Duration,
+        block: Duration,
     ) -> Result<Vec<Entry>, Fault> {
         let (count, millis) = (count.to_string(), block.as_millis().to_string());
         let after = after.to_string();

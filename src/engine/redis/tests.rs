@@ -225,11 +225,28 @@ fn append_writes_all_or_nothing_where_the_engine_is_full() {
     };
     let full = server.keys.append(connection, &append);
     assert!(matches!(full, Err(Fault::Full(_))), "{full:?}");
-    server.keys.halve(connection).unwrap();
+    server.keys.halve(connection, Duration::ZERO).unwrap();
     connection
         .call(&[b"CONFIG", b"SET", b"maxmemory", b"0"])
         .unwrap();
     assert_eq!(server.append(connection, 1, 1), Appended::At(Offset(1)));
+}
+
+#[test]
+#[ignore = "make test-engine runs it"]
+fn what_may_be_unread_stays_in_a_full_engine() {
+    let server = Server::start("half");
+    let connection = &mut server.connect();
+    server.opened(connection);
+    for batch in 1..=9 {
+        server.append(connection, batch, 1);
+    }
+    let log = server.keys.log.as_bytes();
+    for (unread, left) in [(Duration::from_secs(60), 9), (Duration::ZERO, 5)] {
+        server.keys.halve(connection, unread).unwrap();
+        let length = connection.call(&[b"XLEN", log]).unwrap().number();
+        assert_eq!(length, Some(left));
+    }
 }
 
 #[test]
