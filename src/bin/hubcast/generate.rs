@@ -7,7 +7,7 @@ use std::io;
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
-use clap_complete::Shell;
+use clap_complete::{Generator, aot};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
@@ -80,9 +80,9 @@ impl Artifact {
         let around = || Surroundings::new(options, arguments);
         match self {
             Artifact::Man => man().map_err(|error| error.to_string()),
-            Artifact::Bash => Ok(completions(Shell::Bash)),
-            Artifact::Zsh => Ok(completions(Shell::Zsh)),
-            Artifact::Fish => Ok(completions(Shell::Fish)),
+            Artifact::Bash => Ok(completions(&aot::Bash)),
+            Artifact::Zsh => Ok(completions(&aot::Zsh)),
+            Artifact::Fish => Ok(completions(&aot::Fish)),
             Artifact::Nginx => around()?.nginx(),
             Artifact::Caddy => around()?.caddy(),
             Artifact::Systemd => Ok(around()?.systemd()),
@@ -94,9 +94,11 @@ impl Artifact {
     }
 }
 
-fn completions(shell: Shell) -> String {
+fn completions(shell: &dyn Generator) -> String {
     let mut bytes = Vec::new();
-    clap_complete::generate(shell, &mut cli::command(), "hubcast", &mut bytes);
+    let mut command = cli::command().bin_name("hubcast");
+    command.build();
+    shell.generate(&command, &mut bytes);
     String::from_utf8_lossy(&bytes).into_owned()
 }
 

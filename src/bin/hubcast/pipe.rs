@@ -2,12 +2,12 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use crossbeam_channel::{Receiver, Sender, bounded};
 use hubcast::{Handle, Message, Position, Reception, Subscription};
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -176,7 +176,7 @@ pub(crate) fn print_to_stdout(
     subscription: Subscription,
     printer: Printer,
 ) -> io::Result<Receiver<()>> {
-    let (printing, printed) = channel();
+    let (printing, printed) = bounded(0);
     let pump = move || {
         let _printing: Sender<()> = printing;
         if let Err(error) = printer.print(subscription, Patient(io::stdout())) {
