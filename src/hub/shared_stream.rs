@@ -282,3 +282,96 @@ impl Writer<'_> {
         Some(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzzing::choices::Choices;
+    use crate::message::Message;
+    use crate::wire::burst::single;
+
+    fn streams() -> Streams {
+        Streams::new(&Arc::default())
+    }
+
+    fn message(text: impl Into<Message>) -> Forms {
+        single(&text.into(), false).into()
+    }
+
+    /// One short message in the stream of a room.
+    fn say(streams: &mut Streams, room: usize, members: usize) -> Option<Stretch> {
+        let messages = [message("a message like the others of its room")];
+        streams.stretch(room as u32, members, &messages)
+    }
+
+    #[test]
+    fn the_rooms_that_have_a_stream_are_bounded_and_the_idle_make_way() {
+        let mut streams = streams();
+        assert!(say(&mut streams, 0, 1).is_none(), "nobody to share it with");
+        for room in 0..MAX_STREAMS {
+            assert!(say(&mut streams, room, 2).is_some());
+        }
+        assert!(say(&mut streams, 0, 1).is_some(), "it has one already");
+        assert!(say(&mut streams, MAX_STREAMS, 2).is_none(), "all are busy");
+        streams.end(3);
+        assert!(say(&mut streams, MAX_STREAMS, 2).is_some());
+        assert!(say(&mut streams, 3, 2).is_none());
+        let idle = streams.streams.iter_mut().find(|stream| stream.room == 5);
+        idle.unwrap().used = Instant::now().checked_sub(BUSY).unwrap();
+        let stretch = say(&mut streams, 3, 2).unwrap();
+        assert_eq!(stretch.needs, 0, "it begins with a key frame");
+        assert!(say(&mut streams, 5, 2).is_none());
+        assert_eq!(streams.streams.len(), MAX_STREAMS);
+    }
+
+    #[test]
+    fn a_key_frame_comes_where_somebody_waits_and_not_too_soon() {
+        let mut streams = streams();
+        let first = say(&mut streams, 0, 2).unwrap();
+        assert_eq!(first.needs, 0);
+        let key = first.gives;
+        let is_delta = |stretch: &Stretch| (stretch.needs, stretch.gives) == (key, key);
+        // So that time alone brings none.
+        streams.streams[0].key_at = Instant::now() + Duration::from_secs(3600);
+        for _ in 0..2 * KEY_MESSAGES {
+            assert!(is_delta(&say(&mut streams, 0, 2).unwrap()));
+        }
+        streams.wait_for_key(0, true);
+        let next = say(&mut streams, 0, 2).unwrap();
+        assert_eq!(next.needs, 0);
+        assert_ne!(next.gives, key);
+        for _ in 1..KEY_MESSAGES {
+            assert_eq!(say(&mut streams, 0, 2).unwrap().needs, next.gives);
+        }
+        assert_eq!(say(&mut streams, 0, 2).unwrap().needs, 0);
+        streams.streams[0].key_at = Instant::now().checked_sub(KEY_TIME).unwrap();
+        assert_eq!(say(&mut streams, 0, 2).unwrap().needs, 0);
+    }
+
+    #[test]
+    fn what_does_not_become_shorter_pauses_the_stream() {
+        let mut streams = streams();
+        let mut choices = Choices::Seed(1);
+        let mut noise = || {
+            (0..100)
+                .map(|_| choices.below(256) as u8)
+                .collect::<Vec<u8>>()
+        };
+        for _ in 0..TRIAL {
+            assert!(streams.stretch(0, 2, &[message(noise())]).is_some());
+        }
+        assert!(say(&mut streams, 0, 2).is_none());
+        streams.streams[0].paused_until = Some(Instant::now());
+        assert_eq!(say(&mut streams, 0, 2).unwrap().needs, 0);
+    }
+
+    #[test]
+    fn short_and_plain_messages_are_not_of_the_stream() {
+        let mut streams = streams();
+        assert!(say(&mut streams, 0, 2).is_some());
+        assert!(streams.stretch(0, 2, &[message("short")]).is_none());
+        let long = "a message that nobody may compress";
+        let plain = single(&Message::from(long), false).uncompressed();
+        assert!(streams.stretch(0, 2, &[plain.into()]).is_none());
+    }
+}
