@@ -185,7 +185,7 @@ impl Hub {
     /// Sends a Close frame behind a client's backlog, and takes the client out
     /// of its rooms. If `finish`, ends our direction of the stream after it.
     pub(super) fn close(&mut self, id: ClientId, frame: CloseFrame, cause: Cause, finish: bool) {
-        let Some(&place) = self.places.get(&id) else {
+        let Some(place) = self.place_of(id) else {
             return;
         };
         // The answer to a Close repeats it (RFC 6455 §5.5.1).
@@ -205,7 +205,7 @@ impl Hub {
         cause: Cause,
         after: Option<Duration>,
     ) {
-        let Some(&place) = self.places.get(&id) else {
+        let Some(place) = self.place_of(id) else {
             return;
         };
         let frame = self.with_position(place, frame, None);
@@ -220,7 +220,7 @@ impl Hub {
         finish: bool,
         retry: Option<Duration>,
     ) {
-        let Some(&place) = self.places.get(&id) else {
+        let Some(place) = self.place_of(id) else {
             return;
         };
         let Some(member) = self.members.get_mut(place) else {
@@ -294,10 +294,7 @@ impl Hub {
     /// Aborts the connections whose closing has taken too long.
     pub(super) fn abort_overdue(&mut self) {
         while let Some(&(at, id)) = self.deadlines.front() {
-            let member = self
-                .places
-                .get(&id)
-                .and_then(|place| self.members.get(*place));
+            let member = self.place_of(id).and_then(|place| self.members.get(place));
             if member.is_some() && at > Instant::now() {
                 return;
             }

@@ -84,7 +84,7 @@ impl Hub {
 
     /// The place of a client, unless it is ending.
     fn open_place(&self, id: ClientId) -> Option<u32> {
-        let place = *self.places.get(&id)?;
+        let place = self.place_of(id)?;
         let member = self.members.get(place)?;
         (!member.ending).then_some(place)
     }

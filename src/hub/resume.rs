@@ -309,7 +309,7 @@ impl Hub {
     /// A client's outbox may be empty now: if it is behind, its next piece is
     /// due.
     pub(super) fn may_be_ready(&mut self, id: ClientId) {
-        let Some(&place) = self.places.get(&id) else {
+        let Some(place) = self.place_of(id) else {
             return;
         };
         let member = self.members.get(place);
