@@ -107,9 +107,8 @@ impl Handle {
     /// compressed; see [`Config::deflate`](crate::Config::deflate).
     ///
     /// For a message that holds a secret beside text that somebody else has
-    /// chosen: its compressed length would tell how alike the two are. An engine
-    /// does not pass this on: among several nodes the message is compressed
-    /// like any other.
+    /// chosen: its compressed length would tell how alike the two are. It holds
+    /// on all nodes that share an engine.
     ///
     /// # Errors
     ///

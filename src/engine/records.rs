@@ -31,6 +31,8 @@ const LEFT: u8 = 12;
 const GONE: u8 = 13;
 /// … and this one.
 const CAME: u8 = 14;
+/// Of the record behind it.
+const PLAIN: u8 = 15;
 
 /// The most members that a record names.
 const MOST_MEMBERS: usize = 4096;
@@ -69,6 +71,8 @@ pub(super) enum Record {
 pub(super) struct Frames {
     pub(crate) bytes: Bytes,
     pub(crate) messages: u32,
+    /// Nobody is to get them compressed.
+    pub(crate) is_plain: bool,
 }
 
 /// The records of an entry.
@@ -98,6 +102,13 @@ pub(crate) fn write_everybody(out: &mut Vec<u8>, except: u64, frames: &[u8]) {
     begin(out, EVERYBODY, number_len(except) + frames.len());
     write_number(out, except);
     out.extend_from_slice(frames);
+}
+
+/// Appends a record that says that the messages of the next one are not to be
+/// compressed. A node that does not know it compresses them like any others.
+#[cfg(feature = "deflate")]
+pub(crate) fn write_plain(out: &mut Vec<u8>) {
+    begin(out, PLAIN, 0);
 }
 
 /// Appends a record that shows that the node's entries come back to it.
@@ -207,6 +218,7 @@ fn number_len(number: u64) -> usize {
 /// Reads the records of an entry. Frames are slices of it.
 pub(super) fn read(mut entry: Bytes) -> Result<Records, Malformed> {
     let mut read = Records::default();
+    let mut is_plain = false;
     while !entry.is_empty() {
         let kind = entry.split_to(1)[0];
         let mut body = take(&mut entry)?;
@@ -217,7 +229,7 @@ pub(super) fn read(mut entry: Bytes) -> Result<Records, Malformed> {
                     .map_err(|_| Malformed)?
                     .to_owned();
                 let except = number(&mut body)?;
-                let frames = frames(body)?;
+                let frames = frames(body, std::mem::take(&mut is_plain))?;
                 read.records.push(Record::Messages {
                     room,
                     except,
@@ -226,15 +238,16 @@ pub(super) fn read(mut entry: Bytes) -> Result<Records, Malformed> {
             }
             EVERYBODY => {
                 let except = number(&mut body)?;
-                let frames = frames(body)?;
+                let frames = frames(body, std::mem::take(&mut is_plain))?;
                 read.records.push(Record::Everybody { except, frames });
             }
             UP if body.is_empty() => read.records.push(Record::Up),
             HELLO if body.is_empty() => read.records.push(Record::Hello),
-            UP | HELLO => return Err(Malformed),
+            PLAIN if body.is_empty() => is_plain = true,
+            UP | HELLO | PLAIN => return Err(Malformed),
             DIRECT => {
                 let client = number(&mut body)?;
-                let frames = frames(body)?;
+                let frames = frames(body, std::mem::take(&mut is_plain))?;
                 read.records.push(Record::Direct { client, frames });
             }
             CLOSE | ENTER | EXIT => {
@@ -357,9 +370,13 @@ fn take(bytes: &mut Bytes) -> Result<Bytes, Malformed> {
     Ok(bytes.split_to(len))
 }
 
-fn frames(bytes: Bytes) -> Result<Frames, Malformed> {
+fn frames(bytes: Bytes, is_plain: bool) -> Result<Frames, Malformed> {
     let messages = frame::count_messages(&bytes).ok_or(Malformed)?;
-    Ok(Frames { bytes, messages })
+    Ok(Frames {
+        bytes,
+        messages,
+        is_plain,
+    })
 }
 
 #[cfg(test)]
@@ -382,6 +399,7 @@ mod tests {
         let frames = Frames {
             bytes: bytes.clone(),
             messages,
+            is_plain: false,
         };
         let mut out = Vec::new();
         write_messages(&mut out, "/lobby", 300, &bytes);
@@ -492,7 +510,11 @@ mod tests {
         acts.iter().for_each(|act| write_act(&mut out, 300, act));
         let mut expected = vec![Record::Direct {
             client: u64::MAX,
-            frames: Frames { bytes, messages },
+            frames: Frames {
+                bytes,
+                messages,
+                is_plain: false,
+            },
         }];
         expected.extend(acts.map(|act| Record::Act { client: 300, act }));
         assert_eq!(read(out.into()).unwrap().records, expected);

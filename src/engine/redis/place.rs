@@ -60,15 +60,15 @@ impl Place {
                 | Record::Gone { .. }
                 | Record::Came { .. } => continue,
             };
-            let Frames { bytes, messages } = frames;
             let receipt = self.receipt(index);
+            let next = at.plus(u64::from(frames.messages));
             committed.placed.push(Placed {
                 to,
-                forms: Burst::placed(bytes, messages, at).into(),
+                forms: burst(frames, at).into(),
                 time: self.time,
                 receipt,
             });
-            at = at.plus(u64::from(messages));
+            at = next;
         }
     }
 
@@ -77,10 +77,9 @@ impl Place {
         let Some(client) = self.own_client(client) else {
             return;
         };
-        let Frames { bytes, messages } = frames;
         committed.placed.push(Placed {
             to: Audience::Client(client),
-            forms: Burst::placed(bytes, messages, Offset::NONE).into(),
+            forms: burst(frames, Offset::NONE).into(),
             time: self.time,
             receipt: None,
         });
@@ -116,6 +115,19 @@ impl Place {
     }
 }
 
+/// Messages from `first` on.
+fn burst(frames: Frames, first: Offset) -> Burst {
+    let Frames {
+        bytes, messages, ..
+    } = frames;
+    let burst = Burst::placed(bytes, messages, first);
+    #[cfg(feature = "deflate")]
+    if frames.is_plain {
+        return burst.uncompressed();
+    }
+    burst
+}
+
 /// How many messages of the log a record has.
 fn messages_of(record: &Record) -> u64 {
     match record {
@@ -123,5 +135,61 @@ fn messages_of(record: &Record) -> u64 {
             u64::from(frames.messages)
         }
         _ => 0,
+    }
+}
+
+#[cfg(feature = "deflate")]
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::spool::Spool;
+    use super::*;
+    use crate::engine::records::read;
+    use crate::hub::Append;
+    use crate::message::Message;
+    use crate::wire::burst::single;
+
+    #[test]
+    fn what_must_not_be_compressed_comes_out_of_the_log_like_that() {
+        let spool = Spool::new(1000, 1000, Duration::ZERO);
+        let room = || Audience::Room {
+            room: room_name("/lobby"),
+            except: None,
+        };
+        let everybody = || Audience::Everybody { except: None };
+        let to_client = || Audience::Client(ClientId(7));
+        for (to, is_plain) in [
+            (room(), true),
+            (everybody(), false),
+            (everybody(), true),
+            (to_client(), true),
+            (room(), false),
+        ] {
+            let burst = single(&Message::from("a secret, or not"), false);
+            let burst = if is_plain {
+                burst.uncompressed()
+            } else {
+                burst
+            };
+            spool.append(to, burst, None, false).unwrap();
+        }
+        let batch = spool.take(1).unwrap();
+        let read = read(batch.records).unwrap();
+        let place = Place {
+            first: Offset(1),
+            time: 0,
+            is_own: true,
+            tag: ClientId(7).tag(),
+            receipts: Vec::new(),
+        };
+        let mut committed = Committed::default();
+        place.records(read.records, batch.messages, &mut committed);
+        let placed = committed.placed.iter();
+        let plain: Vec<bool> = placed
+            .filter(|placed| placed.to.is_in_the_log())
+            .map(|placed| placed.forms.frames.must_stay_plain())
+            .collect();
+        assert_eq!(plain, [true, false, true, false]);
     }
 }

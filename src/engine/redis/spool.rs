@@ -157,7 +157,7 @@ impl Spool {
                     frames,
                     receipt,
                 } => {
-                    write(&mut records, &to, &frames.bytes);
+                    write(&mut records, &to, &frames);
                     batch
                         .receipts
                         .extend(receipt.map(|receipt| (count, receipt)));
@@ -230,7 +230,12 @@ impl Spool {
     }
 }
 
-fn write(records: &mut Vec<u8>, to: &Audience, frames: &[u8]) {
+fn write(records: &mut Vec<u8>, to: &Audience, frames: &Burst) {
+    #[cfg(feature = "deflate")]
+    if frames.must_stay_plain() {
+        records::write_plain(records);
+    }
+    let frames = &frames.bytes;
     match to {
         Audience::Room { room, except } => {
             let except = except.map_or(0, |client| client.0);
