@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::redis::{Keeps, Redis, seconds};
-use crate::rig::{Node, eventually, join};
+use crate::rig::{Node, at_most, eventually, join};
 
 /// Sooner than by the next sign of life, which comes after 2 s.
 const AT_ONCE: Duration = Duration::from_millis(900);
@@ -32,7 +32,7 @@ fn list_at_once(nodes: &[&Node], names: &[&str]) {
         eventually("it lists the others", || lists(node, names));
     }
     let took = begun.elapsed();
-    assert!(took < AT_ONCE, "{took:?}");
+    assert!(took < at_most(AT_ONCE), "{took:?}");
 }
 
 /// The lines of a node's log that tell of others.
@@ -73,7 +73,7 @@ fn nodes_tell_who_comes_and_goes() {
         "this node is a, and the only one so far".to_owned(),
         "node b has come".to_owned(),
         "node c has come".to_owned(),
-        "node c has stopped; members of rooms that left with it: 2".to_owned(),
+        "node c has stopped".to_owned(),
     ];
     eventually("it is said", || told(&a).len() >= expected.len());
     assert_eq!(told(&a), expected);
@@ -83,7 +83,7 @@ fn nodes_tell_who_comes_and_goes() {
     redis.kill();
     eventually("it is not ready", || a.get("/-/readyz").status == 503);
     let found = begun.elapsed();
-    assert!(found < AT_ONCE, "{found:?}");
+    assert!(found < at_most(AT_ONCE), "{found:?}");
     redis.restart();
     a.await_ready();
     b.await_ready();

@@ -246,11 +246,9 @@ impl Turn {
         }
     }
 
-    /// Says it to the operator; `members` is how many have left with the node.
+    /// Says it to the operator; `members` is how many have left with the node. Of
+    /// one that has stopped in order some leave before it: they are not told of.
     pub(super) fn log(&self, members: Option<usize>) {
-        let members = members.map_or(String::new(), |members| {
-            format!("; members of rooms that left with it: {members}")
-        });
         match self {
             Turn::Found(own, others) if others.is_empty() => {
                 log::info!("this node is {own}, and the only one so far");
@@ -260,8 +258,11 @@ impl Turn {
                 log::info!("this node is {own}; others: {}", others.join(", "));
             }
             Turn::Came(title) => log::info!("node {title} has come"),
-            Turn::Left(title) => log::info!("node {title} has stopped{members}"),
+            Turn::Left(title) => log::info!("node {title} has stopped"),
             Turn::GivenUp(title, silence) => {
+                let members = members.map_or(String::new(), |members| {
+                    format!("; members of rooms that left with it: {members}")
+                });
                 log::info!("node {title} is given up: no sign of life for {silence:?}{members}");
             }
             Turn::Returned => {
