@@ -31,7 +31,7 @@ pub(crate) struct Counters {
     pub(crate) compressed: Ratio,
     #[cfg(feature = "deflate")]
     pub(crate) inflated: Ratio,
-    /// What went into the shared streams of rooms.
+    /// Messages that went into the shared streams of rooms.
     #[cfg(feature = "deflate")]
     pub(crate) shared: Ratio,
     #[cfg(feature = "deflate")]
